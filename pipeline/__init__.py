@@ -1,0 +1,1 @@
+"""mcr-connect: frozen contrastive spaces and unpaired data go in, one connected space comes out."""

@@ -1,0 +1,26 @@
+"""Settings of the `encode` stage."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings import Settings
+
+
+class SpaceSettings(Settings):
+    """A frozen space and how it is run."""
+
+    encoder: str = Field(min_length=1, description="Encoder family.")
+    checkpoint: str = Field(min_length=1, description="File, folder or hub reference of the weights.")
+    model: str = Field("", description="Architecture name within the family.")
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Expected hash of the checkpoint.")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    batch_size: int = Field(256, ge=1, description="Samples per forward pass; part of the result's last bits.")
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Settings of the family.")
+
+
+class JobSettings(Settings):
+    """One encode job: this corpus through this space."""
+
+    space: str
+    corpus: str

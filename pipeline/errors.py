@@ -1,0 +1,41 @@
+"""The errors that a person sees: one sentence that says what is wrong, one that says what to do."""
+
+
+class McrError(Exception):
+    """Base of every error that the command line shows without a traceback.
+
+    Args:
+        message: One sentence, what is wrong.
+        hint: One sentence, what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UserError(McrError):
+    """The inputs are wrong and the user can put them right (exit code 2)."""
+
+    exit_code = 2
+
+
+class CorruptError(McrError):
+    """A file that we wrote is not what its manifest says (exit code 1)."""
+
+
+class SampleError(Exception):
+    """One sample cannot be used; it becomes a row of the failures file and the run goes on.
+
+    Args:
+        step: Where it failed: ``read``, ``decode``, ``preprocess`` or ``encode``.
+        message: One sentence, without the sample's content.
+    """
+
+    def __init__(self, step: str, message: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.message = message

@@ -1,0 +1,35 @@
+"""Content hashes: SHA-256 for everything that a manifest vouches for."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def sha256_bytes(content: bytes) -> str:
+    """SHA-256 of `content` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of the file at `path`, read in bounded memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """SHA-256 of a JSON-serialisable value, independent of the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def sha256_keys(keys: Iterable[str]) -> str:
+    """Hash of keys *in their order*: equal hashes prove that two tables have the same rows in the same order."""
+    digest = hashlib.sha256()
+    for key in keys:
+        digest.update(key.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def seed_from(*parts: object) -> int:
+    """A 63-bit seed derived from `parts` (a base seed and the names of what is drawn), equal on every machine."""
+    return int(sha256_json([str(part) for part in parts])[:15], 16)

@@ -1,0 +1,67 @@
+"""What every frozen space can do, whatever library it comes from."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Fingerprint = dict[str, object]
+
+
+@dataclass(frozen=True)
+class SpaceSpec:
+    """What identifies a frozen space: enough to load it again anywhere.
+
+    Attributes:
+        encoder: Encoder family, a key of `pipeline.spaces.FAMILIES`.
+        checkpoint: File, folder or hub reference of the weights.
+        model: Architecture name within the family, where one is needed.
+        sha256: Expected hash of the checkpoint; empty means "record, do not check".
+        precision: ``fp32``, ``bf16`` or ``fp16``: the type of the weights and activations.
+        options: Settings of the family, such as ``crop`` or ``points``.
+    """
+
+    encoder: str
+    checkpoint: str
+    model: str = ""
+    sha256: str = ""
+    precision: str = "fp32"
+    options: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+
+class Space(Protocol):
+    """A frozen multi-modal contrastive representation (MCR).
+
+    Attributes:
+        modalities: The modalities that it embeds.
+        dimension: Width D of its embeddings.
+    """
+
+    modalities: tuple[str, ...]
+    dimension: int
+
+    def fingerprint(self, modality: str) -> Fingerprint:
+        """Everything that can change an embedding of `modality`, as JSON values: checkpoint hash, resolved
+        preprocessing, precision, crop and sampling policy, code version, versions of packages."""
+        ...
+
+    def preprocess(self, modality: str, payload: bytes) -> Tensor:
+        """Decode the bytes of one file to the tensor that `encode` stacks; deterministic, on the CPU.
+
+        Raises:
+            SampleError: The bytes cannot be used.
+        """
+        ...
+
+    def encode(self, modality: str, batch: Tensor) -> Tensor:
+        """Embed a stacked batch [B, ...] as unit vectors [B, D], float32 on the CPU.
+
+        A row that the model maps to zero comes back as zero and is rejected by the caller.
+        """
+        ...
+
+
+def unit_rows(embeddings: Tensor) -> Tensor:
+    """Rows of `embeddings` [B, D] as float32 unit vectors on the CPU; a zero row stays zero."""
+    return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu()

@@ -1,0 +1,125 @@
+"""The manifest of a folder of parts: what it does not list does not exist."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline.atomic import write_text
+from pipeline.errors import CorruptError, UserError
+
+SCHEMA_VERSION = 1
+# The underscore hides the file from Parquet readers that open the whole folder as one table.
+MANIFEST_NAME = "_manifest.json"
+FAILURES_NAME = "_failures.parquet"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One rejected sample: a row of the failures file."""
+
+    key: str
+    step: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of the folder, committed.
+
+    Attributes:
+        name: File name within the folder.
+        rows: Samples in the file.
+        sha256: Hash of the file.
+        keys_sha256: Hash of the keys in their order.
+        source: Hash of what the part was made from; a part whose source changed is stale.
+        rejected: Samples of the source that are not in the file.
+    """
+
+    name: str
+    rows: int
+    sha256: str
+    keys_sha256: str
+    source: str
+    rejected: tuple[Failure, ...] = ()
+
+    @property
+    def samples_in(self) -> int:
+        """Samples that the source held: rows plus rejects."""
+        return self.rows + len(self.rejected)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """State of a folder of parts, rewritten atomically after each commit.
+
+    Attributes:
+        kind: ``shards``, ``embeddings`` or ``pairs``.
+        fingerprint: Everything that can change the content of a part, apart from the part's own source.
+        parts: Committed parts in the order of their names.
+        complete: Whether every part that the stage planned is there; readers refuse an incomplete folder.
+    """
+
+    kind: str
+    fingerprint: dict[str, object]
+    parts: tuple[Part, ...] = ()
+    complete: bool = False
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def rows(self) -> int:
+        """Samples in all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def rejected(self) -> int:
+        """Rejected samples of all parts."""
+        return sum(len(part.rejected) for part in self.parts)
+
+    def save(self, folder: Path) -> None:
+        """Write the manifest to `folder` atomically."""
+        write_text(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read the manifest of `folder`.
+
+    Raises:
+        UserError: There is none, or a newer version of this program wrote it.
+        CorruptError: It is not a manifest.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UserError(f"{folder} has no {MANIFEST_NAME}.", "Run the stage that writes it, or `dvc repro`.")
+    try:
+        content = json.loads(path.read_text())
+        version = content["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}.",
+                "Use the version of mcr-connect that wrote it, or remove the folder and run the stage again.",
+            )
+        parts = tuple(
+            Part(**{**part, "rejected": tuple(Failure(**failure) for failure in part["rejected"])})
+            for part in content.pop("parts")
+        )
+        return Manifest(**content, parts=parts)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"{path} is not a manifest ({error}).", "Remove the folder and run the stage again.") from error
+
+
+def load_complete_manifest(folder: Path, kind: str) -> Manifest:
+    """Read the manifest of a finished folder of `kind`.
+
+    Raises:
+        UserError: Missing, unfinished, or of another kind.
+    """
+    manifest = load_manifest(folder)
+    if manifest.kind != kind:
+        raise UserError(f"{folder} holds {manifest.kind}, not {kind}.", "Check the paths in params.yaml and dvc.yaml.")
+    if not manifest.complete:
+        raise UserError(
+            f"{folder} is unfinished: {len(manifest.parts)} parts are committed.",
+            "Run the stage that writes it again; it continues where it stopped.",
+        )
+    return manifest

@@ -1,0 +1,42 @@
+"""Settings of the `train` stage; defaults are those of C-MCR between CLIP and CLAP."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings import Settings
+
+
+class ProjectorSettings(Settings):
+    """Architecture of one projector per space (C-MCR, section 3)."""
+
+    kind: Literal["mlp", "linear"] = Field("mlp", description="Linear-BN-ReLU-Linear-BN, or Linear-BN-ReLU.")
+    hidden: int = Field(1024, ge=1, description="Width of the hidden layer of `mlp`.")
+    dimension: int = Field(512, ge=1, description="Width of the connected space.")
+    init: Literal["xavier", "eye"] = "xavier"
+
+
+class TrainSettings(Settings):
+    """Objective and schedule of the projectors. Values that the papers leave unsure are settings."""
+
+    projector: ProjectorSettings = ProjectorSettings()
+    epochs: int = Field(36, ge=1)
+    batch_size: int = Field(10240, ge=2)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, description="Peak of the cosine schedule.")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    temperature_overlap: float = Field(0.01, gt=0, description="InfoNCE temperature of the overlapping modality (tau 2).")
+    temperature_pseudo: float = Field(0.01, gt=0, description="InfoNCE temperature of the pseudo-pairs (tau 3).")
+    overlap_weight: float = Field(1.0, ge=0)
+    pseudo_weight: float = Field(1.0, ge=0)
+    intra_weight: float = Field(0.1, ge=0, description="Weight of the intra-MCR alignment (lambda).")
+    intra_norm: Literal["l2", "squared"] = "l2"
+    noise_variance: float = Field(
+        0.004, ge=0, description="Variance per dimension of the semantic completion noise at 512 dimensions."
+    )
+    noise_scaling: Literal["none", "dimension"] = Field(
+        "none", description="`dimension` keeps the norm of the noise: variance x 512 / D."
+    )
+    renormalise_pseudo: bool = Field(False, description="Normalise the aggregated embedding before noise is added.")
+    checkpoint_every: int = Field(1, ge=1, description="Epochs between checkpoints; a killed run loses at most this much.")

@@ -1,0 +1,111 @@
+"""``config.json``: all that is needed to load a connected space and to know how it was made."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from pipeline.atomic import write_text
+from pipeline.connect.projectors import ProjectorSpec
+from pipeline.errors import UserError
+from pipeline.settings import Settings
+
+CONFIG_NAME = "config.json"
+PROJECTOR_NAME = "projector.safetensors"
+SCHEMA_VERSION = 1
+
+
+class SpaceRecord(Settings):
+    """A frozen space as its embedding stores describe it; what else their fingerprint says is kept as it is.
+
+    Attributes:
+        spec: The fields of `pipeline.spaces.SpaceSpec`.
+        modalities: The modalities that the space embeds.
+        dimension: Width D of its embeddings.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    spec: dict[str, Any]
+    modalities: tuple[str, ...] = Field(min_length=1)
+    dimension: int = Field(ge=1)
+
+
+class ConnectionConfig(Settings):
+    """Content of ``config.json``. No time stamp, no host name: equal inputs give equal bytes.
+
+    Attributes:
+        code: Version of the training code; a change of it makes earlier results stale.
+        spaces: The frozen spaces in the connection's order: the first that embeds a modality is its default.
+        overlap: The overlapping modality; empty for the oracle.
+        memories: By space, the modality of its other input (the pseudo-partners).
+        train: Settings that the numbers depend on.
+        pairs: Content hash of the pseudo-pairs.
+        files: SHA-256 by name of the files that this configuration was written with.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    code: int
+    connection: str
+    method: str
+    spaces: dict[str, SpaceRecord] = Field(min_length=1)
+    overlap: str
+    memories: dict[str, str]
+    projectors: dict[str, ProjectorSpec]
+    train: dict[str, Any]
+    pairs: str
+    seed: int
+    threads: int
+    files: dict[str, str] = {}
+
+    def save(self, folder: Path) -> None:
+        """Write the configuration to `folder` atomically; it is the last file of a finished connection."""
+        write_text(folder / CONFIG_NAME, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+
+
+def load_config(folder: Path) -> ConnectionConfig:
+    """Read and check the configuration in `folder`.
+
+    Raises:
+        UserError: There is none, another version of this program wrote it, or it contradicts itself.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise UserError(
+            f"{folder} is not a finished connection: it has no {CONFIG_NAME}.",
+            "Run the train stage of this connection, or `dvc pull`.",
+        )
+    try:
+        content = json.loads(path.read_text())
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}.",
+                "Use the version of mcr-connect that wrote it, or train again.",
+            )
+        config = ConnectionConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise UserError(f"{path} is not valid: {where}: {first['msg']}.", "Train the connection again.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}).", "Train the connection again.") from error
+    _check_consistent(path, config)
+    return config
+
+
+def _check_consistent(path: Path, config: ConnectionConfig) -> None:
+    if config.projectors.keys() != config.spaces.keys():
+        raise UserError(
+            f"{path} has projectors for {', '.join(config.projectors)} but spaces {', '.join(config.spaces)}.",
+            "Train the connection again.",
+        )
+    if len({spec.dimension for spec in config.projectors.values()}) != 1:
+        raise UserError(f"{path} has projectors of different output widths.", "Train the connection again.")
+    for name, spec in config.projectors.items():
+        if spec.input != config.spaces[name].dimension:
+            raise UserError(
+                f"{path}: the projector of {name} takes {spec.input} numbers, the space has {config.spaces[name].dimension}.",
+                "Train the connection again.",
+            )

@@ -1,0 +1,133 @@
+"""The connected space: frozen spaces plus their projectors, where every modality can be compared with every other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.connect.config import PROJECTOR_NAME, ConnectionConfig, load_config
+from pipeline.connect.weights import load_projectors
+from pipeline.errors import CorruptError, SampleError, UserError
+from pipeline.hashing import sha256_file
+from pipeline.spaces import Space, SpaceSpec, load_space
+
+PROJECT_ROWS = 16_384
+EMBED_ROWS = 256
+
+
+class ConnectedSpace:
+    """The result of one connection, ready to use::
+
+        from pipeline.connect import ConnectedSpace
+
+        space = ConnectedSpace.load("data/models/audio_image")
+        images = space.embed("image", [open("dog.png", "rb").read()])
+        sounds = space.embed("audio", [open("bark.flac", "rb").read()])
+        print(images @ sounds.T)
+
+    Attributes:
+        config: How the connection was made.
+        modalities: Every modality that one of its spaces embeds.
+        dimension: Width E of the connected space.
+    """
+
+    def __init__(self, config: ConnectionConfig, projectors: dict[str, nn.Module], device: str = "cpu") -> None:
+        self.config = config
+        self.device = device
+        self.modalities = tuple(
+            dict.fromkeys(modality for space in config.spaces.values() for modality in space.modalities)
+        )
+        self.dimension = next(iter(config.projectors.values())).dimension
+        self._projectors = {name: projector.to(device).eval() for name, projector in projectors.items()}
+        self._frozen: dict[str, Space] = {}
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> "ConnectedSpace":
+        """Load the connection that the train stage wrote to `folder`.
+
+        Raises:
+            UserError: The folder is unfinished, or its files do not fit each other.
+            CorruptError: The weights are not the ones that were written.
+        """
+        folder = Path(folder)
+        config = load_config(folder)
+        path = folder / PROJECTOR_NAME
+        projectors = load_projectors(path, config.projectors)
+        if sha256_file(path) != config.files.get(PROJECTOR_NAME):
+            raise CorruptError(f"{path} is not the file that was trained.", "Run `dvc checkout`, or train again.")
+        return cls(config, projectors, device)
+
+    def space_of(self, modality: str) -> str:
+        """Name of the space that embeds `modality`; the first in the connection's order if several do.
+
+        Raises:
+            UserError: No space of the connection embeds it.
+        """
+        for name, space in self.config.spaces.items():
+            if modality in space.modalities:
+                return name
+        raise UserError(
+            f"The connection {self.config.connection} has no modality {modality!r}.",
+            f"Choose one of: {', '.join(self.modalities)}.",
+        )
+
+    def project(self, space: str, vectors: Tensor | np.ndarray) -> Tensor:
+        """Project embeddings [N, D] of the frozen `space` to unit rows [N, E], float32 on the CPU.
+
+        The frozen embeddings are taken as they are: they are unit vectors in every store.
+
+        Raises:
+            UserError: Unknown space, or vectors of another width.
+        """
+        if space not in self._projectors:
+            raise UserError(
+                f"The connection {self.config.connection} has no space {space!r}.",
+                f"Choose one of: {', '.join(self._projectors)}.",
+            )
+        vectors = torch.as_tensor(vectors)
+        width = self.config.projectors[space].input
+        if vectors.ndim != 2 or vectors.shape[1] != width:
+            raise UserError(
+                f"Vectors of shape {list(vectors.shape)} cannot be projected from {space}.", f"Pass an array [N, {width}]."
+            )
+        projected = torch.empty(len(vectors), self.dimension)
+        for start in range(0, len(vectors), PROJECT_ROWS):
+            with torch.inference_mode():  # The result itself stays an ordinary tensor that callers may change.
+                rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
+                projected[start : start + len(rows)] = self._projectors[space](rows)
+        return projected
+
+    def embed(self, modality: str, payloads: Sequence[bytes], space: str | None = None) -> Tensor:
+        """Embed the bytes of N files of `modality` as unit rows [N, E], float32 on the CPU.
+
+        Args:
+            modality: One of `modalities`.
+            payloads: Contents of files as they lie in a shard (PNG, FLAC, UTF-8 text, ...).
+            space: The frozen space to use where several embed the modality.
+
+        Raises:
+            UserError: Unknown modality or space, or a payload that cannot be used.
+        """
+        name = space or self.space_of(modality)
+        if name not in self.config.spaces or modality not in self.config.spaces[name].modalities:
+            raise UserError(f"There is no space {name!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}.")
+        frozen = self.frozen_space(name)
+        batches = []
+        for start in range(0, len(payloads), EMBED_ROWS):
+            inputs = []
+            for number, payload in enumerate(payloads[start : start + EMBED_ROWS], start):
+                try:
+                    inputs.append(frozen.preprocess(modality, payload))
+                except SampleError as error:
+                    message = f"Item {number} is not a usable {modality} ({error.step}: {error.message})."
+                    raise UserError(message, "Remove or repair it.") from error
+            batches.append(frozen.encode(modality, torch.stack(inputs)))
+        return self.project(name, torch.cat(batches) if batches else torch.empty(0, frozen.dimension))
+
+    def frozen_space(self, name: str) -> Space:
+        """The frozen space `name`, loaded at its first use."""
+        if name not in self._frozen:
+            self._frozen[name] = load_space(SpaceSpec(**self.config.spaces[name].spec), self.device)
+        return self._frozen[name]

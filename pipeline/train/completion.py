@@ -1,0 +1,29 @@
+"""Semantic completion: noise turns the point of an embedding into a region (C-MCR, section 3.2)."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+# The width at which the papers chose the variance; `noise_scaling: dimension` keeps the noise as long as it is there.
+REFERENCE_DIMENSION = 512
+
+
+def completion_variance(variance: float, scaling: str, dimension: int) -> float:
+    """Variance per dimension of the noise in a space of `dimension`.
+
+    Args:
+        variance: Variance at 512 dimensions.
+        scaling: ``none`` uses it as it is; ``dimension`` gives variance x 512 / D, noise of the same expected length.
+        dimension: Width D of the frozen space.
+    """
+    return variance * REFERENCE_DIMENSION / dimension if scaling == "dimension" else variance
+
+
+def complete(embeddings: Tensor, variance: float, generator: torch.Generator) -> Tensor:
+    """Normalise(x + theta) with theta ~ N(0, variance I), drawn afresh from `generator` for every row of [B, D]."""
+    if variance == 0:
+        return normalize(embeddings, dim=-1)
+    noise = torch.randn(embeddings.shape, generator=generator, device=embeddings.device)
+    return normalize(noise.mul_(math.sqrt(variance)).add_(embeddings), dim=-1)

@@ -1,0 +1,44 @@
+"""What a method is, as the training loop sees it."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.train.layout import Layout
+from pipeline.train.settings import TrainSettings
+
+
+class Objective(Protocol):
+    """One method of connecting spaces: which columns it reads and what it minimises over a batch of them.
+
+    Attributes:
+        columns: Columns of the pseudo-pairs that it reads.
+        terms: Names of what it reports per step; the first is ``loss``.
+    """
+
+    columns: tuple[str, ...]
+    terms: tuple[str, ...]
+
+    def __init__(self, layout: Layout, settings: TrainSettings) -> None: ...
+
+    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Do once what does not change from step to step; `tables` [N, D] by column."""
+        ...
+
+    def __call__(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Terms of the loss for `batch`, rows [B, D] by column; `generator` is the source of all noise."""
+        ...
+
+
+def project_together(projector: nn.Module, inputs: list[Tensor], statistics: str) -> list[Tensor]:
+    """Project `inputs`, each [B, D], by one forward pass over all of them (``joint``) or by one each (``separate``).
+
+    It decides what BatchNorm normalises by, and its running statistics: jointly, both modalities share one mean.
+    """
+    if statistics == "separate":
+        return [projector(rows) for rows in inputs]
+    return list(projector(torch.cat(inputs)).chunk(len(inputs)))

@@ -1,0 +1,41 @@
+"""The oracle: the same projectors trained on true pairs, the bound that no unpaired method can pass."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.train.layout import Layout
+from pipeline.train.losses import symmetric_info_nce
+from pipeline.train.settings import TrainSettings
+
+
+class Oracle:
+    """Symmetric InfoNCE between true pairs at temperature `temperature_pseudo`.
+
+    No noise: with it the oracle stops well below what true pairs allow and makes other methods look better than they
+    are. The settings of noise, overlap and intra-MCR alignment do not apply.
+    """
+
+    terms = ("loss",)
+
+    def __init__(self, layout: Layout, settings: TrainSettings) -> None:
+        if len(layout.spaces) != 2:
+            raise UserError("The oracle joins two spaces.", "Set `spaces`.")
+        self.temperature = settings.temperature_pseudo
+        self.spaces = tuple(layout.spaces)
+        self.columns = tuple(layout.memory_column(space) for space in layout.spaces)
+
+    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing to prepare."""
+        return tables
+
+    def __call__(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The loss for a batch of true pairs."""
+        first, second = (
+            projectors[space](batch[column]) for space, column in zip(self.spaces, self.columns, strict=True)
+        )
+        return {"loss": symmetric_info_nce(first, second, self.temperature)}

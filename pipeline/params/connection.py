@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pipeline.retrieve.settings import Memory, RetrieveSettings
 from pipeline.settings import Settings
+from pipeline.shard.settings import Modality
 from pipeline.train.settings import TrainSettings
 
 
@@ -16,7 +17,7 @@ class Connection(Settings):
         description="C-MCR; or the oracle, which is trained on true pairs and bounds what any method can reach."
     )
     spaces: tuple[str, str]
-    overlap: str = Field("", description="Modality that both spaces embed (C-MCR).")
+    overlap: Modality | None = Field(None, description="Modality that both spaces embed (C-MCR).")
     queries: tuple[str, ...] = Field((), description="Corpora of the overlapping modality (C-MCR); true pairs (oracle).")
     memories: dict[str, Memory] = Field(description="By space: what its pseudo-partners are made from.")
     retrieve: RetrieveSettings = RetrieveSettings()

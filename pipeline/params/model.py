@@ -1,0 +1,36 @@
+"""The whole of params.yaml as one typed, frozen object."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.encode.settings import JobSettings, SpaceSettings
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.params.connection import Connection
+from pipeline.report.settings import ReportSettings
+from pipeline.settings import Settings
+from pipeline.shard.settings import CorpusSettings, Limits
+
+
+class RunSettings(Settings):
+    """How work is done, not what: no DVC stage depends on it."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(2, ge=1, description="Threads that decode samples while the model computes.")
+
+
+class Params(Settings):
+    """params.yaml: what is read, which spaces it goes through, how they are connected, what is measured."""
+
+    seed: int = Field(0, ge=0)
+    threads: int = Field(
+        2, ge=1, description="CPU threads of the arithmetic; another number rounds sums differently, so it is part of the result."
+    )
+    corpora: dict[str, CorpusSettings]
+    limits: Limits = Limits()
+    spaces: dict[str, SpaceSettings]
+    encode: dict[str, JobSettings]
+    connections: dict[str, Connection]
+    evaluate: EvaluateSettings
+    report: ReportSettings = ReportSettings()
+    run: RunSettings = RunSettings()

@@ -1,0 +1,86 @@
+"""Names in params.yaml that must exist elsewhere in it: spaces, corpora, jobs, connections."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+
+def reference_problems(raw: Mapping[str, Any]) -> list[str]:
+    """All broken references of an unchecked params.yaml, each with its dotted path."""
+    return [*_jobs(raw), *_connections(raw), *_tasks(raw)]
+
+
+def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section with its malformed entries left out: the types are reported elsewhere."""
+    section = raw.get(name)
+    return {str(k): v for k, v in section.items() if isinstance(v, Mapping)} if isinstance(section, Mapping) else {}
+
+
+def _missing(where: str, name: object, kind: str, known: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(name, str) and name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+        yield f"{where} = {name!r}: there is no such {kind}; {hint}"
+
+
+def _jobs(raw: Mapping[str, Any]) -> Iterator[str]:
+    seen: dict[tuple[object, object], str] = {}
+    for job, entry in _table(raw, "encode").items():
+        yield from _missing(f"encode.{job}.space", entry.get("space"), "space", _table(raw, "spaces"))
+        yield from _missing(f"encode.{job}.corpus", entry.get("corpus"), "corpus", _table(raw, "corpora"))
+        pair = (entry.get("space"), entry.get("corpus"))
+        if pair in seen:
+            yield f"encode.{job}: is the same as encode.{seen[pair]}"
+        seen[pair] = job
+
+
+def _connections(raw: Mapping[str, Any]) -> Iterator[str]:
+    spaces = _table(raw, "spaces")
+    for name, entry in _table(raw, "connections").items():
+        where = f"connections.{name}"
+        joined = entry.get("spaces")
+        joined = [space for space in joined if isinstance(space, str)] if isinstance(joined, list) else []
+        for space in joined:
+            yield from _missing(f"{where}.spaces", space, "space", spaces)
+        memories = entry.get("memories")
+        memories = memories if isinstance(memories, Mapping) else {}
+        if joined and sorted(map(str, memories)) != sorted(joined):
+            yield f"{where}.memories: needs one entry for each of {', '.join(joined)}"
+        for space, memory in memories.items():
+            if isinstance(memory, Mapping):
+                yield from _encoded(raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space])
+        if entry.get("method") == "cmcr":
+            if not entry.get("overlap") or not entry.get("queries"):
+                yield f"{where}: method cmcr needs `overlap` (a modality) and `queries` (corpora of it)"
+            yield from _encoded(raw, f"{where}.queries", entry, "queries", entry.get("overlap"), joined)
+
+
+def _encoded(
+    raw: Mapping[str, Any], where: str, entry: Mapping[str, Any], field: str, modality: object, spaces: list[str]
+) -> Iterator[str]:
+    """Each corpus in `entry[field]` must exist, hold `modality`, and be encoded by each of `spaces`."""
+    corpora, jobs = _table(raw, "corpora"), _table(raw, "encode").values()
+    names = entry.get(field)
+    for corpus in names if isinstance(names, list) else []:
+        if not isinstance(corpus, str) or corpus not in corpora:
+            yield from _missing(where, corpus, "corpus", corpora)
+            continue
+        held = corpora[corpus].get("modalities")
+        if isinstance(held, list) and modality not in held:
+            yield f"{where} = {corpus!r}: the corpus holds {', '.join(map(str, held))}, not {modality}"
+        for space in spaces:
+            if not any(job.get("space") == space and job.get("corpus") == corpus for job in jobs):
+                yield f"{where} = {corpus!r}: add to `encode` the job  {space}-{corpus}: {{space: {space}, corpus: {corpus}}}"
+
+
+def _tasks(raw: Mapping[str, Any]) -> Iterator[str]:
+    evaluate = raw.get("evaluate")
+    connections = _table(raw, "connections")
+    for name, task in _table(evaluate if isinstance(evaluate, Mapping) else {}, "tasks").items():
+        where = f"evaluate.tasks.{name}"
+        yield from _missing(f"{where}.corpus", task.get("corpus"), "corpus", _table(raw, "corpora"))
+        listed = task.get("connections")
+        for connection in listed if isinstance(listed, list) else []:
+            yield from _missing(f"{where}.connections", connection, "connection", connections)
+        if task.get("baselines"):
+            yield from _missing(f"{where}.baselines", task["baselines"], "connection", connections)

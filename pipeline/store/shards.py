@@ -1,0 +1,90 @@
+"""WebDataset shards: reproducible tars, checked on reading."""
+
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import webdataset
+
+from pipeline.errors import CorruptError
+from pipeline.hashing import sha256_file
+from pipeline.store.manifest import Manifest, Part, load_complete_manifest
+
+SHARDS = "shards"
+
+
+@dataclass(frozen=True)
+class ShardSample:
+    """One sample of a shard: its key and the bytes of its members by extension."""
+
+    key: str
+    members: dict[str, bytes]
+
+
+def write_shard(path: Path, samples: Iterable[ShardSample]) -> None:
+    """Write `samples` as a tar; equal samples in equal order give equal bytes."""
+    with open(path, "wb") as file, webdataset.TarWriter(file, encoder=False, mtime=0, user="", group="") as writer:
+        for sample in samples:
+            writer.write({"__key__": sample.key, **sample.members})
+
+
+def read_shard(path: Path) -> Iterator[ShardSample]:
+    """Yield the samples of a tar in their order; nothing is ever extracted to disk.
+
+    Raises:
+        CorruptError: The tar is damaged, has a member that is no regular file, or scatters the members of a sample.
+    """
+    seen: set[str] = set()
+    key, members = "", dict[str, bytes]()
+    try:
+        with tarfile.open(path, "r|") as archive:
+            for info in archive:
+                stream = archive.extractfile(info) if info.isreg() else None
+                name, _, extension = info.name.partition(".")
+                if stream is None or not extension:
+                    raise CorruptError(f"{path} has a member {info.name!r} that is no sample.", _AGAIN)
+                if name != key:
+                    if key:
+                        yield ShardSample(key, members)
+                    if name in seen:
+                        raise CorruptError(f"{path} has the members of {name!r} in two places.", _AGAIN)
+                    seen.add(name)
+                    key, members = name, {}
+                members[extension] = stream.read()
+    except (tarfile.TarError, OSError) as error:
+        raise CorruptError(f"{path} cannot be read ({error}).", _AGAIN) from error
+    if key:
+        yield ShardSample(key, members)
+
+
+_AGAIN = "Remove it and run `mcr shard` again."
+
+
+def shard_keys(path: Path) -> list[str]:
+    """Keys of the samples in a tar, in their order, without reading their content."""
+    with tarfile.open(path, "r:") as archive:
+        return list(dict.fromkeys(name.partition(".")[0] for name in archive.getnames()))
+
+
+def open_shards(folder: Path) -> Manifest:
+    """Manifest of a finished folder of shards.
+
+    Raises:
+        UserError: There is none, or it is unfinished.
+    """
+    return load_complete_manifest(folder, SHARDS)
+
+
+def verify_shard(folder: Path, part: Part) -> Path:
+    """Path of the shard `part`, after its hash was compared with the manifest.
+
+    Raises:
+        CorruptError: The shard is missing or damaged.
+    """
+    path = folder / part.name
+    if not path.is_file():
+        raise CorruptError(f"{path} is missing.", "Run `mcr shard` again; it writes only what is missing.")
+    if sha256_file(path) != part.sha256:
+        raise CorruptError(f"{path} is damaged: its hash is not that of the manifest.", _AGAIN)
+    return path

@@ -1,0 +1,61 @@
+"""The `mcr` command: single stages, and tools to look at what they made."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import McrError
+from stages.encode import encode
+from stages.schema import schema
+from stages.shard import shard
+
+app = typer.Typer(
+    name="mcr",
+    help="Connect frozen contrastive spaces (CLIP, CLAP, ULIP, ...) without paired data.\n\n"
+    "`dvc repro` runs everything that changed; each command below runs one stage.",
+    epilog="Exit codes: 0 done, 1 our fault or a damaged file, 2 a mistake in the inputs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+
+@app.callback()
+def options(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details; show tracebacks.")] = False) -> None:
+    """Connect frozen contrastive spaces without paired data."""
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    for ours in ("pipeline", "mcr"):
+        logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+for command in (shard, encode, schema):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; every error is one line that says what is wrong and one that says what to do."""
+    try:
+        app()
+    except McrError as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            logging.getLogger("mcr").exception("traceback")
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again to continue.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            logging.getLogger("mcr").exception("traceback")
+        print(f"error: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        print("hint: This is a bug in mcr-connect. Run again with `mcr -v ...` and report the traceback.", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Arguments that the stages share."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from pipeline.errors import UserError
+
+Names = Annotated[list[str], typer.Argument(help="Names in params.yaml.", show_default=False)]
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
+
+Entry = TypeVar("Entry")
+
+
+def pick(table: Mapping[str, Entry], names: list[str], kind: str) -> list[tuple[str, Entry]]:
+    """The entries called `names`.
+
+    Raises:
+        UserError: There is no entry of a name.
+    """
+    for name in names:
+        if name not in table:
+            close = get_close_matches(name, table, n=1)
+            raise UserError(
+                f"params.yaml has no {kind} {name!r}.",
+                f"Did you mean {close[0]!r}?" if close else f"Choose from: {', '.join(table)}.",
+            )
+    return [(name, table[name]) for name in names]

@@ -1,0 +1,26 @@
+"""`mcr shard`: raw corpora become reproducible WebDataset shards."""
+
+from pathlib import Path
+
+from stages.options import Names, ParamsFile
+
+
+def shard(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
+    """Write corpora as shards.
+
+    Old shards do not move: new samples go to new shards, a shard is rewritten only if its samples changed.
+
+    Example: mcr shard photos captions
+    """
+    from pipeline.params.load import load_params
+    from pipeline.shard.build import ShardSettings, build_shards
+    from stages.context import SHARDS, ConsoleProgress, account
+    from stages.options import pick
+
+    params = load_params(params_file)
+    for name, corpus in pick(params.corpora, names, "corpus"):
+        settings = ShardSettings(
+            tuple(corpus.modalities), corpus.samples_per_shard, corpus.duplicates, params.limits.max_rejected
+        )
+        manifest, computed = build_shards(Path(corpus.source), SHARDS / name, settings, ConsoleProgress())
+        account("shard", name, manifest, computed)

@@ -1,0 +1,73 @@
+"""Small real files that the tests share."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.errors import SampleError
+from pipeline.hashing import sha256_bytes
+
+
+class HashSpace:
+    """A space whose embedding of some bytes is a random unit vector seeded by them: no two inputs look alike."""
+
+    modalities = ("text", "image")
+    dimension = 8
+
+    def __init__(self, version: int = 1) -> None:
+        self.version = version
+        self.encoded: list[str] = []
+
+    def fingerprint(self, modality: str) -> dict[str, object]:
+        return {"family": "hash", "version": self.version, "modality": modality}
+
+    def preprocess(self, modality: str, payload: bytes) -> Tensor:
+        if b"bad" in payload:
+            raise SampleError("decode", "the bytes say that they are bad")
+        self.encoded.append(sha256_bytes(payload))
+        seed = int(sha256_bytes(payload + bytes([self.version]))[:8], 16)
+        vector = np.random.default_rng(seed).standard_normal(self.dimension)
+        if b"zero" in payload:
+            vector[:] = 0
+        if b"nan" in payload:
+            vector[3] = np.nan
+        return torch.tensor(vector, dtype=torch.float32)
+
+    def encode(self, modality: str, batch: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(batch, dim=-1)
+
+
+@pytest.fixture
+def hash_space() -> HashSpace:
+    return HashSpace()
+
+
+def png(value: int) -> bytes:
+    """A 4 x 4 picture of one grey value."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (value % 256, value // 256, 7)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of 25 pictures."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(25):
+        (folder / f"p{number:03d}.png").write_bytes(png(number))
+    return folder
+
+
+@pytest.fixture
+def tree_bytes() -> Callable[[Path], dict[str, bytes]]:
+    """Content of every file below a folder, by relative path."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -1,0 +1,138 @@
+"""Encoding: resumable, row by row accounted for, stale parts redone with a reason."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.encode.job import EncodeSettings, encode_corpus
+from pipeline.errors import CorruptError, UserError
+from pipeline.progress import Silent
+from pipeline.shard.build import ShardSettings, build_shards
+from pipeline.spaces import SpaceSpec
+from pipeline.store import Store, load_manifest, read_embeddings
+from tests.conftest import HashSpace, png
+
+SPEC = SpaceSpec("hash", "nowhere")
+
+
+@pytest.fixture
+def shards(photos, tmp_path) -> Path:
+    build_shards(photos, tmp_path / "shards", ShardSettings(("image",), 10, "error", 0.5), Silent())
+    return tmp_path / "shards"
+
+
+def encode(space: HashSpace, shards: Path, folder: Path, batch_size: int = 4, max_rejected: float = 0.5):
+    settings = EncodeSettings(batch_size, workers=2, max_rejected=max_rejected)
+    return encode_corpus(space, "hash", SPEC, shards, folder, settings, Silent())
+
+
+def test_every_row_is_the_embedding_of_its_own_file(photos, shards, tmp_path, hash_space):
+    encode(hash_space, shards, tmp_path / "out")
+    keys, embeddings = read_embeddings([tmp_path / "out" / "image"])
+    assert keys == sorted(path.stem for path in photos.iterdir())
+    for key, row in zip(keys, embeddings, strict=True):
+        tensor = hash_space.preprocess("image", (photos / f"{key}.png").read_bytes())
+        np.testing.assert_allclose(row, tensor / np.linalg.norm(tensor), atol=1e-7)
+
+
+def test_pandas_opens_the_store_without_our_code(shards, tmp_path, hash_space):
+    encode(hash_space, shards, tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out" / "image")  # the whole folder at once
+    matrix = np.frombuffer(b"".join(table.embedding), "<f4").reshape(len(table), -1)
+    keys, embeddings = read_embeddings([tmp_path / "out" / "image"])
+    assert list(table.key) == keys
+    np.testing.assert_array_equal(matrix, embeddings)
+
+
+def test_second_run_computes_nothing(shards, tmp_path, hash_space):
+    assert encode(hash_space, shards, tmp_path / "out")["image"][1] == 3
+    hash_space.encoded.clear()
+    assert encode(hash_space, shards, tmp_path / "out")["image"][1] == 0
+    assert not hash_space.encoded
+
+
+def test_ten_new_files_encode_one_new_shard(photos, shards, tmp_path, hash_space):
+    encode(hash_space, shards, tmp_path / "out")
+    for number in range(10):
+        (photos / f"new{number}.png").write_bytes(png(100 + number))
+    build_shards(photos, shards, ShardSettings(("image",), 10, "error", 0.5), Silent())
+    hash_space.encoded.clear()
+    assert encode(hash_space, shards, tmp_path / "out")["image"][1] == 1
+    assert len(hash_space.encoded) == 10
+
+
+def test_a_run_that_dies_continues_at_the_last_committed_part(shards, tmp_path, tree_bytes):
+    class Dying(HashSpace):
+        def encode(self, modality, batch):
+            if len(self.encoded) > 14:
+                raise MemoryError
+            return super().encode(modality, batch)
+
+    with pytest.raises(MemoryError):
+        encode(Dying(), shards, tmp_path / "out")
+    assert len(load_manifest(tmp_path / "out" / "image").parts) == 1
+    with pytest.raises(UserError, match="unfinished"):
+        Store.open(tmp_path / "out" / "image")
+    again = HashSpace()
+    assert encode(again, shards, tmp_path / "out")["image"][1] == 2
+    assert len(again.encoded) == 15
+    encode(HashSpace(), shards, tmp_path / "undisturbed")
+    assert tree_bytes(tmp_path / "out") == tree_bytes(tmp_path / "undisturbed")
+
+
+def test_a_changed_space_says_what_changed(shards, tmp_path, caplog):
+    encode(HashSpace(1), shards, tmp_path / "out")
+    with caplog.at_level(logging.INFO):
+        assert encode(HashSpace(2), shards, tmp_path / "out")["image"][1] == 3
+    assert "encoder.version: 1 -> 2" in caplog.text
+
+
+def test_a_changed_shard_redoes_its_part_only_and_says_so(photos, shards, tmp_path, hash_space, caplog):
+    encode(hash_space, shards, tmp_path / "out")
+    (photos / "p015.png").write_bytes(png(300))
+    build_shards(photos, shards, ShardSettings(("image",), 10, "error", 0.5), Silent())
+    with caplog.at_level(logging.INFO):
+        assert encode(hash_space, shards, tmp_path / "out")["image"][1] == 1
+    assert "part-00001.parquet is stale: its source changed" in caplog.text
+
+
+def test_bad_zero_and_non_finite_samples_are_rejected_by_key(tmp_path, hash_space):
+    source = tmp_path / "texts.txt"
+    lines = [f"caption {number}" for number in range(20)]
+    lines[3], lines[8], lines[15] = "bad", "zero", "nan"
+    source.write_text("\n".join(lines))
+    build_shards(source, tmp_path / "s", ShardSettings(("text",), 7, "error", 0.5), Silent())
+    manifest, _ = encode(hash_space, tmp_path / "s", tmp_path / "out")["text"]
+    assert (manifest.rows, manifest.rejected) == (17, 3)
+    failures = pd.read_parquet(tmp_path / "out" / "text" / "_failures.parquet").set_index("key")
+    assert failures.step.to_dict() == {"00000003": "decode", "00000008": "encode", "00000015": "encode"}
+    assert "zero" in failures.message["00000008"] and "finite" in failures.message["00000015"]
+    with pytest.raises(UserError, match="3 of 20 samples were rejected"):
+        encode(hash_space, tmp_path / "s", tmp_path / "strict", max_rejected=0.1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
+def test_batch_size_does_not_change_rows(shards, tmp_path, hash_space, batch_size):
+    encode(hash_space, shards, tmp_path / "a", batch_size=batch_size)
+    encode(hash_space, shards, tmp_path / "b", batch_size=4)
+    (keys_a, a), (keys_b, b) = (read_embeddings([tmp_path / name / "image"]) for name in "ab")
+    assert keys_a == keys_b
+    np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_damaged_shard_is_refused(shards, tmp_path, hash_space):
+    tar = shards / "00001.tar"
+    content = bytearray(tar.read_bytes())
+    content[600] ^= 4
+    tar.write_bytes(content)
+    with pytest.raises(CorruptError, match=r"00001.tar is damaged"):
+        encode(hash_space, shards, tmp_path / "out")
+
+
+def test_a_space_without_the_modality_is_one_clear_error(shards, tmp_path, hash_space):
+    hash_space.modalities = ("audio",)
+    with pytest.raises(UserError, match="embeds audio"):
+        encode(hash_space, shards, tmp_path / "out")

@@ -1,0 +1,104 @@
+"""params.yaml: every mistake is found before any work, named by its dotted path."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.params.load import load_params
+from pipeline.params.model import Params
+
+ROOT = Path(__file__).parents[2]
+DEMO = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def problems(tmp_path: Path, raw: object) -> str:
+    path = tmp_path / "params.yaml"
+    path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw))
+    with pytest.raises(UserError) as error:
+        load_params(path)
+    return error.value.message
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))], ids=lambda p: p.name)
+def test_every_shipped_file_is_valid(path):
+    assert load_params(path).connections
+
+
+MISTAKES = [
+    ("connections.audio_image.train.noize_variance", 0.1, "did you mean 'noise_variance'?"),
+    ("connections.audio_image.train.epochs", 0, "greater than or equal to 1"),
+    ("connections.audio_image.train.learning_rate", "fast", "valid number"),
+    ("connections.audio_image.train.noise_variance", float("nan"), "finite number"),
+    ("connections.audio_image.retrieve.temperature", -0.01, "greater than 0"),
+    ("connections.audio_image.retrieve.search", "flatt", "did you mean 'flat'?"),
+    ("connections.audio_image.method", "cmrc", "did you mean 'cmcr'?"),
+    ("connections.audio_image.overlap", "tekst", "did you mean 'text'?"),
+    ("connections.audio_image.spaces", ["clip", "clab"], "did you mean 'clap'?"),
+    ("connections.audio_image.queries", ["caption"], "did you mean 'captions'?"),
+    ("connections.audio_image.queries", ["photos"], "holds image, not text"),
+    ("connections.audio_image.memories.clap.corpora", ["shapes"], "holds point, not audio"),
+    ("encode.clip-photos.space", "clib", "did you mean 'clip'?"),
+    ("encode.clip-photos.corpus", "fotos", "did you mean 'photos'?"),
+    ("spaces.clip.precision", "fp8", "'fp32'"),
+    ("spaces.clip.batchsize", 3, "did you mean 'batch_size'?"),
+    ("corpora.photos.modalities", ["images"], "did you mean 'image'?"),
+    ("corpora.photos.modalities", [], "at least 1"),
+    ("limits.max_rejected", 3, "less than or equal to 1"),
+    ("evaluate.tasks.audio_image.corpus", "held", "did you mean 'heldout'?"),
+    ("evaluate.tasks.audio_image.connections", ["audio_imag"], "did you mean 'audio_image'?"),
+    ("evaluate.tasks.audio_image.tusk", "retrieval", "did you mean 'task'?"),
+    ("sead", 1, "did you mean 'seed'?"),
+    ("run.device", "gpu", "'cuda'"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "hint"), MISTAKES, ids=[f"{w}={v}" for w, v, _ in MISTAKES])
+def test_a_mistake_is_named_with_its_path_and_the_nearest_name(tmp_path, where, value, hint):
+    raw = copy.deepcopy(DEMO)
+    *parents, name = where.split(".")
+    target = raw
+    for parent in parents:
+        target = target[parent]
+    target[name] = value
+    message = problems(tmp_path, raw)
+    assert where in message
+    assert hint in message
+
+
+def test_all_mistakes_are_listed_at_once(tmp_path):
+    raw = copy.deepcopy(DEMO)
+    raw["sead"] = 1
+    raw["encode"]["clip-photos"]["space"] = "clib"
+    raw["connections"]["oracle"]["train"]["epochs"] = -1
+    message = problems(tmp_path, raw)
+    assert all(name in message for name in ("sead", "clib", "connections.oracle.train.epochs"))
+
+
+def test_a_missing_job_is_spelt_out(tmp_path):
+    raw = copy.deepcopy(DEMO)
+    del raw["encode"]["clap-sounds"]
+    assert "clap-sounds: {space: clap, corpus: sounds}" in problems(tmp_path, raw)
+
+
+def test_duplicate_yaml_keys_are_refused(tmp_path):
+    assert "'seed' occurs twice" in problems(tmp_path, "seed: 1\nthreads: 2\nseed: 3\n")
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "a: [", "a: !!python/object/apply:os.system [ls]"])
+def test_files_that_are_no_params_are_one_clear_error(tmp_path, content):
+    assert str(tmp_path) in problems(tmp_path, content)
+
+
+def test_params_cannot_be_changed():
+    params = load_params(ROOT / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.seed = 3
+
+
+def test_the_schema_for_editors_is_up_to_date():
+    schema = json.loads((ROOT / "presets" / "params.schema.json").read_text())
+    assert schema == Params.model_json_schema(), "run `mcr schema > presets/params.schema.json`"

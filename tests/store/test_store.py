@@ -1,0 +1,151 @@
+"""Stores: exact, verified on reading, joined by key."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import CorruptError, UserError
+from pipeline.hashing import sha256_keys
+from pipeline.store import EMBEDDINGS, PartFolder, Rows, Store, common_keys, read_embeddings, read_rows, write_rows
+from pipeline.store.manifest import MANIFEST_NAME
+
+
+def rows(count: int, seed: int = 0, prefix: str = "k") -> Rows:
+    vectors = np.random.default_rng(seed).standard_normal((count, 12)).astype(np.float32)
+    return Rows([f"{prefix}{row}" for row in range(count)], {"embedding": vectors}, {"score": np.arange(count) / 7})
+
+
+def make_store(folder: Path, parts: list[Rows], fingerprint: dict[str, object] | None = None) -> Store:
+    store = PartFolder(folder, EMBEDDINGS, fingerprint or {"space": "s"})
+    for number, part in enumerate(parts):
+        store.commit(f"part-{number}.parquet", "src", part.keys, (), lambda path, part=part: write_rows(path, part, {}))
+    store.finish(0.0)
+    return Store.open(folder)
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 70_000])
+def test_rows_round_trip_bit_for_bit(tmp_path, count):
+    written = rows(count)
+    write_rows(tmp_path / "a.parquet", written, {"note": 1})
+    read = read_rows(tmp_path / "a.parquet")
+    assert read.keys == written.keys
+    np.testing.assert_array_equal(read.vectors["embedding"], written.vectors["embedding"])
+    np.testing.assert_array_equal(read.numbers["score"], written.numbers["score"])
+
+
+def test_equal_rows_give_equal_bytes(tmp_path):
+    write_rows(tmp_path / "a", rows(500), {"b": 1, "a": 2})
+    write_rows(tmp_path / "b", rows(500), {"a": 2, "b": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_no_flipped_bit_is_read_silently(tmp_path):
+    """Page checksums, footer and key hash together: each of 300 mutants is an error or changes nothing."""
+    folder = tmp_path / "store"
+    good = make_store(folder, [rows(200)]).read()
+    path = folder / "part-0.parquet"
+    content = path.read_bytes()
+    draw = random.Random(0)
+    errors = 0
+    for _ in range(300):
+        mutant = bytearray(content)
+        mutant[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(mutant)
+        try:
+            read = Store.open(folder).read()
+        except CorruptError:
+            errors += 1
+        else:
+            assert read.keys == good.keys
+            np.testing.assert_array_equal(read.vectors["embedding"], good.vectors["embedding"])
+    assert errors > 250
+
+
+def test_truncated_part_is_an_error(tmp_path):
+    folder = tmp_path / "store"
+    make_store(folder, [rows(50)])
+    content = (folder / "part-0.parquet").read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 1):
+        (folder / "part-0.parquet").write_bytes(content[:length])
+        with pytest.raises(CorruptError):
+            Store.open(folder).read()
+
+
+def test_swapped_parts_are_an_error(tmp_path):
+    folder = tmp_path / "store"
+    make_store(folder, [rows(50, prefix="a"), rows(50, prefix="b")])
+    first, second = folder / "part-0.parquet", folder / "part-1.parquet"
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(CorruptError, match="does not hold the rows"):
+        Store.open(folder).read()
+
+
+def test_reordered_rows_are_an_error(tmp_path):
+    folder = tmp_path / "store"
+    make_store(folder, [rows(50)])
+    swapped = rows(50)
+    swapped.keys[3], swapped.keys[4] = swapped.keys[4], swapped.keys[3]
+    write_rows(folder / "part-0.parquet", swapped, {})
+    with pytest.raises(CorruptError):
+        Store.open(folder).read()
+
+
+def test_a_key_in_two_parts_is_an_error(tmp_path):
+    store = make_store(tmp_path / "store", [rows(5), rows(5)])
+    with pytest.raises(CorruptError, match="key twice"):
+        store.read()
+
+
+def test_files_that_the_manifest_does_not_list_do_not_exist(tmp_path):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    (folder / "part-9.parquet").write_bytes(b"left over from a killed run")
+    (folder / "part-8.parquet.tmp").write_bytes(b"half")
+    make_store(folder, [rows(5)])
+    assert sorted(path.name for path in folder.iterdir()) == ["_failures.parquet", MANIFEST_NAME, "part-0.parquet"]
+
+
+def test_missing_unfinished_and_foreign_folders_are_named(tmp_path):
+    with pytest.raises(UserError, match="has no _manifest"):
+        Store.open(tmp_path / "none")
+    PartFolder(tmp_path / "open", EMBEDDINGS, {}).commit("p.parquet", "s", [], (), lambda path: path.write_bytes(b""))
+    with pytest.raises(UserError, match="unfinished"):
+        Store.open(tmp_path / "open")
+    make_store(tmp_path / "store", [rows(3)])
+    with pytest.raises(UserError, match="holds embeddings, not pairs"):
+        Store.open(tmp_path / "store", "pairs")
+    manifest = tmp_path / "store" / MANIFEST_NAME
+    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(UserError, match="schema version 2"):
+        Store.open(tmp_path / "store")
+    manifest.write_text(manifest.read_text()[:40])
+    with pytest.raises(CorruptError, match="not a manifest"):
+        Store.open(tmp_path / "store")
+
+
+def test_stores_of_different_spaces_do_not_mix(tmp_path):
+    make_store(tmp_path / "a", [rows(3, prefix="a")], {"space": "clip"})
+    make_store(tmp_path / "b", [rows(3, prefix="b")], {"space": "clap"})
+    with pytest.raises(UserError, match="different fingerprints"):
+        read_embeddings([tmp_path / "a", tmp_path / "b"])
+    make_store(tmp_path / "c", [rows(3, prefix="a")], {"space": "clip"})
+    with pytest.raises(UserError, match="share keys"):
+        read_embeddings([tmp_path / "a", tmp_path / "c"])
+
+
+def test_join_is_by_key_whatever_the_order():
+    first = [f"k{number}" for number in range(40)]
+    second = [*first[5:], "extra"]
+    random.Random(1).shuffle(second)
+    keys, left, right = common_keys(first, second)
+    assert keys == first[5:]
+    assert [first[row] for row in left] == keys
+    assert [second[row] for row in right] == keys
+    with pytest.raises(UserError, match="no key in common"):
+        common_keys(["a"], ["b"])
+
+
+def test_key_hash_depends_on_order_and_on_boundaries():
+    assert len({sha256_keys(keys) for keys in (["ab", "c"], ["c", "ab"], ["a", "bc"], ["ab", "c", ""])}) == 4

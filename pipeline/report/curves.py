@@ -1,0 +1,89 @@
+"""The plots of the page: how training went, what it did to similarities, how recall grows with the rank."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from pipeline.report.inputs import ConnectionFiles, Inputs, Record
+from pipeline.report.plots import Axes, histogram, line_chart
+from pipeline.report.table import Table, split_direction
+
+NOT_A_LOSS = {"step", "epoch", "learning_rate", "seconds"}
+STAGES = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot and what stands under it."""
+
+    svg: Markup
+    caption: str
+
+
+def training_figure(files: ConnectionFiles) -> Figure | None:
+    """Loss terms over the steps of one connection."""
+    history = files.history
+    if not history:
+        return None
+    names = [name for name, value in history[0].items() if isinstance(value, float) and name not in NOT_A_LOSS]
+    lines = {name.replace("_", " "): [(float(r["step"]), float(r[name])) for r in history] for name in names}
+    said = ", ".join(f"{name} {points[0][1]:.2f} to {points[-1][1]:.2f}" for name, points in lines.items())
+    caption = f"{files.name}: {said} over {len(history)} recorded steps. Terms as computed, before their weights."
+    return Figure(line_chart(lines, Axes("step", "loss"), f"Loss terms of {files.name} over training steps"), caption)
+
+
+def similarity_figures(records: Sequence[Record] | None, main: ConnectionFiles | None) -> list[Figure]:
+    """One histogram before and one after the connection, true pairs against strangers."""
+    chosen = [r for r in records or () if main and str(r.get("connection", main.name)) == main.name]
+    figures = []
+    groups = dict.fromkeys((str(r["dataset"]), str(r["direction"]), str(r["stage"])) for r in chosen)
+    for dataset, direction, stage in sorted(groups, key=lambda g: (g[:2], STAGES.index(g[2]) if g[2] in STAGES else 2)):
+        series: dict[str, list[tuple[float, float, float]]] = {}
+        for r in chosen:
+            if (str(r["dataset"]), str(r["direction"]), str(r["stage"])) == (dataset, direction, stage):
+                series.setdefault(str(r["pairs"]), []).append((float(r["low"]), float(r["high"]), float(r["count"])))
+        series = {name: _density(bins) for name, bins in series.items()}
+        sides = " and ".join(split_direction(direction) or (direction,))
+        title = f"Cosine similarity of {sides}, {stage} the connection"
+        means = ", ".join(f"{name} {_mean(bins):.2f}" for name, bins in series.items())
+        figures.append(Figure(histogram(series, Axes("cosine similarity", "density"), title), f"{title}. Means: {means}."))
+    return figures
+
+
+def recall_figure(ranks: Sequence[Record] | None, table: Table | None, inputs: Inputs) -> Figure | None:
+    """Recall over the number of candidates that one looks at, for the methods worth comparing."""
+    if not ranks or table is None:
+        return None
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in table.rows:
+        found = sorted(
+            float(r["rank"])
+            for r in ranks
+            if (str(r["connection"] or ""), str(r["method"])) == (row.connection, row.method)
+            and (str(r["task"]), str(r["dataset"])) == (table.task, table.dataset)
+        )
+        if found and (row.group != "control" or not any("control" in name for name in lines)):
+            name = f"{row.label} ({row.detail})" if row.detail else row.label
+            lines[f"{name} - control" if row.group == "control" else name] = _recall(found)
+    title = "Recall against the number of candidates looked at, mean of both directions"
+    return Figure(line_chart(lines, Axes("candidates looked at (k)", "recall", True, 1.0, True), title), f"{title}.")
+
+
+def _recall(ranks: Sequence[float]) -> list[tuple[float, float]]:
+    steps = [k for k in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000) if k <= max(max(ranks), 10)]
+    return [(float(k), sum(rank <= k for rank in ranks) / len(ranks)) for k in steps]
+
+
+def _density(bins: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    area = sum((high - low) * count for low, high, count in bins) or 1.0
+    return sorted((low, high, count / area) for low, high, count in bins)
+
+
+def _mean(bins: Sequence[tuple[float, float, float]]) -> float:
+    return sum((low + high) / 2 * (high - low) * density for low, high, density in bins)
+
+
+def training_figures(connections: Mapping[str, ConnectionFiles]) -> list[Figure]:
+    """Training of every connection that has a history."""
+    return [figure for files in connections.values() if (figure := training_figure(files))]

@@ -1,0 +1,147 @@
+"""Plain sentences about the result table, each computed from its numbers."""
+
+from dataclasses import dataclass
+
+from pipeline.report.inputs import ConnectionFiles, Inputs
+from pipeline.report.table import CONNECTION, CONTROL, ORACLE, Cell, Row, Table
+
+YARDSTICKS = ("R@10", "R@5", "R@1")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence; a loud one says that something is not as it must be."""
+
+    text: str
+    loud: bool = False
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The number that the page opens with."""
+
+    text: str
+    value: str
+    times_chance: str
+
+
+def percent(value: float) -> str:
+    """A share in per cent with one decimal, as everywhere on the page."""
+    return f"{100 * value:.1f} %"
+
+
+def yardstick(table: Table) -> str | None:
+    """The recall by which methods are compared."""
+    return next((label for label in YARDSTICKS if label in table.metrics), None)
+
+
+def headlines(tables: list[Table], main: ConnectionFiles) -> list[Headline]:
+    """For each direction of the connection's first task: how often the true sample is among the first ten."""
+    found: list[Headline] = []
+    for table in tables:
+        row, label = table.find(main.name, main.method), yardstick(table)
+        if not (table.sides and row and label and label in row.cells) or (found and table.task != tables[0].task):
+            continue
+        source, target = table.sides
+        cell = row.cells[label]
+        times = f"{cell.value / cell.chance:.0f} times chance" if cell.chance else ""
+        text = f"{source} finds its {target} among {table.gallery or 'all'} candidates at {label}"
+        found.append(Headline(text, percent(cell.value), times))
+    return found
+
+
+def unpaired(main: ConnectionFiles, sides: tuple[str, str]) -> bool:
+    """Whether no space of the connection embeds both modalities, and the method does not use true pairs."""
+    together = any(set(sides) <= set(space.get("modalities", ())) for space in main.spaces.values())
+    return main.group == CONNECTION and bool(main.spaces) and not together
+
+
+def findings(table: Table, inputs: Inputs) -> list[Finding]:
+    """What one table says about the main connection, its rivals, its bound and the controls."""
+    label = yardstick(table)
+    main = inputs.main
+    row = table.find(main.name, main.method) if main else None
+    if label is None:
+        return []
+    said = _controls(table, label)
+    if row and label in row.cells:
+        said += _against_baselines(table, row, label) + _against_connections(table, row, label)
+        said += _against_oracle(table, row, label)
+    return said
+
+
+def _with(table: Table, label: str, **wanted: str) -> list[tuple[Row, Cell]]:
+    rows = [row for row in table.rows if all(getattr(row, name) == value for name, value in wanted.items())]
+    return [(row, row.cells[label]) for row in rows if label in row.cells]
+
+
+def _name(row: Row) -> str:
+    return f"{row.label} ({row.detail})" if row.detail else row.label
+
+
+def _controls(table: Table, label: str) -> list[Finding]:
+    said, at_chance = [], []
+    for row, cell in _with(table, label, group=CONTROL):
+        if cell.chance is None:
+            continue
+        if cell.interval[0] > cell.chance:
+            text = (
+                f"Control not at chance: {_name(row)} reaches {label} {percent(cell.value)}, and its interval starts above"
+                f" chance ({percent(cell.chance)}). Something leaks, or the control does not break what it should break:"
+                " do not trust the other rows before this is explained."
+            )
+            said.append(Finding(text, loud=True))
+        else:
+            at_chance.append(_name(row))
+    if at_chance:
+        said.append(Finding(f"At chance, as it must be: {'; '.join(at_chance)}."))
+    return said or [Finding("No negative control was measured.")]
+
+
+def _against_baselines(table: Table, row: Row, label: str) -> list[Finding]:
+    cell, said = row.cells[label], []
+    rivals = [pair for family in ("linear", "hop") for pair in _with(table, label, family=family)]
+    if rivals:
+        best, best_cell = max(rivals, key=lambda pair: pair[1].value)
+        ratio = f"{cell.value / best_cell.value:.2f} x" if best_cell.value else "more than"
+        text = f"{row.label} reaches {label} {percent(cell.value)}: {ratio} the best linear or two-hop baseline"
+        text += f" ({best.label}, {percent(best_cell.value)})"
+        said.append(Finding(text + (", but their intervals overlap." if cell.overlaps(best_cell) else "; their intervals do not overlap.")))
+    for bridge, bridge_cell in _with(table, label, family="bridge"):
+        numbers = f"({percent(bridge_cell.value)} against {percent(cell.value)})"
+        if cell.overlaps(bridge_cell):
+            text = f"The {bridge.label.lower()} reaches the same within the intervals {numbers}: here training adds nothing measurable to {label}."
+        elif bridge_cell.value > cell.value:
+            text = f"The {bridge.label.lower()}, without any training, is better than {row.label} {numbers}."
+        else:
+            text = f"{row.label} is better than the {bridge.label.lower()} {numbers}; their intervals do not overlap."
+        said.append(Finding(text))
+    return said
+
+
+def _against_connections(table: Table, row: Row, label: str) -> list[Finding]:
+    cell, said = row.cells[label], []
+    for other, other_cell in _with(table, label, group=CONNECTION):
+        if other.connection == row.connection:
+            continue
+        verdict = "higher" if other_cell.value > cell.value else "lower"
+        if cell.overlaps(other_cell):
+            verdict = "not distinguishable: the intervals overlap"
+        text = f"{_name(other)} reaches {label} {percent(other_cell.value)} against {percent(cell.value)} of {_name(row)}: {verdict}."
+        said.append(Finding(text))
+    return said
+
+
+def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:
+    bounds = _with(table, label, group=ORACLE)
+    cell = row.cells[label]
+    if not bounds:
+        return [Finding("No oracle was trained on true pairs, so what could be reached at best is unknown.")]
+    best, bound = max(bounds, key=lambda pair: pair[1].value)
+    if bound.value <= cell.value:
+        text = f"The oracle ({percent(bound.value)}) is not above the connection ({percent(cell.value)}): it bounds nothing here."
+        return [Finding(text, loud=True)]
+    chance = cell.chance or 0.0
+    share = (cell.value - chance) / (bound.value - chance)
+    text = f"{best.label}, trained on true pairs, reaches {label} {percent(bound.value)}; without a pair {row.label} covers"
+    return [Finding(f"{text} {100 * share:.0f} % of the way from chance to there.")]

@@ -1,0 +1,156 @@
+"""What the report reads: files of the earlier stages, each of which may be missing."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import CorruptError
+from pipeline.store import Manifest, load_manifest
+from pipeline.store.manifest import MANIFEST_NAME
+
+TRAINED = ("cmcr", "exmcr", "oracle")
+Record = dict[str, Any]
+
+
+def read_records(path: Path) -> list[Record] | None:
+    """The rows of a Parquet file; None when it does not exist.
+
+    Raises:
+        CorruptError: It exists and cannot be read.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return pq.read_table(path, partitioning=None).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run its stage again.") from error
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of `folder`; None when there is none."""
+    return load_manifest(folder) if (folder / MANIFEST_NAME).is_file() else None
+
+
+def read_json(path: Path) -> Record | None:
+    """The JSON object in `path`; None when it does not exist.
+
+    Raises:
+        CorruptError: It exists and is not a JSON object.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise CorruptError(f"{path} is not JSON ({error}).", "Remove it and run its stage again.") from error
+    if not isinstance(content, dict):
+        raise CorruptError(f"{path} is not a JSON object.", "Remove it and run its stage again.")
+    return content
+
+
+@dataclass(frozen=True)
+class ConnectionFiles:
+    """What is known about one connection."""
+
+    data: Path
+    name: str
+
+    @cached_property
+    def config(self) -> Record | None:
+        """What `train` wrote about the projectors."""
+        return read_json(self.data / "models" / self.name / "config.json")
+
+    @cached_property
+    def history(self) -> list[Record] | None:
+        """Loss terms by step."""
+        return read_records(self.data / "models" / self.name / "history.parquet")
+
+    @cached_property
+    def pairs(self) -> Manifest | None:
+        """Manifest of the pseudo-pairs."""
+        return read_manifest(self.data / "pairs" / self.name)
+
+    @cached_property
+    def neighbours(self) -> list[Record] | None:
+        """A few queries with their nearest neighbours in every memory."""
+        return read_records(self.data / "pairs" / self.name / "_examples.parquet")
+
+    @property
+    def fingerprint(self) -> Record:
+        """Fingerprint of the pseudo-pairs; empty when there are none."""
+        return self.pairs.fingerprint if self.pairs else {}
+
+    @property
+    def method(self) -> str:
+        """``cmcr``, ``oracle`` ...; empty when unknown."""
+        return str((self.config or {}).get("method") or self.fingerprint.get("method") or "")
+
+    @property
+    def control(self) -> str:
+        """Which negative control the connection is; ``none`` when it is none."""
+        settings = self.fingerprint.get("settings")
+        return str(settings.get("control", "none")) if isinstance(settings, dict) else "none"
+
+    @property
+    def spaces(self) -> Record:
+        """By space: fingerprint with its modalities and its spec."""
+        return dict((self.config or {}).get("spaces") or self.fingerprint.get("spaces") or {})
+
+    @property
+    def group(self) -> str:
+        """Where it stands in the table: ``control``, ``connection`` or ``oracle``."""
+        if self.method == "oracle":
+            return "oracle"
+        return "connection" if self.control == "none" else "control"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the report reads, found under the data folder."""
+
+    data: Path
+    names: tuple[str, ...]
+
+    @cached_property
+    def connections(self) -> dict[str, ConnectionFiles]:
+        """By name, in the order of the params."""
+        return {name: ConnectionFiles(self.data, name) for name in self.names}
+
+    def _metrics(self, name: str) -> list[Record] | None:
+        return read_records(self.data / "metrics" / name)
+
+    @cached_property
+    def metrics(self) -> list[Record] | None:
+        """Long table of all numbers."""
+        return self._metrics("metrics.parquet")
+
+    @cached_property
+    def examples(self) -> list[Record] | None:
+        """Queries with what was found for them."""
+        return self._metrics("examples.parquet")
+
+    @cached_property
+    def similarities(self) -> list[Record] | None:
+        """Histograms of similarities."""
+        return self._metrics("similarities.parquet")
+
+    @cached_property
+    def ranks(self) -> list[Record] | None:
+        """Rank of the true sample for each query."""
+        return self._metrics("ranks.parquet")
+
+    def folders(self, kind: str) -> list[tuple[str, Manifest]]:
+        """Folders with a manifest under data/`kind`, by their path below it."""
+        root = self.data / kind
+        manifests = sorted(root.rglob(MANIFEST_NAME)) if root.is_dir() else []
+        return [(path.parent.relative_to(root).as_posix(), load_manifest(path.parent)) for path in manifests]
+
+    @property
+    def main(self) -> ConnectionFiles | None:
+        """The connection that the page is about: the first that is neither control nor oracle."""
+        return next((files for files in self.connections.values() if files.group == "connection"), None)

@@ -1,0 +1,34 @@
+"""What the numbers do not show. Said on every page, next to what they do show."""
+
+from pipeline.report.inputs import Inputs
+from pipeline.report.table import CONTROL, ORACLE, Table
+
+
+def limits(inputs: Inputs, tables: list[Table]) -> list[str]:
+    """Sentences that follow from what was measured and what was not."""
+    said = [
+        "One seed: the intervals come from resampling the evaluation samples. They say how much another draw of samples"
+        " would change a number, not how much another seed of the training would.",
+    ]
+    datasets = sorted({table.dataset for table in tables})
+    if datasets:
+        said.append(f"Measured on {', '.join(datasets)} only. Nothing here says how the connection does on other data.")
+    said.append(
+        "A connection cannot be better than its frozen spaces: what they do not represent, or what the overlapping"
+        " modality never mentions, it cannot match."
+    )
+    groups = {row.group for table in tables for row in table.rows}
+    if tables and CONTROL not in groups:
+        said.append("No negative control was measured, so a leak between the data sets would go unnoticed.")
+    if tables and ORACLE not in groups:
+        said.append("No oracle was trained, so there is no measured bound.")
+    if inputs.main and inputs.main.method == "cmcr":
+        said.append(
+            "Whether the connection keeps what each space could do before (retrieval inside a space) is shown only where"
+            " the table has a task for it."
+        )
+    said.append(
+        "That the evaluation samples are not among the unpaired data is for whoever prepares the corpora to ensure;"
+        " the report compares no content."
+    )
+    return said

@@ -1,0 +1,165 @@
+"""Samples as they look and sound: members of the shards as data: URIs, and a picture for every sound."""
+
+import base64
+import logging
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import CorruptError
+from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
+from pipeline.report.thumbnails import point_png, shrink_picture, spectrogram_png
+
+log = logging.getLogger(__name__)
+
+TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "flac": "audio/flac",
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+}
+LARGEST_PICTURE = 16_384  # bytes; a bigger one is shown as a thumbnail
+LARGEST_CAPTION = 300  # characters
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a sample: its bytes and its extension."""
+
+    content: bytes
+    extension: str
+
+
+Members = Mapping[tuple[str, str], Member]
+"""Members by (key, modality)."""
+
+
+def read_members(shards: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[tuple[str, str], Member]]:
+    """Read what the page shows from the shards.
+
+    Args:
+        shards: Folder that holds one folder of tars per corpus.
+        wanted: Keys by corpus.
+
+    Returns:
+        By corpus: members by (key, modality). What is not there is missing from it.
+
+    Raises:
+        CorruptError: A shard is not a readable tar.
+    """
+    found: dict[str, dict[tuple[str, str], Member]] = {}
+    for corpus in sorted(wanted):
+        keys = set(wanted[corpus])
+        members: dict[tuple[str, str], Member] = {}
+        for path in sorted((shards / corpus).glob("*.tar")):
+            if {key for key, _ in members} >= keys:
+                break
+            members.update(_read_shard(path, keys))
+        found[corpus] = members
+    return found
+
+
+def _read_shard(path: Path, keys: set[str]) -> dict[tuple[str, str], Member]:
+    members = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                key, _, extension = info.name.partition(".")
+                modality = MODALITY_OF.get(extension.lower())
+                if key in keys and modality and (file := tar.extractfile(info)):
+                    members[key, modality] = Member(file.read(), extension.lower())
+    except (tarfile.TarError, OSError) as error:
+        raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run `shard` again.") from error
+    return members
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample on the page. What is empty is not shown.
+
+    Attributes:
+        key: Its key.
+        modality: What of it is shown.
+        picture: data: URI of the picture, the spectrogram or the points.
+        pixelated: Whether the picture is so small that its pixels should stay sharp.
+        sound: data: URI of the sound.
+        caption: Its text.
+        note: Why something is not shown.
+    """
+
+    key: str
+    modality: str
+    picture: str = ""
+    pixelated: bool = False
+    sound: str = ""
+    caption: str = ""
+    note: str = ""
+
+
+class Gallery:
+    """Turns members into what the page shows, within a budget of bytes.
+
+    Args:
+        members: By corpus, as `read_members` returns them.
+        budget: Bytes of data: URIs that the page may hold.
+    """
+
+    def __init__(self, members: Mapping[str, Members], budget: int) -> None:
+        self._members = members
+        self._left = budget
+        self.left_out = 0
+
+    def show(self, corpora: Iterable[str], key: str, modality: str) -> Shown:
+        """Show sample `key`, from the first of `corpora` that holds it in `modality`."""
+        for corpus in corpora:
+            members = self._members.get(corpus, {})
+            if (key, modality) in members:
+                caption = members.get((key, TEXT))
+                text = caption.content.decode(errors="replace").strip() if caption else ""
+                return self._render(key, modality, members[key, modality], text[:LARGEST_CAPTION])
+        return Shown(key, modality, note="not in the shards")
+
+    def _render(self, key: str, modality: str, member: Member, caption: str) -> Shown:
+        if modality == TEXT:
+            return Shown(key, modality, caption=caption)
+        try:
+            if modality == IMAGE:
+                return self._picture(key, member, caption)
+            if modality == AUDIO:
+                return self._sound(key, member, caption)
+            if modality == POINT and member.extension == "npy":
+                return Shown(key, modality, self._afford(data_uri(point_png(member.content), "png")), caption=caption)
+        except (OSError, ValueError, RuntimeError) as error:
+            log.warning("%s of %s cannot be shown: %s", modality, key, error)
+            return Shown(key, modality, caption=caption, note="cannot be decoded")
+        return Shown(key, modality, caption=caption, note=f"no preview for .{member.extension}")
+
+    def _picture(self, key: str, member: Member, caption: str) -> Shown:
+        content, extension, small = member.content, member.extension, True
+        if len(content) > LARGEST_PICTURE:
+            content, extension, small = shrink_picture(content), "jpg", False
+        uri = self._afford(data_uri(content, extension))
+        return Shown(key, IMAGE, uri, small, caption=caption, note="" if uri else "left out: page budget")
+
+    def _sound(self, key: str, member: Member, caption: str) -> Shown:
+        picture = self._afford(data_uri(spectrogram_png(member.content), "png"))
+        sound = self._afford(data_uri(member.content, member.extension))
+        note = "" if sound else "not playable here: page budget"
+        return Shown(key, AUDIO, picture, True, sound, caption, note)
+
+    def _afford(self, uri: str) -> str:
+        if len(uri) > self._left:
+            self.left_out += 1
+            return ""
+        self._left -= len(uri)
+        return uri
+
+
+def data_uri(content: bytes, extension: str) -> str:
+    """`content` as a data: URI; decoding it gives `content` back."""
+    return f"data:{TYPES[extension]};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,128 @@
+"""Where every sample went, and what every number was made from."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.hashing import sha256_json
+from pipeline.report.inputs import ConnectionFiles, Inputs, Record
+from pipeline.store import Manifest
+
+
+@dataclass(frozen=True)
+class Account:
+    """Samples of one stage instance: in = out + rejected.
+
+    Attributes:
+        expected: What the stage before handed over; None when that is not known.
+    """
+
+    stage: str
+    name: str
+    samples_in: int
+    out: int
+    rejected: int
+    reasons: str
+    complete: bool
+    expected: int | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether nothing is lost: inside the stage, and since the stage before."""
+        inside = self.samples_in == self.out + self.rejected and self.complete
+        return inside and self.expected in (None, self.samples_in)
+
+
+def accounts(inputs: Inputs) -> list[Account]:
+    """One account per corpus, embedding store and connection."""
+    shards = dict(inputs.folders("shards"))
+    found = [_account("shard", name, manifest) for name, manifest in shards.items()]
+    for name, manifest in inputs.folders("embeddings"):
+        corpus = shards.get(name.split("/")[1]) if name.count("/") == 2 else None
+        found.append(_account("encode", name, manifest, corpus.rows if corpus else None))
+    for files in inputs.connections.values():
+        if files.pairs:
+            found.append(_account("retrieve", files.name, files.pairs))
+    return found
+
+
+def _account(stage: str, name: str, manifest: Manifest, expected: int | None = None) -> Account:
+    reasons = Counter(failure.message for part in manifest.parts for failure in part.rejected)
+    said = "; ".join(f"{count} x {message}" for message, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3])
+    samples_in = sum(part.samples_in for part in manifest.parts)
+    return Account(stage, name, samples_in, manifest.rows, manifest.rejected, said, manifest.complete, expected)
+
+
+@dataclass(frozen=True)
+class SpaceFacts:
+    """A frozen space as the fingerprint names it."""
+
+    name: str
+    encoder: str
+    model: str
+    checkpoint: str
+    sha256: str
+    precision: str
+    dimension: str
+    modalities: str
+
+
+def space_facts(inputs: Inputs) -> list[SpaceFacts]:
+    """Every space that a connection uses, once."""
+    spaces: dict[str, Record] = {}
+    for files in inputs.connections.values():
+        for name, space in {**dict(files.fingerprint.get("spaces") or {}), **files.spaces}.items():
+            spaces.setdefault(name, space)
+    return [_facts(name, space) for name, space in spaces.items()]
+
+
+def _facts(name: str, space: Record) -> SpaceFacts:
+    inner = space.get("fingerprint")
+    space = {**inner, **space} if isinstance(inner, dict) else space
+    spec = space.get("spec") or {}
+    said = [str(spec.get(field) or "") for field in ("encoder", "model", "checkpoint", "sha256", "precision")]
+    return SpaceFacts(name, *said, str(space.get("dimension", "")), ", ".join(space.get("modalities", ())))
+
+
+@dataclass(frozen=True)
+class ConnectionFacts:
+    """What a connection was trained with, as pairs of name and value, and all of it as JSON."""
+
+    name: str
+    method: str
+    facts: Mapping[str, str]
+    settings: Mapping[str, str]
+    everything: str
+
+
+def connection_facts(files: ConnectionFiles) -> ConnectionFacts:
+    """Facts of one connection; what is not known is left out."""
+    config, pairs = files.config or {}, files.fingerprint
+    retrieve, train = pairs.get("settings") or {}, config.get("train") or {}
+    facts = {
+        "overlapping modality": config.get("overlap") or pairs.get("overlap"),
+        "pseudo-pairs": files.pairs.rows if files.pairs else None,
+        "negative control": files.control if files.control != "none" else None,
+        "seed": config.get("seed", pairs.get("seed")),
+        "threads": config.get("threads"),
+        "hash of the pairs": config.get("pairs"),
+        "hash of the retrieve settings": sha256_json(retrieve) if retrieve else None,
+        "hash of the train settings": sha256_json(train) if train else None,
+    }
+    settings = {f"retrieve.{name}": value for name, value in flatten(retrieve).items()}
+    settings |= {f"train.{name}": value for name, value in flatten(train).items()}
+    everything = json.dumps({"pairs": pairs, "model": config}, indent=1, sort_keys=True)
+    known = {name: str(value) for name, value in facts.items() if value not in (None, "")}
+    return ConnectionFacts(files.name, files.method, known, settings, everything)
+
+
+def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flatten(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value if isinstance(value, str) else json.dumps(value)
+    return found

@@ -1,0 +1,173 @@
+"""The result table: long metrics become rows of methods, grouped from what must fail to what bounds success."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.report.inputs import ConnectionFiles, Record
+
+CONTROL, BASELINE, CONNECTION, ORACLE = "control", "baseline", "connection", "oracle"
+GROUPS = {
+    CONTROL: "Negative controls: must be at chance",
+    BASELINE: "Baselines: no projector is trained",
+    CONNECTION: "Connections: trained without a pair",
+    ORACLE: "Bound: trained on true pairs",
+}
+MEAN = "mean"
+# What a method is called, and what family of baselines it belongs to.
+METHODS = {
+    "cmcr": ("C-MCR", CONNECTION),
+    "exmcr": ("Ex-MCR", CONNECTION),
+    "oracle": ("Oracle", ORACLE),
+    "untrained": ("Untrained projectors", CONTROL),
+    "procrustes": ("Orthogonal Procrustes", "linear"),
+    "ridge": ("Ridge regression", "linear"),
+    "ridge_pseudo": ("Ridge on pseudo-pairs", "linear"),
+    "two_hop_nearest": ("Two hops, nearest", "hop"),
+    "two_hop_softmax": ("Two hops, softmax", "hop"),
+    "bridge": ("Training-free bridge", "bridge"),
+}
+CONTROLS = {"shuffled_overlap": "bridge shuffled", "random_partners": "random partners"}
+METRIC_ORDER = ("R@", "mAP", "median rank", "mean rank")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number with its interval, as the metrics file has it."""
+
+    value: float
+    low: float | None
+    high: float | None
+    chance: float | None
+    n: int | None
+
+    def overlaps(self, other: "Cell") -> bool:
+        """Whether the intervals share a point; without intervals, whether the numbers are equal."""
+        low, high = self.interval
+        other_low, other_high = other.interval
+        return low <= other_high and other_low <= high
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the interval; the value twice when there is none."""
+        return (self.value if self.low is None else self.low, self.value if self.high is None else self.high)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of one connection."""
+
+    connection: str
+    method: str
+    label: str
+    detail: str
+    group: str
+    family: str
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All methods on one task in one direction."""
+
+    task: str
+    dataset: str
+    direction: str
+    metrics: Sequence[str]
+    rows: Sequence[Row] = field(default=())
+
+    @property
+    def sides(self) -> tuple[str, str] | None:
+        """Modality of the queries and of the gallery; None for the mean of both directions."""
+        return split_direction(self.direction)
+
+    @property
+    def gallery(self) -> int | None:
+        """Number of queries, which is also the number of candidates."""
+        return max((cell.n for row in self.rows for cell in row.cells.values() if cell.n), default=None)
+
+    @property
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """Rows by group, in the order of `GROUPS`."""
+        grouped = [(title, [row for row in self.rows if row.group == group]) for group, title in GROUPS.items()]
+        return [(title, rows) for title, rows in grouped if rows]
+
+    @property
+    def chances(self) -> dict[str, float]:
+        """Chance by metric."""
+        cells = [(name, cell.chance) for row in self.rows for name, cell in row.cells.items()]
+        return {name: chance for name, chance in cells if chance is not None}
+
+    def find(self, connection: str, method: str) -> Row | None:
+        """The row of one method."""
+        return next((row for row in self.rows if (row.connection, row.method) == (connection, method)), None)
+
+
+def split_direction(direction: str) -> tuple[str, str] | None:
+    """``audio_to_image`` as (audio, image); None when it names no two modalities."""
+    match = re.fullmatch(r"(\w+?)\s*(?:->|→|_to_|2)\s*(\w+)", direction)
+    return (match[1], match[2]) if match else None
+
+
+def metric_label(metric: str) -> str:
+    """How a metric is called on the page."""
+    match = re.fullmatch(r"(?:recall|r)(?:@|_at_|_|)(\d+)", metric.lower())
+    if match:
+        return f"R@{match[1]}"
+    return {"map": "mAP", "median_rank": "median rank", "mean_rank": "mean rank"}.get(metric.lower(), metric)
+
+
+def is_share(label: str) -> bool:
+    """Whether a metric lies between 0 and 1 and is shown in per cent."""
+    return "rank" not in label
+
+
+def build_tables(metrics: Sequence[Record], connections: Mapping[str, ConnectionFiles]) -> list[Table]:
+    """One table per task, dataset and direction; the mean of both directions first."""
+    keys = dict.fromkeys((str(r["task"]), str(r["dataset"]), str(r["direction"])) for r in metrics)
+    tasks = list(dict.fromkeys((task, dataset) for task, dataset, _ in keys))
+    tables = []
+    for task, dataset in tasks:
+        directions = [direction for t, d, direction in keys if (t, d) == (task, dataset)]
+        for direction in sorted(directions, key=lambda name: (split_direction(name) is not None, directions.index(name))):
+            chosen = [r for r in metrics if (r["task"], r["dataset"], r["direction"]) == (task, dataset, direction)]
+            tables.append(_table(task, dataset, direction, chosen, connections))
+    return tables
+
+
+def _table(
+    task: str, dataset: str, direction: str, records: Sequence[Record], connections: Mapping[str, ConnectionFiles]
+) -> Table:
+    cells: dict[tuple[str, str], dict[str, Cell]] = {}
+    for record in records:
+        cell = Cell(float(record["value"]), *(_number(record.get(name)) for name in ("ci_low", "ci_high", "chance")), n=_count(record.get("n")))
+        cells.setdefault((str(record["connection"] or ""), str(record["method"])), {})[metric_label(str(record["metric"]))] = cell
+    names = list(connections)
+    order = {name: index for index, name in enumerate(names)}
+    rows = [_row(connection, method, found, connections) for (connection, method), found in cells.items()]
+    rows.sort(key=lambda row: (list(GROUPS).index(row.group), order.get(row.connection, -1) if row.group != BASELINE else 0))
+    metrics = sorted({name for found in cells.values() for name in found}, key=_metric_place)
+    return Table(task, dataset, direction, metrics, rows)
+
+
+def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: Mapping[str, ConnectionFiles]) -> Row:
+    label, family = METHODS.get(method, (method.replace("_", " ").capitalize(), BASELINE))
+    files = connections.get(connection)
+    group = family if family in GROUPS else BASELINE
+    detail = connection if group in (CONNECTION, ORACLE) else ""
+    if group == CONNECTION and files and files.group == CONTROL:
+        group, detail = CONTROL, f"{CONTROLS.get(files.control, files.control)} ({connection})"
+    return Row(connection, method, label, detail, group, family, cells)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and value == value else None
+
+
+def _count(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and value == value else None
+
+
+def _metric_place(label: str) -> tuple[int, int, str]:
+    place = next((index for index, prefix in enumerate(METRIC_ORDER) if label.startswith(prefix)), len(METRIC_ORDER))
+    return place, int(label[2:]) if label.startswith("R@") else 0, label

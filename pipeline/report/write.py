@@ -1,0 +1,182 @@
+"""The report: one page that needs nothing but itself, and a model card; equal files in give equal bytes out."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline.atomic import write_text
+from pipeline.report.curves import recall_figure, similarity_figures, training_figures
+from pipeline.report.examples import Examples
+from pipeline.report.findings import Finding, findings, headlines, percent
+from pipeline.report.inputs import Inputs
+from pipeline.report.limits import limits
+from pipeline.report.media import Gallery, read_members
+from pipeline.report.provenance import accounts, connection_facts, space_facts
+from pipeline.report.settings import ReportSettings
+from pipeline.report.story import story
+from pipeline.report.table import Cell, Table, build_tables, is_share
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent
+PAGE, CARD = "page.html.j2", "card.md.j2"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        page: The page.
+        card: The model card.
+        missing: Inputs that do not exist; the page says so in their place.
+    """
+
+    page: Path
+    card: Path
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task on the page.
+
+    Attributes:
+        summary: The table that is compared.
+        directions: The tables behind it.
+        findings: What the summary says.
+    """
+
+    summary: Table
+    directions: Sequence[Table]
+    findings: Sequence[Finding]
+
+
+def write_report(data: Path, connections: Sequence[str], settings: ReportSettings, output: Path) -> Written:
+    """Write `output`/index.html and `output`/model_card.md.
+
+    Args:
+        data: Folder of shards, embeddings, pairs, models and metrics; whatever is missing, the page says so.
+        connections: Names in the order of the params; the first one that is neither control nor oracle is the subject.
+        settings: What to show.
+        output: Where to write.
+
+    Raises:
+        CorruptError: A file exists and cannot be read.
+    """
+    inputs = Inputs(data, tuple(connections))
+    facts = _facts(inputs)
+    shown = _shown(inputs, settings)
+    page, card = output / "index.html", output / "model_card.md"
+    write_text(page, _environment(html=True).get_template(PAGE).render(**facts, **shown, settings=settings))
+    write_text(card, _environment(html=False).get_template(CARD).render(**facts, settings=settings))
+    log.info("%s: %.1f MB", page, page.stat().st_size / 1e6)
+    return Written(page, card, tuple(facts["missing"]))
+
+
+def _facts(inputs: Inputs) -> dict[str, object]:
+    """Everything that page and card say in words and numbers."""
+    tables = build_tables(inputs.metrics or [], inputs.connections)
+    tasks = _tasks(tables, inputs)
+    return {
+        "main": inputs.main,
+        "tables": tables,
+        "headlines": headlines(tables, inputs.main) if inputs.main else [],
+        "story": story(inputs, tables),
+        "tasks": tasks,
+        "alarms": [finding.text for task in tasks for finding in task.findings if finding.loud],
+        "accounts": accounts(inputs),
+        "spaces": space_facts(inputs),
+        "connections": [connection_facts(files) for files in inputs.connections.values()],
+        "limits": limits(inputs, tables),
+        "modalities": _modalities(inputs, tables),
+        "missing": _missing(inputs),
+    }
+
+
+def _tasks(tables: list[Table], inputs: Inputs) -> list[Task]:
+    """Tables by task: the first one (the mean where there is one) is the summary."""
+    found = []
+    for key in dict.fromkeys((table.task, table.dataset) for table in tables):
+        summary, *directions = [table for table in tables if (table.task, table.dataset) == key]
+        found.append(Task(summary, directions, findings(summary, inputs)))
+    return found
+
+
+def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
+    """Everything that only the page shows: plots, pictures, sounds."""
+    examples = Examples(inputs, settings)
+    members = read_members(inputs.data / "shards", examples.wanted())
+    gallery = Gallery(members, settings.media_kilobytes * 1000)
+    tables = build_tables(inputs.metrics or [], inputs.connections)
+    return {
+        "training": training_figures(inputs.connections),
+        "similarities": similarity_figures(inputs.similarities, inputs.main),
+        "recall": recall_figure(inputs.ranks, tables[0] if tables else None, inputs),
+        "directions": examples.directions(gallery),
+        "pseudo_pairs": examples.pseudo_pairs(gallery),
+        "left_out": gallery.left_out,
+    }
+
+
+def _modalities(inputs: Inputs, tables: list[Table]) -> list[str]:
+    """Modalities of the connection, those that it was measured on first."""
+    measured = next((list(table.sides) for table in tables if table.sides), [])
+    spaces = inputs.main.spaces.values() if inputs.main else []
+    return list(dict.fromkeys([*measured, *(modality for space in spaces for modality in space.get("modalities", ()))]))
+
+
+def _missing(inputs: Inputs) -> list[str]:
+    metrics = {name: getattr(inputs, name) for name in ("metrics", "examples", "similarities", "ranks")}
+    missing = [f"metrics/{name}.parquet" for name, records in metrics.items() if records is None]
+    for files in inputs.connections.values():
+        found = {"config.json": files.config, "history.parquet": files.history}
+        missing += [f"models/{files.name}/{name}" for name, content in found.items() if content is None]
+        if files.pairs is None and files.group != "oracle":
+            missing.append(f"pairs/{files.name}/_manifest.json")
+    main = inputs.main
+    if main and main.neighbours is None:
+        missing.append(f"pairs/{main.name}/_examples.parquet")
+    return missing
+
+
+def _environment(html: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["cell"] = _cell_text
+    environment.filters["cell_range"] = _cell_range
+    environment.filters["chance"] = _number
+    environment.filters["md"] = _markdown
+    environment.filters["width"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+    environment.tests["share"] = is_share
+    return environment
+
+
+def _number(value: float, metric: str) -> str:
+    """A number of the table: shares in per cent with one decimal, ranks as they are."""
+    return f"{100 * value:.1f}" if is_share(metric) else f"{value:.1f}".removesuffix(".0")
+
+
+def _cell_text(cell: Cell, metric: str) -> str:
+    return _number(cell.value, metric)
+
+
+def _cell_range(cell: Cell, metric: str) -> str:
+    if cell.low is None or cell.high is None:
+        return ""
+    return f"{_number(cell.low, metric)} – {_number(cell.high, metric)}"
+
+
+def _markdown(text: str) -> str:
+    """`text` inside a Markdown table: nothing in it ends the cell or becomes a tag."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

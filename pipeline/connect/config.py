@@ -45,7 +45,7 @@ class ConnectionConfig(Settings):
         files: SHA-256 by name of the files that this configuration was written with.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     code: int
     connection: str
     method: str
@@ -57,7 +57,7 @@ class ConnectionConfig(Settings):
     pairs: str
     seed: int
     threads: int
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default={})
 
     def save(self, folder: Path) -> None:
         """Write the configuration to `folder` atomically; it is the last file of a finished connection."""
@@ -104,8 +104,9 @@ def _check_consistent(path: Path, config: ConnectionConfig) -> None:
     if len({spec.dimension for spec in config.projectors.values()}) != 1:
         raise UserError(f"{path} has projectors of different output widths.", "Train the connection again.")
     for name, spec in config.projectors.items():
-        if spec.input != config.spaces[name].dimension:
+        width = config.spaces[name].dimension
+        if spec.input != width:
             raise UserError(
-                f"{path}: the projector of {name} takes {spec.input} numbers, the space has {config.spaces[name].dimension}.",
+                f"{path}: the projector of {name} takes {spec.input} numbers, the space has {width}.",
                 "Train the connection again.",
             )

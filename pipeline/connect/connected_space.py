@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -73,7 +74,7 @@ class ConnectedSpace:
             f"Choose one of: {', '.join(self.modalities)}.",
         )
 
-    def project(self, space: str, vectors: Tensor | np.ndarray) -> Tensor:
+    def project(self, space: str, vectors: Tensor | npt.NDArray[np.float32]) -> Tensor:
         """Project embeddings [N, D] of the frozen `space` to unit rows [N, E], float32 on the CPU.
 
         The frozen embeddings are taken as they are: they are unit vectors in every store.
@@ -90,7 +91,8 @@ class ConnectedSpace:
         width = self.config.projectors[space].input
         if vectors.ndim != 2 or vectors.shape[1] != width:
             raise UserError(
-                f"Vectors of shape {list(vectors.shape)} cannot be projected from {space}.", f"Pass an array [N, {width}]."
+                f"Vectors of shape {list(vectors.shape)} cannot be projected from {space}.",
+                f"Pass an array [N, {width}].",
             )
         projected = torch.empty(len(vectors), self.dimension)
         for start in range(0, len(vectors), PROJECT_ROWS):

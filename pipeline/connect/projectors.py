@@ -96,6 +96,5 @@ def build_projector(spec: ProjectorSpec, init: str = "xavier", generator: torch.
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    # The constructor of Linear would draw from the global generator.
-    linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    return linear
+    # Made without storage, because the constructor of Linear would draw from the global generator.
+    return nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")

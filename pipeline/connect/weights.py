@@ -38,7 +38,9 @@ def load_projectors(path: Path, specs: Mapping[str, ProjectorSpec]) -> dict[str,
         raise CorruptError(f"{path} cannot be read ({error}).", "Remove the folder and train again.") from error
     projectors = {space: build_projector(spec) for space, spec in specs.items()}
     expected = {
-        f"{space}.{name}": tensor for space, projector in projectors.items() for name, tensor in projector.state_dict().items()
+        f"{space}.{name}": tensor
+        for space, projector in projectors.items()
+        for name, tensor in projector.state_dict().items()
     }
     problems = [f"{name} is missing" for name in sorted(expected.keys() - tensors.keys())]
     problems += [f"{name} is not expected" for name in sorted(tensors.keys() - expected.keys())]

@@ -22,7 +22,7 @@ class CMCR:
     projectors in every term.
     """
 
-    terms = ("loss", "overlap", "pseudo", "intra")
+    terms: tuple[str, ...] = ("loss", "overlap", "pseudo", "intra")
 
     def __init__(self, layout: Layout, settings: TrainSettings) -> None:
         if len(layout.spaces) != 2 or not layout.overlap:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,7 +84,8 @@ def load_tables(store: Store, columns: Sequence[str], device: str) -> dict[str, 
         for name in columns:
             if name not in rows.vectors:
                 raise UserError(
-                    f"{store.folder / part.name} has no column {name}.", "Run the retrieve stage of this connection again."
+                    f"{store.folder / part.name} has no column {name}.",
+                    "Run the retrieve stage of this connection again.",
                 )
             matrix = torch.from_numpy(rows.vectors[name])
             if name not in tables:

@@ -18,7 +18,7 @@ class Oracle:
     are. The settings of noise, overlap and intra-MCR alignment do not apply.
     """
 
-    terms = ("loss",)
+    terms: tuple[str, ...] = ("loss",)
 
     def __init__(self, layout: Layout, settings: TrainSettings) -> None:
         if len(layout.spaces) != 2:

@@ -10,38 +10,53 @@ from pipeline.settings import Settings
 class ProjectorSettings(Settings):
     """Architecture of one projector per space (C-MCR, section 3)."""
 
-    kind: Literal["mlp", "linear"] = Field("mlp", description="Linear-BN-ReLU-Linear-BN, or Linear-BN-ReLU.")
-    hidden: int = Field(1024, ge=1, description="Width of the hidden layer of `mlp`.")
-    dimension: int = Field(512, ge=1, description="Width of the connected space.")
-    init: Literal["xavier", "eye"] = Field("xavier", description="Initial weights.")
+    kind: Literal["mlp", "linear"] = Field(default="mlp", description="Linear-BN-ReLU-Linear-BN, or Linear-BN-ReLU.")
+    hidden: int = Field(default=1024, ge=1, description="Width of the hidden layer of `mlp`.")
+    dimension: int = Field(default=512, ge=1, description="Width of the connected space.")
+    init: Literal["xavier", "eye"] = Field(default="xavier", description="Initial weights.")
 
 
 class TrainSettings(Settings):
     """Objective and schedule of the projectors. Values that the papers leave unsure are settings."""
 
     projector: ProjectorSettings = ProjectorSettings()
-    epochs: int = Field(36, ge=1)
-    batch_size: int = Field(10240, ge=2, description="Pairs per step; the last partial batch of an epoch is dropped.")
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0, description="Peak of the cosine schedule.")
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises linearly to its peak.")
-    temperature_overlap: float = Field(0.01, gt=0, description="InfoNCE temperature of the overlapping modality (tau 2).")
-    temperature_pseudo: float = Field(
-        0.01, gt=0, description="InfoNCE temperature of the pseudo-pairs (tau 3), or of the oracle's true pairs."
+    epochs: int = Field(default=36, ge=1)
+    batch_size: int = Field(
+        default=10240, ge=2, description="Pairs per step; the last partial batch of an epoch is dropped."
     )
-    overlap_weight: float = Field(1.0, ge=0)
-    pseudo_weight: float = Field(1.0, ge=0)
-    intra_weight: float = Field(0.1, ge=0, description="Weight of the intra-MCR alignment (lambda).")
-    intra_norm: Literal["l2", "squared"] = Field("l2", description="Distance in the intra-MCR alignment, or its square.")
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak of the cosine schedule.")
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(
+        default=0, ge=0, description="Steps in which the learning rate rises linearly to its peak."
+    )
+    temperature_overlap: float = Field(
+        default=0.01, gt=0, description="InfoNCE temperature of the overlapping modality (tau 2)."
+    )
+    temperature_pseudo: float = Field(
+        default=0.01,
+        gt=0,
+        description="InfoNCE temperature of the pseudo-pairs (tau 3), or of the oracle's true pairs.",
+    )
+    overlap_weight: float = Field(default=1.0, ge=0)
+    pseudo_weight: float = Field(default=1.0, ge=0)
+    intra_weight: float = Field(default=0.1, ge=0, description="Weight of the intra-MCR alignment (lambda).")
+    intra_norm: Literal["l2", "squared"] = Field(
+        default="l2", description="Distance in the intra-MCR alignment, or its square."
+    )
     noise_variance: float = Field(
-        0.004, ge=0, description="Variance per dimension of the semantic completion noise at 512 dimensions."
+        default=0.004, ge=0, description="Variance per dimension of the semantic completion noise at 512 dimensions."
     )
     noise_scaling: Literal["none", "dimension"] = Field(
-        "none", description="`dimension` keeps the norm of the noise: variance x 512 / D."
+        default="none", description="`dimension` keeps the norm of the noise: variance x 512 / D."
     )
-    renormalise_pseudo: bool = Field(False, description="Normalise the aggregated embedding before noise is added.")
+    renormalise_pseudo: bool = Field(
+        default=False, description="Normalise the aggregated embedding before noise is added."
+    )
     batch_statistics: Literal["joint", "separate"] = Field(
-        "joint", description="BatchNorm sees both inputs of a projector in one forward pass, or one after the other."
+        default="joint",
+        description="BatchNorm sees both inputs of a projector in one forward pass, or one after the other.",
     )
-    checkpoint_every: int = Field(1, ge=1, description="Epochs between checkpoints; a killed run loses at most this much.")
+    checkpoint_every: int = Field(
+        default=1, ge=1, description="Epochs between checkpoints; a killed run loses at most this much."
+    )

@@ -1,0 +1,68 @@
+"""Checkpoints: a killed run continues and ends with the bytes that it would have had."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.atomic import atomic_path, write_text
+from pipeline.hashing import sha256_file
+from pipeline.store.folder import differences
+
+log = logging.getLogger(__name__)
+
+STATE_NAME = "state.json"
+
+
+class Checkpoint:
+    """The newest state of a run in a folder of its own: tensors in safetensors, the rest in JSON.
+
+    `state.json` is written last and names the tensors' file, so a kill at any moment leaves the previous state whole.
+
+    Args:
+        folder: Where the state goes.
+        identity: All that decides the course of the run; a state of another identity is not used.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.identity = json.loads(json.dumps(identity))
+
+    def save(self, epoch: int, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the state after `epoch` epochs in place of the one before."""
+        path = self.folder / f"epoch-{epoch:05d}.safetensors"
+        with atomic_path(path) as temporary:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+            digest = sha256_file(temporary)
+        state = {"identity": self.identity, "epoch": epoch, "file": path.name, "sha256": digest}
+        write_text(self.folder / STATE_NAME, json.dumps(state, indent=1, sort_keys=True) + "\n")
+        for other in self.folder.glob("epoch-*.safetensors*"):
+            if other.name != path.name:
+                other.unlink()
+
+    def load(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Epochs done and tensors of the newest state; None if it cannot be used, with the reason in the log."""
+        if not (self.folder / STATE_NAME).is_file():
+            return None
+        try:
+            state = json.loads((self.folder / STATE_NAME).read_text())
+            reasons = differences(state["identity"], self.identity)
+            path = self.folder / state["file"]
+            if not reasons and sha256_file(path) != state["sha256"]:
+                reasons = [f"{path.name} is damaged"]
+            if not reasons:
+                return int(state["epoch"]), load_file(path)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reasons = [f"it cannot be read ({error})"]
+        log.info("%s is not used, training starts anew: %s", self.folder, "; ".join(reasons))
+        return None
+
+    def remove(self) -> None:
+        """Remove the state; the run is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import McrError
+from stages.check import check
 from stages.encode import encode
+from stages.metrics import metrics
 from stages.schema import schema
+from stages.search import search
 from stages.shard import shard
 
 app = typer.Typer(
@@ -31,7 +34,7 @@ def options(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log d
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (shard, encode, schema):
+for command in (shard, encode, metrics, search, check, schema):
     app.command()(command)
 
 

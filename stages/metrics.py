@@ -1,0 +1,69 @@
+"""`mcr metrics`: the results as a table."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Format(StrEnum):
+    """How to print a table."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def metrics(
+    direction: Annotated[str, typer.Option(help="`mean`, one direction such as `audio->image`, or `all`.")] = "mean",
+    form: Annotated[Format, typer.Option("--format", help="table for people, csv or json for programs.")] = Format.TABLE,
+    file: Annotated[Path, typer.Option(help="The metrics.")] = Path("data/metrics/metrics.parquet"),
+) -> None:
+    """Print what was measured, one row per method.
+
+    Example: mcr metrics --format csv > metrics.csv
+    """
+    import pandas as pd
+
+    from pipeline.errors import UserError
+
+    if not file.is_file():
+        raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
+    rows = pd.read_parquet(file)
+    if direction != "all":
+        rows = rows[rows.direction == direction]
+    if rows.empty:
+        raise UserError(f"There are no metrics for the direction {direction!r}.", "Use `mean`, `all`, or a pair such as `audio->image`.")
+    if form is Format.CSV:
+        print(rows.to_csv(index=False), end="")
+    elif form is Format.JSON:
+        print(rows.to_json(orient="records", indent=1))
+    else:
+        _print_tables(rows, direction)
+
+
+def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    for (task, dataset, way), group in rows.groupby(["task", "dataset", "direction"], sort=False):
+        names = list(dict.fromkeys(group.metric))
+        table = Table(title=f"{task} on {dataset}, {way}, n = {group.n.max():,}")
+        for heading in ("connection", "method"):
+            table.add_column(heading)
+        for name in names:
+            table.add_column(name, justify="right")
+        chance = group.groupby("metric", sort=False).chance.first()
+        table.add_row("", "chance", *(_shown(name, chance[name]) for name in names), style="dim")
+        for (connection, method), cells in group.groupby(["connection", "method"], sort=False):
+            values = cells.set_index("metric").value
+            table.add_row(connection, method, *(_shown(name, values[name]) if name in values else "" for name in names))
+        Console().print(table)
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{value:.1f}" if "rank" in metric else f"{100 * value:.1f}"

@@ -1,0 +1,62 @@
+"""dvc.yaml against the code: a stage depends on what it really imports, no less and no more."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+STAGES = {name: entry.get("do", entry) for name, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()}
+# These cannot change a byte of an output: words for people, types of parameters whose values DVC tracks by themselves.
+HARMLESS = ("pipeline/params/", "pipeline/errors.py", "pipeline/progress.py", "pipeline/settings.py")
+
+
+def imported_files(path: Path) -> set[Path]:
+    """Our own modules that `path` names in import statements, at any depth of the code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("pipeline."):
+            names.add(node.value.split(":")[0])  # a registry that imports by name
+    found = set()
+    for name in names:
+        base = ROOT / Path(*name.split("."))
+        found |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
+    return {file for file in found if file.stat().st_size}
+
+
+def import_closure(start: Path) -> set[str]:
+    todo, seen = [start], {start}
+    while todo:
+        for file in imported_files(todo.pop()):
+            name = str(file.relative_to(ROOT))
+            if file not in seen and not name.startswith((*HARMLESS, "stages/")):
+                seen.add(file)
+                todo.append(file)
+    return {str(file.relative_to(ROOT)) for file in seen}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage):
+    closure = import_closure(ROOT / "stages" / f"{stage}.py")
+    code = [dep for dep in STAGES[stage]["deps"] if dep.startswith(("pipeline/", "stages/"))]
+    covers = lambda dep, name: name == dep or name.startswith(f"{dep}/")  # noqa: E731
+    assert not [name for name in sorted(closure) if not any(covers(dep, name) for dep in code)], "imported, but no dep"
+    assert not [dep for dep in code if not any(covers(dep, name) for name in closure)], "a dep, but not imported"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_is_the_name_of_the_stage(stage):
+    assert STAGES[stage]["cmd"].split()[:2] == ["mcr", stage]
+
+
+def test_no_stage_depends_on_how_it_is_run():
+    assert not [param for entry in STAGES.values() for param in entry.get("params", []) if param.startswith("run")]
+
+
+def test_byte_code_is_no_dependency():
+    assert "__pycache__/" in (ROOT / ".dvcignore").read_text()

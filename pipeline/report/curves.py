@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pipeline.report.inputs import ConnectionFiles, Inputs, Record
-from pipeline.report.plots import Axes, histogram, line_chart
-from pipeline.report.table import Table, split_direction
+from pipeline.report.findings import yardstick
+from pipeline.report.inputs import ConnectionFiles, Record
+from pipeline.report.plots import STYLES, Axes, Point, histogram, line_chart
+from pipeline.report.table import CONNECTION, CONTROL, ORACLE, Row, Table, split_direction
 
 NOT_A_LOSS = {"step", "epoch", "learning_rate", "seconds"}
 STAGES = ("before", "after")
@@ -43,36 +44,49 @@ def similarity_figures(records: Sequence[Record] | None, main: ConnectionFiles |
         for r in chosen:
             if (str(r["dataset"]), str(r["direction"]), str(r["stage"])) == (dataset, direction, stage):
                 series.setdefault(str(r["pairs"]), []).append((float(r["low"]), float(r["high"]), float(r["count"])))
-        series = {name: _density(bins) for name, bins in series.items()}
+        densities = {name: _density(bins) for name, bins in series.items()}
         sides = " and ".join(split_direction(direction) or (direction,))
         title = f"Cosine similarity of {sides}, {stage} the connection"
-        means = ", ".join(f"{name} {_mean(bins):.2f}" for name, bins in series.items())
-        figures.append(Figure(histogram(series, Axes("cosine similarity", "density"), title), f"{title}. Means: {means}."))
+        means = ", ".join(f"{name} {_mean(bins):.2f}" for name, bins in densities.items())
+        svg = histogram(densities, Axes("cosine similarity", "density"), title)
+        figures.append(Figure(svg, f"{title}. Means: {means}."))
     return figures
 
 
-def recall_figure(ranks: Sequence[Record] | None, table: Table | None, inputs: Inputs) -> Figure | None:
+def recall_figure(ranks: Sequence[Record] | None, table: Table | None) -> Figure | None:
     """Recall over the number of candidates that one looks at, for the methods worth comparing."""
     if not ranks or table is None:
         return None
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for row in table.rows:
-        found = sorted(
-            float(r["rank"])
-            for r in ranks
-            if (str(r["connection"] or ""), str(r["method"])) == (row.connection, row.method)
-            and (str(r["task"]), str(r["dataset"])) == (table.task, table.dataset)
-        )
-        if found and (row.group != "control" or not any("control" in name for name in lines)):
-            name = f"{row.label} ({row.detail})" if row.detail else row.label
-            lines[f"{name} - control" if row.group == "control" else name] = _recall(found)
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in ranks:
+        if (str(record["task"]), str(record["dataset"])) == (table.task, table.dataset):
+            found.setdefault((str(record["connection"] or ""), str(record["method"])), []).append(float(record["rank"]))
+    furthest = max((max(values) for values in found.values()), default=1.0)
+    lines = {
+        f"{row.label} ({row.detail})" if row.detail else row.label: _recall(found[row.connection, row.method], furthest)
+        for row in _compared(table)
+        if (row.connection, row.method) in found
+    }
     title = "Recall against the number of candidates looked at, mean of both directions"
-    return Figure(line_chart(lines, Axes("candidates looked at (k)", "recall", True, 1.0, True), title), f"{title}.")
+    caption = f"{title}. Of controls, linear and two-hop baselines, only the best of each is drawn."
+    return Figure(line_chart(lines, Axes("candidates looked at (k)", "recall", True, 1.0, True), title), caption)
 
 
-def _recall(ranks: Sequence[float]) -> list[tuple[float, float]]:
-    steps = [k for k in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000) if k <= max(max(ranks), 10)]
-    return [(float(k), sum(rank <= k for rank in ranks) / len(ranks)) for k in steps]
+def _compared(table: Table) -> list[Row]:
+    """Connections first; of every other family only the best row; no more than there are line styles."""
+    label = yardstick(table) or ""
+    best: dict[str, Row] = {}
+    for row in sorted(table.rows, key=lambda row: -row.cells[label].value if label in row.cells else 0.0):
+        kind = {"linear": "plain", "hop": "plain", "bridge": "bridge"}.get(row.family, row.group)
+        best.setdefault(kind, row)
+    others = [best[kind] for kind in (ORACLE, "bridge", "plain", CONTROL) if kind in best]
+    connections = [row for row in table.rows if row.group == CONNECTION]
+    return [*connections[: STYLES - len(others)], *others]
+
+
+def _recall(ranks: Sequence[float], furthest: float) -> list[Point]:
+    steps = [k for power in range(7) for k in (10**power * f for f in (1, 1.5, 2, 3, 5, 7)) if k <= max(furthest, 10)]
+    return [(float(k), sum(rank <= k for rank in ranks) / len(ranks)) for k in steps if k == int(k)]
 
 
 def _density(bins: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
@@ -85,5 +99,6 @@ def _mean(bins: Sequence[tuple[float, float, float]]) -> float:
 
 
 def training_figures(connections: Mapping[str, ConnectionFiles]) -> list[Figure]:
-    """Training of every connection that has a history."""
-    return [figure for files in connections.values() if (figure := training_figure(files))]
+    """Training of every connection that has a history, controls last."""
+    ordered = sorted(connections.values(), key=lambda files: ("connection", "oracle", "control").index(files.group))
+    return [figure for files in ordered if (figure := training_figure(files))]

@@ -72,7 +72,8 @@ class Examples:
         wanted: Wanted = {}
         for (_, dataset, _), queries in self._retrieval.items():
             for records in queries.values():
-                wanted.setdefault(dataset, set()).update(*((str(r["query_key"]), str(r["neighbour_key"])) for r in records))
+                shown = [(str(r["query_key"]), str(r["neighbour_key"])) for r in records]
+                wanted.setdefault(dataset, set()).update(*shown)
         for queries in self._pairs.values():
             for query, records in queries.items():
                 for corpus in self._query_corpora():
@@ -100,8 +101,9 @@ class Examples:
                     )
                     for r in self._nearest(records)
                 ]
-                true_rank = next((int(r[name]) for r in records for name in ("true_rank", "truth_rank") if r.get(name) is not None), None)
-                examples.append(Example(gallery.show([dataset], query, sides[0]), neighbours, true_rank))
+                true_rank = records[0].get("true_rank")
+                shown = gallery.show([dataset], query, sides[0])
+                examples.append(Example(shown, neighbours, None if true_rank is None else int(true_rank)))
             found.append(Direction(*sides, dataset, examples))
         return found
 
@@ -135,8 +137,8 @@ class Examples:
 
     def _query_corpora(self) -> list[str]:
         overlap = self._overlap()
-        found = [corpus for (_, modality), corpora in self._corpora.items() if modality == overlap for corpus in corpora]
-        return list(dict.fromkeys(found)) or self._all_corpora()
+        named = [corpora for (_, modality), corpora in self._corpora.items() if modality == overlap]
+        return list(dict.fromkeys(corpus for corpora in named for corpus in corpora)) or self._all_corpora()
 
     def _memory_corpora(self, memory: str) -> list[str]:
         space, _, modality = memory.rpartition("_")

@@ -27,7 +27,7 @@ class Headline:
 
 def percent(value: float) -> str:
     """A share in per cent with one decimal, as everywhere on the page."""
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def yardstick(table: Table) -> str | None:
@@ -86,9 +86,9 @@ def _controls(table: Table, label: str) -> list[Finding]:
             continue
         if cell.interval[0] > cell.chance:
             text = (
-                f"Control not at chance: {_name(row)} reaches {label} {percent(cell.value)}, and its interval starts above"
-                f" chance ({percent(cell.chance)}). Something leaks, or the control does not break what it should break:"
-                " do not trust the other rows before this is explained."
+                f"Control not at chance: {_name(row)} reaches {label} {percent(cell.value)}, and its interval starts"
+                f" above chance ({percent(cell.chance)}). Something leaks, or the control does not break what it should"
+                " break: do not trust the other rows before this is explained."
             )
             said.append(Finding(text, loud=True))
         else:
@@ -106,11 +106,13 @@ def _against_baselines(table: Table, row: Row, label: str) -> list[Finding]:
         ratio = f"{cell.value / best_cell.value:.2f} x" if best_cell.value else "more than"
         text = f"{row.label} reaches {label} {percent(cell.value)}: {ratio} the best linear or two-hop baseline"
         text += f" ({best.label}, {percent(best_cell.value)})"
-        said.append(Finding(text + (", but their intervals overlap." if cell.overlaps(best_cell) else "; their intervals do not overlap.")))
+        text += ", but their intervals overlap." if cell.overlaps(best_cell) else "; their intervals do not overlap."
+        said.append(Finding(text))
     for bridge, bridge_cell in _with(table, label, family="bridge"):
         numbers = f"({percent(bridge_cell.value)} against {percent(cell.value)})"
         if cell.overlaps(bridge_cell):
-            text = f"The {bridge.label.lower()} reaches the same within the intervals {numbers}: here training adds nothing measurable to {label}."
+            text = f"The {bridge.label.lower()} reaches the same within the intervals {numbers}:"
+            text += f" here training adds nothing measurable to {label}."
         elif bridge_cell.value > cell.value:
             text = f"The {bridge.label.lower()}, without any training, is better than {row.label} {numbers}."
         else:
@@ -127,8 +129,8 @@ def _against_connections(table: Table, row: Row, label: str) -> list[Finding]:
         verdict = "higher" if other_cell.value > cell.value else "lower"
         if cell.overlaps(other_cell):
             verdict = "not distinguishable: the intervals overlap"
-        text = f"{_name(other)} reaches {label} {percent(other_cell.value)} against {percent(cell.value)} of {_name(row)}: {verdict}."
-        said.append(Finding(text))
+        numbers = f"{percent(other_cell.value)} against {percent(cell.value)} of {_name(row)}"
+        said.append(Finding(f"{_name(other)} reaches {label} {numbers}: {verdict}."))
     return said
 
 
@@ -139,9 +141,9 @@ def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:
         return [Finding("No oracle was trained on true pairs, so what could be reached at best is unknown.")]
     best, bound = max(bounds, key=lambda pair: pair[1].value)
     if bound.value <= cell.value:
-        text = f"The oracle ({percent(bound.value)}) is not above the connection ({percent(cell.value)}): it bounds nothing here."
-        return [Finding(text, loud=True)]
+        numbers = f"({percent(bound.value)} against {percent(cell.value)})"
+        return [Finding(f"The oracle is not above the connection {numbers}: it bounds nothing here.", loud=True)]
     chance = cell.chance or 0.0
     share = (cell.value - chance) / (bound.value - chance)
-    text = f"{best.label}, trained on true pairs, reaches {label} {percent(bound.value)}; without a pair {row.label} covers"
-    return [Finding(f"{text} {100 * share:.0f} % of the way from chance to there.")]
+    text = f"{best.label}, trained on true pairs, reaches {label} {percent(bound.value)}; without a pair"
+    return [Finding(f"{text} {row.label} covers {100 * share:.0f} % of the way from chance to there.")]

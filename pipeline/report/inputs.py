@@ -26,9 +26,10 @@ def read_records(path: Path) -> list[Record] | None:
     if not path.is_file():
         return None
     try:
-        return pq.read_table(path, partitioning=None).to_pylist()
+        records: list[Record] = pq.read_table(path, partitioning=None).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run its stage again.") from error
+    return records
 
 
 def read_manifest(folder: Path) -> Manifest | None:

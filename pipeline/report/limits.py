@@ -24,8 +24,8 @@ def limits(inputs: Inputs, tables: list[Table]) -> list[str]:
         said.append("No oracle was trained, so there is no measured bound.")
     if inputs.main and inputs.main.method == "cmcr":
         said.append(
-            "Whether the connection keeps what each space could do before (retrieval inside a space) is shown only where"
-            " the table has a task for it."
+            "Whether the connection keeps what each space could do before (retrieval inside a space) is shown only"
+            " where the table has a task for it."
         )
     said.append(
         "That the evaluation samples are not among the unpaired data is for whoever prepares the corpora to ensure;"

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 560, 280
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 72, 12, 12, 44
 MOST_POINTS = 120
+STYLES = 6  # colours and dashes that the style sheet knows
 
 Point = tuple[float, float]
 
@@ -45,7 +47,11 @@ def histogram(series: Mapping[str, Sequence[tuple[float, float, float]]], axes: 
         for name, bins in series.items()
         if bins
     }
-    return _chart(outlines, axes, title, lambda points: [(points[0][0], 0.0), *points, (points[-1][0], 0.0)], filled=True)
+    return _chart(outlines, axes, title, _closed, filled=True)
+
+
+def _closed(points: Sequence[Point]) -> list[Point]:
+    return [(points[0][0], 0.0), *points, (points[-1][0], 0.0)]
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
@@ -54,7 +60,7 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     if count <= most:
         return list(points)
     edges = [round(index * count / most) for index in range(most + 1)]
-    groups = [points[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    groups = [points[low:high] for low, high in pairwise(edges)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
@@ -84,9 +90,10 @@ def _chart(
     pieces += _grid(x_ticks, y_ticks, (min(xs), low_y), place, axes)
     for index, points in enumerate(lines.values()):
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in shape(points))
-        pieces.append(f'<polyline class="line c{index % 6}{" filled" if filled else ""}" points="{path}"/>')
+        pieces.append(f'<polyline class="line c{index % STYLES}{" filled" if filled else ""}" points="{path}"/>')
     pieces.append("</svg>")
-    legend = "".join(f'<li><i class="key c{index % 6}"></i>{escape(name)}</li>' for index, name in enumerate(lines))
+    swatch = '<svg class="key" viewBox="0 0 28 6" aria-hidden="true"><path class="line c{}" d="M0 3H28"/></svg>'
+    legend = "".join(f"<li>{swatch.format(index % STYLES)}{escape(name)}</li>" for index, name in enumerate(lines))
     return Markup("".join(pieces) + f'<ul class="legend">{legend}</ul>')
 
 

@@ -49,7 +49,8 @@ def accounts(inputs: Inputs) -> list[Account]:
 
 def _account(stage: str, name: str, manifest: Manifest, expected: int | None = None) -> Account:
     reasons = Counter(failure.message for part in manifest.parts for failure in part.rejected)
-    said = "; ".join(f"{count} x {message}" for message, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3])
+    frequent = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
+    said = "; ".join(f"{count} x {message}" for message, count in frequent)
     samples_in = sum(part.samples_in for part in manifest.parts)
     return Account(stage, name, samples_in, manifest.rows, manifest.rejected, said, manifest.complete, expected)
 
@@ -81,8 +82,10 @@ def _facts(name: str, space: Record) -> SpaceFacts:
     inner = space.get("fingerprint")
     space = {**inner, **space} if isinstance(inner, dict) else space
     spec = space.get("spec") or {}
-    said = [str(spec.get(field) or "") for field in ("encoder", "model", "checkpoint", "sha256", "precision")]
-    return SpaceFacts(name, *said, str(space.get("dimension", "")), ", ".join(space.get("modalities", ())))
+    said = {field: str(spec.get(field) or "") for field in ("encoder", "model", "checkpoint", "sha256", "precision")}
+    return SpaceFacts(
+        name=name, dimension=str(space.get("dimension", "")), modalities=", ".join(space.get("modalities", ())), **said
+    )
 
 
 @dataclass(frozen=True)

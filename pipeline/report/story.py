@@ -16,9 +16,7 @@ def story(inputs: Inputs, tables: list[Table]) -> list[str]:
     sides = next((table.sides for table in tables if table.sides), None)
     if sides and unpaired(main, sides):
         first, second = sides
-        said.append(
-            f"Not one {first}-{second} pair was used: no space here embeds both, and the pairs are guessed by the method."
-        )
+        said.append(f"Not one {first}-{second} pair was used: no space here embeds both; the method guesses the pairs.")
     sizes = next((f"{table.gallery} samples of {table.dataset}" for table in tables if table.gallery), None)
     if sizes:
         said.append(f"It is measured on {sizes}; true pairs are known there and used for measuring only.")
@@ -45,6 +43,6 @@ def _data(main: ConnectionFiles) -> str:
         kind = modality.get("modality") if isinstance(modality, dict) else modality
         parts.append(f"{PLURALS.get(str(kind), str(kind))} (by {space})")
     return (
-        f"It used {main.pairs.rows:,} unpaired {overlap}, each turned into a pseudo-pair by looking it up among unpaired"
-        f" {' and unpaired '.join(parts)}."
+        f"It used {main.pairs.rows:,} unpaired {overlap}, each turned into a pseudo-pair by looking it up among"
+        f" unpaired {' and unpaired '.join(parts)}."
     )

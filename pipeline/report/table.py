@@ -129,7 +129,8 @@ def build_tables(metrics: Sequence[Record], connections: Mapping[str, Connection
     tables = []
     for task, dataset in tasks:
         directions = [direction for t, d, direction in keys if (t, d) == (task, dataset)]
-        for direction in sorted(directions, key=lambda name: (split_direction(name) is not None, directions.index(name))):
+        # Stable: means before single directions, otherwise the order of the file.
+        for direction in sorted(directions, key=lambda name: split_direction(name) is not None):
             chosen = [r for r in metrics if (r["task"], r["dataset"], r["direction"]) == (task, dataset, direction)]
             tables.append(_table(task, dataset, direction, chosen, connections))
     return tables
@@ -140,14 +141,19 @@ def _table(
 ) -> Table:
     cells: dict[tuple[str, str], dict[str, Cell]] = {}
     for record in records:
-        cell = Cell(float(record["value"]), *(_number(record.get(name)) for name in ("ci_low", "ci_high", "chance")), n=_count(record.get("n")))
-        cells.setdefault((str(record["connection"] or ""), str(record["method"])), {})[metric_label(str(record["metric"]))] = cell
-    names = list(connections)
-    order = {name: index for index, name in enumerate(names)}
+        row = cells.setdefault((str(record["connection"] or ""), str(record["method"])), {})
+        row[metric_label(str(record["metric"]))] = _cell(record)
+    order = {name: index for index, name in enumerate(connections)}
+    groups = list(GROUPS)
     rows = [_row(connection, method, found, connections) for (connection, method), found in cells.items()]
-    rows.sort(key=lambda row: (list(GROUPS).index(row.group), order.get(row.connection, -1) if row.group != BASELINE else 0))
+    rows.sort(key=lambda row: (groups.index(row.group), 0 if row.group == BASELINE else order.get(row.connection, -1)))
     metrics = sorted({name for found in cells.values() for name in found}, key=_metric_place)
     return Table(task, dataset, direction, metrics, rows)
+
+
+def _cell(record: Record) -> Cell:
+    low, high, chance, n = (_number(record.get(name)) for name in ("ci_low", "ci_high", "chance", "n"))
+    return Cell(float(record["value"]), low, high, chance, None if n is None else int(n))
 
 
 def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: Mapping[str, ConnectionFiles]) -> Row:
@@ -156,16 +162,12 @@ def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: M
     group = family if family in GROUPS else BASELINE
     detail = connection if group in (CONNECTION, ORACLE) else ""
     if group == CONNECTION and files and files.group == CONTROL:
-        group, detail = CONTROL, f"{CONTROLS.get(files.control, files.control)} ({connection})"
+        group, detail = CONTROL, f"{connection}: {CONTROLS.get(files.control, files.control)}"
     return Row(connection, method, label, detail, group, family, cells)
 
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and value == value else None
-
-
-def _count(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and value == value else None
 
 
 def _metric_place(label: str) -> tuple[int, int, str]:

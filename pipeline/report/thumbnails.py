@@ -5,9 +5,11 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.float64]
+
 SIDE = 128
 MELS, FRAMES, WINDOW = 40, 72, 512
-DECIBELS = 70.0
+DECIBELS = 60.0
 POINT_SIDE = 64
 # Dark violet to pale yellow: darkness is silence, and the order survives a grey copy.
 COLOURS = np.array([[13, 8, 40], [74, 20, 110], [160, 44, 96], [226, 96, 52], [249, 172, 44], [252, 248, 180]], float)
@@ -33,25 +35,27 @@ def spectrogram_png(content: bytes) -> bytes:
     return _png(_colour(log_mel(samples.mean(axis=1), rate)[::-1]))
 
 
-def log_mel(samples: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
-    """Loudness [40, 72] from 0 (70 dB below the loudest place) to 1, over tone and time."""
+def log_mel(samples: NDArray[np.float32], rate: int) -> Array:
+    """Loudness [40, 72] from 0 (60 dB below the loudest place) to 1, over tone and time."""
     padded = np.pad(samples.astype(float), WINDOW // 2)
     starts = np.linspace(0, max(len(padded) - WINDOW, 0), FRAMES).astype(int)
     windows = np.stack([np.resize(padded[start : start + WINDOW], WINDOW) for start in starts])
     power = np.abs(np.fft.rfft(windows * np.hanning(WINDOW), axis=1)) ** 2
     bands = _mel_bands(rate) @ power.T
     decibels = 10 * np.log10(np.maximum(bands, 1e-12))
-    return np.clip(1 + (decibels - decibels.max()) / DECIBELS, 0, 1)
+    shown: Array = np.clip(1 + (decibels - decibels.max()) / DECIBELS, 0, 1)
+    return shown
 
 
-def _mel_bands(rate: int) -> NDArray[np.float64]:
+def _mel_bands(rate: int) -> Array:
     """Triangular filters [40, bins], equally wide on the mel scale."""
     frequencies = np.linspace(0, rate / 2, WINDOW // 2 + 1)
     mel = 2595 * np.log10(1 + frequencies / 700)
     centres = np.linspace(0, mel[-1], MELS + 2)[1:-1]
     # At least as wide as the spacing of the FFT, or low filters would fall between two bins.
     width = np.maximum(centres[1] - centres[0], np.interp(centres, mel[1:], np.diff(mel)))
-    return np.clip(1 - np.abs(mel[None, :] - centres[:, None]) / width[:, None], 0, None)
+    bands: Array = np.clip(1 - np.abs(mel[None, :] - centres[:, None]) / width[:, None], 0, None)
+    return bands
 
 
 def point_png(content: bytes) -> bytes:
@@ -70,7 +74,7 @@ def point_png(content: bytes) -> bytes:
     return _png(canvas)
 
 
-def _colour(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _colour(values: Array) -> NDArray[np.uint8]:
     levels = np.linspace(0, 1, len(COLOURS))
     return np.stack([np.interp(values, levels, COLOURS[:, channel]) for channel in range(3)], axis=-1).astype(np.uint8)
 

@@ -74,7 +74,7 @@ def write_report(data: Path, connections: Sequence[str], settings: ReportSetting
     write_text(page, _environment(html=True).get_template(PAGE).render(**facts, **shown, settings=settings))
     write_text(card, _environment(html=False).get_template(CARD).render(**facts, settings=settings))
     log.info("%s: %.1f MB", page, page.stat().st_size / 1e6)
-    return Written(page, card, tuple(facts["missing"]))
+    return Written(page, card, tuple(_missing(inputs)))
 
 
 def _facts(inputs: Inputs) -> dict[str, object]:
@@ -115,7 +115,7 @@ def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
     return {
         "training": training_figures(inputs.connections),
         "similarities": similarity_figures(inputs.similarities, inputs.main),
-        "recall": recall_figure(inputs.ranks, tables[0] if tables else None, inputs),
+        "recall": recall_figure(inputs.ranks, tables[0] if tables else None),
         "directions": examples.directions(gallery),
         "pseudo_pairs": examples.pseudo_pairs(gallery),
         "left_out": gallery.left_out,

@@ -59,7 +59,12 @@ MEMBER = {"png": picture, "flac": sound, "txt": lambda number: caption(number).e
 
 def build(data: Path) -> Path:
     """Write everything below `data` and return it."""
-    for corpus, extensions in {"photos": ["png"], "sounds": ["flac"], "captions": ["txt"], "heldout": list(MEMBER)}.items():
+    for corpus, extensions in {
+        "photos": ["png"],
+        "sounds": ["flac"],
+        "captions": ["txt"],
+        "heldout": list(MEMBER),
+    }.items():
         write_shards(data, corpus, extensions)
     for space, corpus, modality in (
         ("clip", "captions", "text"),
@@ -99,7 +104,13 @@ def write_shards(data: Path, corpus: str, extensions: list[str]) -> None:
 
 def space_fingerprint(space: str) -> dict[str, object]:
     """Fingerprint of a space, without the modality."""
-    spec = {"encoder": "open_clip", "model": "tiny", "checkpoint": f"spaces/{space}.pt", "sha256": space[-1] * 64, "precision": "fp32"}
+    spec = {
+        "encoder": "open_clip",
+        "model": "tiny",
+        "checkpoint": f"spaces/{space}.pt",
+        "sha256": space[-1] * 64,
+        "precision": "fp32",
+    }
     return {"space": space, "spec": spec, "modalities": list(SPACES[space]), "dimension": 4}
 
 
@@ -190,16 +201,27 @@ def write_metrics(data: Path) -> None:
             }
             for metric, value in values.items():
                 spread = 0.03 * value
-                row = {"connection": connection, "method": method, **task, "direction": direction, "metric": metric, "value": value}
-                metrics.append(row | {"ci_low": value - spread, "ci_high": value + spread, "n": 800, "chance": CHANCE[metric]})
+                interval = {"ci_low": value - spread, "ci_high": value + spread}
+                row = {"connection": connection, "method": method, **task, "direction": direction, "metric": metric}
+                metrics.append(row | {"value": value, **interval, "n": 800, "chance": CHANCE[metric]})
         for number in range(200):
             rank = float(min(800, 1 + generator.exponential(10 / recall**1.5)))
-            ranks.append({"connection": connection, "method": method, **task, "direction": "audio_to_image", "query_key": str(number), "rank": rank})
+            row = {"connection": connection, "method": method, **task, "direction": "audio_to_image"}
+            ranks.append(row | {"query_key": str(number), "rank": rank})
     write_table(data / "metrics" / "metrics.parquet", metrics)
     write_table(data / "metrics" / "ranks.parquet", ranks)
     edges = np.linspace(-1, 1, 41)
     similarities = [
-        {"connection": MAIN, **task, "direction": "audio_to_image", "stage": stage, "pairs": pairs, "low": low, "high": high, "count": int(1000 * np.exp(-((low - centre) ** 2) / 0.03))}
+        {
+            "connection": MAIN,
+            **task,
+            "direction": "audio_to_image",
+            "stage": stage,
+            "pairs": pairs,
+            "low": low,
+            "high": high,
+            "count": int(1000 * np.exp(-((low - centre) ** 2) / 0.03)),
+        }
         for stage, centres in (("before", (0.0, 0.0)), ("after", (0.55, 0.1)))
         for pairs, centre in zip(("true pairs", "strangers"), centres, strict=True)
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)

@@ -42,9 +42,7 @@ class Interval:
     high: float
 
 
-def intervals(
-    measures: Sequence[Sequence[Sample]], items: int, resamples: int, seed: int
-) -> list[tuple[float, float]]:
+def intervals(measures: Sequence[Sequence[Sample]], items: int, resamples: int, seed: int) -> list[tuple[float, float]]:
     """The interval of each measure; a measure is the mean of the summaries of its samples (its directions).
 
     Every measure sees the same resamples, so that two of them can be compared.
@@ -65,8 +63,9 @@ def intervals(
 
 def paired_difference(first: Sample, second: Sample, items: int, resamples: int, seed: int) -> Interval:
     """First minus second method on the same items: the interval of the difference, not a difference of intervals."""
-    differences = [_resampled(first, weights) - _resampled(second, weights) for weights in _weights(items, resamples, seed)]
-    low, high = np.nanquantile(np.concatenate(differences), QUANTILES)
+    chunks = _weights(items, resamples, seed)
+    differences = np.concatenate([_resampled(first, weights) - _resampled(second, weights) for weights in chunks])
+    low, high = np.nanquantile(differences, QUANTILES)
     return Interval(first.value() - second.value(), float(low), float(high))
 
 

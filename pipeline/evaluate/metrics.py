@@ -30,7 +30,7 @@ def hits(counts: Counts, k: int) -> np.ndarray:
 def best_rank(counts: Counts) -> np.ndarray:
     """Expected rank [Q] of the first relevant row, m + (n+1)/(r+1): with one relevant row, ties count half."""
     above, tied, relevant = _best(counts)
-    return above + (tied + 1) / (relevant + 1)
+    return np.asarray(above + (tied + 1) / (relevant + 1))
 
 
 def average_precision(counts: Counts) -> np.ndarray:
@@ -46,7 +46,7 @@ def average_precision(counts: Counts) -> np.ndarray:
     # A single row needs no sum, and the difference of two long sums would cost digits.
     spread = np.where(n == 1, 1.0 / (m + 1), harmonic[np.minimum(m + n, counts.gallery)] - harmonic[m])
     precision = (slope * n + (counts.relevant_above + 1 - slope * (m + 1)) * spread) / n
-    return np.where(counts.valid, precision, 0.0).sum(1) / counts.valid.sum(1)
+    return np.asarray(np.where(counts.valid, precision, 0.0).sum(1) / counts.valid.sum(1))
 
 
 def all_tied(counts: Counts) -> Counts:

@@ -143,7 +143,8 @@ class _Counter:
     def _exact(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Scores [K] of single pairs by the definition."""
         parts = [torch.empty(0, device=self.queries.device)]
-        for row, column in zip(rows.split(GATHER_ROWS), columns.split(GATHER_ROWS), strict=True):
+        for start in range(0, len(rows), GATHER_ROWS):
+            row, column = rows[start : start + GATHER_ROWS], columns[start : start + GATHER_ROWS]
             parts.append((self.queries[row].double() * self.gallery[column].double()).sum(1).float())
         return torch.cat(parts)
 
@@ -155,7 +156,8 @@ class _Counter:
             relevant_above[:, slot] = ((self.scores > own) & self.valid).sum(1)
             relevant_tied[:, slot] = ((self.scores == own) & self.valid).sum(1)
         fields = (self.above, self.tied, relevant_above, relevant_tied, self.valid)
-        return Counts(*(field.cpu().numpy() for field in fields), gallery=len(self.gallery))
+        above, tied, among_above, among_tied, valid = (field.cpu().numpy() for field in fields)
+        return Counts(above, tied, among_above, among_tied, valid, len(self.gallery))
 
 
 def _sweep(

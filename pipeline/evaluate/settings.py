@@ -20,9 +20,9 @@ class RetrievalTask(Settings):
         {}, description="By modality: the frozen space through which it enters, where several embed it."
     )
     space: str = Field("", description="Frozen space measured by itself: a ceiling, or what a connection should keep.")
-    baselines: str = Field("", description="Connection whose stores the training-free baselines use; empty: no baselines.")
+    baselines: str = Field("", description="Connection whose unpaired data the training-free baselines use.")
     item_separator: str = Field(
-        "", description="Keys equal up to the last separator are one item (`dog_0`, `dog_1`: two captions); empty: keys are items."
+        "", description="Keys equal up to its last occurrence show one item (`dog_0`, `dog_1`); empty: equal keys do."
     )
 
     @model_validator(mode="after")
@@ -43,7 +43,7 @@ class EvaluateSettings(Settings):
 
     recall_at: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 5, 10)
     bootstrap: int = Field(1000, ge=0, description="Resamples of the items for the 95 % intervals; 0: no intervals.")
-    examples: int = Field(12, ge=0, description="Queries per direction whose nearest neighbours are kept for the report.")
+    examples: int = Field(12, ge=0, description="Queries per direction whose neighbours are kept.")
     baseline_rows: int = Field(
         100_000, ge=2, description="Rows per store, evenly spread, that the training-free baselines use at most."
     )

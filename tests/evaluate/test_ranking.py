@@ -53,7 +53,8 @@ def test_counts_equal_brute_force_in_both_directions(most: int, dimension: int, 
 def test_tile_size_never_changes_a_count(tile: tuple[int, int]) -> None:
     first, second = with_duplicates(random_rows(1, 64, 128), 2), with_duplicates(random_rows(3, 64, 128), 4)
     positives = Positives.diagonal(64)
-    for counts, whole in zip(rank_both(first, second, positives, tile), rank_both(first, second, positives), strict=True):
+    tiled, untiled = rank_both(first, second, positives, tile), rank_both(first, second, positives)
+    for counts, whole in zip(tiled, untiled, strict=True):
         assert_counts(counts, {name: getattr(whole, name) for name in ("above", "tied")})
 
 

@@ -1,0 +1,23 @@
+"""What can be had without training a connection, and without one true pair: every method has to beat these."""
+
+from collections.abc import Callable
+
+from pipeline.evaluate.baselines.bridge import Bridge
+from pipeline.evaluate.baselines.hops import nearest_hops, softmax_hops, training_free_bridge
+from pipeline.evaluate.baselines.linear import procrustes, ridge_overlap, ridge_pseudo, unprojected
+from pipeline.evaluate.baselines.untrained import untrained
+from pipeline.evaluate.views import Scorer
+
+# A new baseline is a function of a bridge and one line here; None where it is not defined.
+BASELINES: dict[str, Callable[[Bridge], Scorer | None]] = {
+    "untrained": untrained,
+    "unprojected": unprojected,
+    "procrustes": procrustes,
+    "ridge_overlap": ridge_overlap,
+    "ridge_pseudo": ridge_pseudo,
+    "hops_nearest": nearest_hops,
+    "hops_softmax": softmax_hops,
+    "bridge": training_free_bridge,
+}
+
+__all__ = ["BASELINES", "Bridge"]

@@ -1,0 +1,91 @@
+"""Two hops: through the overlapping modality, which both spaces embed, a sample of one space reaches the other."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipeline.evaluate.baselines.bridge import Bridge, mean
+from pipeline.evaluate.views import Scorer, Views, unit
+
+HOP_TEMPERATURE = 0.01
+# Flatter than a hop's: an average over dozens of overlap items keeps what one caption leaves out.
+BRIDGE_TEMPERATURE = 0.05
+BLOCK_SCORES = 2**24
+# The mean profile of a memory needs no more samples than this.
+MEAN_ROWS = 8192
+
+Hop = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def nearest_hops(bridge: Bridge) -> Scorer:
+    """The query becomes its nearest overlap item, read in the other space."""
+    return _query_hops(bridge, nearest)
+
+
+def softmax_hops(bridge: Bridge) -> Scorer:
+    """The query becomes the softmax-weighted mean of the overlap items, read in the other space."""
+    return _query_hops(bridge, lambda rows, keys, values: profile(rows, keys, values, HOP_TEMPERATURE))
+
+
+def _query_hops(bridge: Bridge, hop: Hop) -> Scorer:
+    here, there = bridge.overlap
+    return lambda first, second: Views(
+        (unit(hop(first, here, there)), unit(second)), (unit(hop(second, there, here)), unit(first))
+    )
+
+
+def training_free_bridge(bridge: Bridge) -> Scorer:
+    """Two-way softmax profiles, centred: the strongest connection known without a projector.
+
+    With at(v) the profile of v in the other space and ct(a) the profile of a in this one, the score is
+    cos(at(v) - m_at, a - m_a) + cos(v - m_v, ct(a) - m_ct): one inner product of concatenated vectors. Every mean
+    m is one over a memory or over a memory's profiles.
+    """
+    here, there = bridge.overlap
+
+    def onward(rows: np.ndarray) -> np.ndarray:
+        return unit(profile(rows, here, there, BRIDGE_TEMPERATURE))
+
+    def back(rows: np.ndarray) -> np.ndarray:
+        return unit(profile(rows, there, here, BRIDGE_TEMPERATURE))
+
+    first_memory, second_memory = (evenly(memory, MEAN_ROWS) for memory in bridge.memories)
+    m_first, m_second = mean(bridge.memories[0]), mean(bridge.memories[1])
+    m_onward, m_back = mean(onward(first_memory)), mean(back(second_memory))
+
+    def score(first: np.ndarray, second: np.ndarray) -> Views:
+        left = np.hstack([unit(first - m_first), unit(onward(first) - m_onward)])
+        right = np.hstack([unit(back(second) - m_back), unit(second - m_second)])
+        return Views((left / np.float32(np.sqrt(2)), right / np.float32(np.sqrt(2))))
+
+    return score
+
+
+def profile(rows: np.ndarray, keys: np.ndarray, values: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(rows keys' / temperature) values, in blocks of rows.
+
+    Args:
+        rows: [N, D1].
+        keys: Overlapping modality in the space of `rows`, [T, D1].
+        values: The same items in the other space, [T, D2].
+        temperature: Of the softmax.
+    """
+    made = np.empty((len(rows), values.shape[1]), np.float32)
+    step = max(1, BLOCK_SCORES // len(keys))
+    for start in range(0, len(rows), step):
+        scores = rows[start : start + step] @ keys.T / np.float32(temperature)
+        weights = np.exp(scores - scores.max(1, keepdims=True))
+        made[start : start + step] = (weights @ values) / weights.sum(1, keepdims=True)
+    return made
+
+
+def nearest(rows: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The `values` [N, D2] of the most similar of the `keys`."""
+    step = max(1, BLOCK_SCORES // len(keys))
+    found = [(rows[start : start + step] @ keys.T).argmax(1) for start in range(0, len(rows), step)]
+    return np.asarray(values[np.concatenate(found)])
+
+
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` rows, evenly spread."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]

@@ -1,0 +1,121 @@
+"""The methods that a retrieval task compares, each as a way from frozen embeddings to scores."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+
+import numpy as np
+
+from pipeline.connect import ConnectedSpace
+from pipeline.errors import UserError
+from pipeline.evaluate.baselines import BASELINES, Bridge
+from pipeline.evaluate.settings import RetrievalTask
+from pipeline.evaluate.sources import ConnectionData, Folders, bridge_spaces, load_bridge
+from pipeline.evaluate.views import Scorer, Views, unit
+from pipeline.store import Store
+from pipeline.store.folder import differences
+
+FROZEN = "frozen"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row group of the result table.
+
+    Attributes:
+        connection: Connection that it belongs to; of a frozen space, the space's name.
+        name: ``cmcr``, ``oracle``, ``frozen`` or a baseline's.
+        spaces: Frozen spaces through which the first and the second modality enter.
+        trained: Whether it is a trained connection.
+        build: Its scorer; None where the method is not defined for these spaces.
+    """
+
+    connection: str
+    name: str
+    spaces: tuple[str, str]
+    trained: bool
+    build: Callable[[], Scorer | None]
+
+    @property
+    def label(self) -> str:
+        """A name that is unique within the task."""
+        if self.trained:
+            return self.connection
+        return f"{FROZEN}_{self.connection}" if self.name == FROZEN else self.name
+
+
+def methods_of(
+    task: RetrievalTask,
+    connections: Mapping[str, ConnectionData],
+    folders: Folders,
+    most: int,
+    seed: int,
+    device: str = "cpu",
+) -> list[Method]:
+    """Trained connections first, then the frozen space, then the baselines.
+
+    Raises:
+        UserError: An unknown or unfinished connection, or one that does not fit the task.
+    """
+    found = []
+    for name in task.connections:
+        _known(name, connections)
+        found.append(_trained(name, task, folders, device))
+    if task.space:
+        found.append(Method(task.space, FROZEN, (task.space, task.space), False, lambda: _frozen))
+    if task.baselines:
+        connection = _known(task.baselines, connections)
+        spaces = bridge_spaces(task.baselines, connection, task.modalities)
+
+        @cache
+        def bridge() -> Bridge:
+            return load_bridge(task.baselines, connection, task.modalities, folders, most, seed)
+
+        found += [
+            Method(task.baselines, name, spaces, False, lambda baseline=baseline: baseline(bridge()))  # type: ignore[misc]
+            for name, baseline in BASELINES.items()
+        ]
+    return found
+
+
+def _known(name: str, connections: Mapping[str, ConnectionData]) -> ConnectionData:
+    if name not in connections:
+        nearest = get_close_matches(name, connections, n=1)
+        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(connections)}."
+        raise UserError(f"The evaluation names a connection {name!r} that does not exist.", hint)
+    return connections[name]
+
+
+def _trained(name: str, task: RetrievalTask, folders: Folders, device: str) -> Method:
+    space = ConnectedSpace.load(folders.models / name, device)
+    spaces = tuple(task.through.get(modality, "") or space.space_of(modality) for modality in task.modalities)
+    for modality, frozen in zip(task.modalities, spaces, strict=True):
+        _check_same_space(space, name, frozen, folders, task.corpora.get(modality, task.corpus), modality)
+
+    def score(first: np.ndarray, second: np.ndarray) -> Views:
+        return Views((space.project(spaces[0], first).numpy(), space.project(spaces[1], second).numpy()))
+
+    return Method(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)
+
+
+def _check_same_space(
+    space: ConnectedSpace, name: str, frozen: str, folders: Folders, corpus: str, modality: str
+) -> None:
+    """A connection says nothing about embeddings of another checkpoint, even if their width agrees."""
+    if frozen not in space.config.spaces:
+        known = ", ".join(space.config.spaces)
+        raise UserError(f"Connection {name} has no space {frozen!r}.", f"Choose one of: {known}.")
+    store = folders.store(frozen, corpus, modality)
+    encoded = Store.open(store).manifest.fingerprint.get("spec")
+    trained = space.config.spaces[frozen].spec
+    reasons = differences(trained, encoded) if isinstance(encoded, Mapping) else []
+    if reasons:
+        raise UserError(
+            f"{store} was not encoded by the space that connection {name} was trained on: {'; '.join(reasons)}.",
+            "Run `dvc repro`, so that both come from one checkpoint.",
+        )
+
+
+def _frozen(first: np.ndarray, second: np.ndarray) -> Views:
+    return Views((unit(first), unit(second)))

@@ -1,0 +1,52 @@
+"""The evaluate stage: every task, one set of tables."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pipeline.evaluate.retrieval import Context, evaluate_retrieval
+from pipeline.evaluate.settings import EvaluateSettings, Task
+from pipeline.evaluate.sources import ConnectionData, Folders
+from pipeline.evaluate.tables import Tables
+from pipeline.progress import Progress, Silent
+
+# A new kind of task is one file and one line here (and its settings in the union `Task`).
+TASKS: dict[str, Callable[[str, Task, Context, Tables], None]] = {"retrieval": evaluate_retrieval}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one run of the stage wrote: tasks, and rows by table."""
+
+    tasks: int
+    rows: dict[str, int]
+
+
+def evaluate(
+    settings: EvaluateSettings,
+    folders: Folders,
+    connections: Mapping[str, ConnectionData],
+    seed: int,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> Summary:
+    """Measure all tasks of `settings` and write the tables to ``folders.metrics``.
+
+    Equal inputs, seed and number of threads give equal bytes.
+
+    Args:
+        settings: Tasks and how they are measured.
+        folders: Where to read and write.
+        connections: What each connection was made from, by name.
+        seed: Of every draw.
+        progress: Where the advance is shown.
+        device: Where products of large matrices are computed.
+
+    Raises:
+        UserError: A task names a connection, a space or a store that is not there or does not fit.
+    """
+    context = Context(settings, folders, connections, seed, progress or Silent(), device)
+    tables = Tables()
+    for name, task in settings.tasks.items():
+        TASKS[task.task](name, task, context, tables)
+    tables.write(folders.metrics)
+    return Summary(len(settings.tasks), tables.rows)

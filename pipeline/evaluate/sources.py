@@ -1,0 +1,102 @@
+"""Where the evaluation reads from, in plain values, and how the data of a bridge is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.connect.config import load_config
+from pipeline.errors import UserError
+from pipeline.evaluate.baselines import Bridge
+from pipeline.evaluate.baselines.hops import evenly
+from pipeline.hashing import seed_from
+from pipeline.store import PAIRS, Store, common_keys, read_embeddings
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What the evaluation reads (embeddings, models, pairs) and writes (metrics)."""
+
+    embeddings: Path
+    models: Path
+    pairs: Path
+    metrics: Path
+
+    def store(self, space: str, corpus: str, modality: str) -> Path:
+        """The embedding store of one modality of a corpus."""
+        return self.embeddings / space / corpus / modality
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The unpaired data of one space of a connection."""
+
+    modality: str
+    corpora: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConnectionData:
+    """What a connection was made from.
+
+    Attributes:
+        spaces: Names of its frozen spaces.
+        overlap: The overlapping modality; empty for an oracle.
+        queries: Corpora of the overlapping modality.
+        memories: By space.
+    """
+
+    spaces: tuple[str, str]
+    overlap: str
+    queries: tuple[str, ...]
+    memories: Mapping[str, Memory]
+
+
+def load_bridge(
+    name: str, connection: ConnectionData, modalities: tuple[str, str], folders: Folders, most: int, seed: int
+) -> Bridge:
+    """Read what the baselines of connection `name` may know, in the order of the task's `modalities`.
+
+    Raises:
+        UserError: The connection does not bridge these modalities, or a store that it needs is missing.
+    """
+    spaces = bridge_spaces(name, connection, modalities)
+    overlaps = [
+        read_embeddings([folders.store(space, corpus, connection.overlap) for corpus in connection.queries])
+        for space in spaces
+    ]
+    _, rows, others = common_keys(overlaps[0][0], overlaps[1][0])
+    memories = [_memory(connection.memories[space], space, folders) for space in spaces]
+    columns = [f"{space}_{modality}" for space, modality in zip(spaces, modalities, strict=True)]
+    pseudo = Store.open(folders.pairs / name, PAIRS).read(columns).vectors
+    config = load_config(folders.models / name)
+    return Bridge(
+        overlap=(evenly(overlaps[0][1][rows], most), evenly(overlaps[1][1][others], most)),
+        memories=(evenly(memories[0], most), evenly(memories[1], most)),
+        pseudo=(evenly(pseudo[columns[0]], most), evenly(pseudo[columns[1]], most)),
+        projectors=(config.projectors[spaces[0]], config.projectors[spaces[1]]),
+        init=str(config.train.get("projector", {}).get("init", "xavier")),
+        seed=seed_from(seed, name, "baselines"),
+    )
+
+
+def bridge_spaces(name: str, connection: ConnectionData, modalities: tuple[str, str]) -> tuple[str, str]:
+    """The spaces whose memories hold the two modalities.
+
+    Raises:
+        UserError: There are none: the connection has nothing to say about this pair without training.
+    """
+    space_of = {memory.modality: space for space, memory in connection.memories.items()}
+    if not connection.overlap or set(modalities) - space_of.keys():
+        raise UserError(
+            f"Connection {name} cannot give baselines for {modalities[0]} and {modalities[1]}: its memories hold "
+            f"{' and '.join(sorted(space_of))}{'' if connection.overlap else ', and it has no overlapping modality'}.",
+            "Name a connection whose two memories hold the task's modalities, or leave `baselines` empty.",
+        )
+    return space_of[modalities[0]], space_of[modalities[1]]
+
+
+def _memory(memory: Memory, space: str, folders: Folders) -> np.ndarray:
+    _, embeddings = read_embeddings([folders.store(space, corpus, memory.modality) for corpus in memory.corpora])
+    return embeddings

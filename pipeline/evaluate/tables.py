@@ -1,0 +1,110 @@
+"""The result tables: long Parquet for people and the report, a nested JSON mirror for ``dvc metrics``."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.atomic import atomic_path, write_text
+
+JSON_DIGITS = 6
+_WHICH = [("task", pa.string()), ("connection", pa.string()), ("method", pa.string())]
+SCHEMAS = {
+    "metrics": pa.schema(
+        [
+            ("connection", pa.string()),
+            ("method", pa.string()),
+            ("task", pa.string()),
+            ("dataset", pa.string()),
+            ("direction", pa.string()),
+            ("metric", pa.string()),
+            ("value", pa.float64()),
+            ("ci_low", pa.float64()),
+            ("ci_high", pa.float64()),
+            ("n", pa.int64()),
+            ("chance", pa.float64()),
+        ]
+    ),
+    "ranks": pa.schema(
+        [
+            *_WHICH,
+            ("direction", pa.string()),
+            ("query_key", pa.string()),
+            ("item", pa.int64()),
+            ("rank", pa.float64()),
+            ("average_precision", pa.float64()),
+        ]
+    ),
+    "examples": pa.schema(
+        [
+            *_WHICH,
+            ("direction", pa.string()),
+            ("query_modality", pa.string()),
+            ("query_key", pa.string()),
+            ("gallery_modality", pa.string()),
+            ("position", pa.int64()),
+            ("gallery_key", pa.string()),
+            ("score", pa.float64()),
+            ("relevant", pa.bool_()),
+            ("rank_of_truth", pa.float64()),
+        ]
+    ),
+    "similarities": pa.schema(
+        [
+            *_WHICH,
+            ("stage", pa.string()),
+            ("pairs", pa.string()),
+            ("bin_low", pa.float64()),
+            ("bin_high", pa.float64()),
+            ("count", pa.int64()),
+        ]
+    ),
+}
+
+
+@dataclass
+class Tables:
+    """What the tasks found.
+
+    Attributes:
+        parts: Tables by name, in the order in which they were added.
+        mirror: task -> label -> direction -> metric -> value.
+    """
+
+    parts: dict[str, list[pa.Table]] = field(default_factory=lambda: {name: [] for name in SCHEMAS})
+    mirror: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
+
+    def add(self, name: str, columns: dict[str, Any]) -> None:
+        """Append rows to table `name`; a plain value stands for a column of it."""
+        schema = SCHEMAS[name]
+        count = next((len(column) for column in columns.values() if _is_column(column)), 1)
+        filled = [
+            pa.array(columns[key] if _is_column(columns[key]) else [columns[key]] * count, schema.field(key).type)
+            for key in schema.names
+        ]
+        self.parts[name].append(pa.Table.from_arrays(filled, schema=schema))
+
+    def mirrored(self, task: str, label: str, direction: str, metric: str, value: float) -> None:
+        """Set one number of the JSON mirror."""
+        directions = self.mirror.setdefault(task, {}).setdefault(label, {})
+        directions.setdefault(direction, {})[metric] = round(value, JSON_DIGITS)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows by table."""
+        return {name: sum(len(part) for part in parts) for name, parts in self.parts.items()}
+
+    def write(self, folder: Path) -> None:
+        """Write all files to `folder`, each atomically; equal tables give equal bytes."""
+        for name, parts in self.parts.items():
+            table = pa.concat_tables([SCHEMAS[name].empty_table(), *parts]).combine_chunks()
+            with atomic_path(folder / f"{name}.parquet") as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+        write_text(folder / "metrics.json", json.dumps(self.mirror, indent=1, allow_nan=False) + "\n")
+
+
+def _is_column(value: object) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str)

@@ -13,6 +13,7 @@ from stages.metrics import metrics
 from stages.schema import schema
 from stages.search import search
 from stages.shard import shard
+from stages.train import train
 
 app = typer.Typer(
     name="mcr",
@@ -26,7 +27,9 @@ app = typer.Typer(
 
 
 @app.callback()
-def options(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details; show tracebacks.")] = False) -> None:
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details; show tracebacks.")] = False,
+) -> None:
     """Connect frozen contrastive spaces without paired data."""
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
@@ -34,7 +37,7 @@ def options(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log d
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (shard, encode, metrics, search, check, schema):
+for command in (shard, encode, train, metrics, search, check, schema):
     app.command()(command)
 
 
@@ -56,7 +59,9 @@ def main() -> None:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger("mcr").exception("traceback")
         print(f"error: unexpected {type(error).__name__}: {error}", file=sys.stderr)
-        print("hint: This is a bug in mcr-connect. Run again with `mcr -v ...` and report the traceback.", file=sys.stderr)
+        print(
+            "hint: This is a bug in mcr-connect. Run again with `mcr -v ...` and report the traceback.", file=sys.stderr
+        )
         sys.exit(1)
 
 

@@ -20,7 +20,9 @@ class Format(StrEnum):
 
 def metrics(
     direction: Annotated[str, typer.Option(help="`mean`, one direction such as `audio->image`, or `all`.")] = "mean",
-    form: Annotated[Format, typer.Option("--format", help="table for people, csv or json for programs.")] = Format.TABLE,
+    form: Annotated[
+        Format, typer.Option("--format", help="table for people, csv or json for programs.")
+    ] = Format.TABLE,
     file: Annotated[Path, typer.Option(help="The metrics.")] = Path("data/metrics/metrics.parquet"),
 ) -> None:
     """Print what was measured, one row per method.
@@ -37,7 +39,10 @@ def metrics(
     if direction != "all":
         rows = rows[rows.direction == direction]
     if rows.empty:
-        raise UserError(f"There are no metrics for the direction {direction!r}.", "Use `mean`, `all`, or a pair such as `audio->image`.")
+        raise UserError(
+            f"There are no metrics for the direction {direction!r}.",
+            "Use `mean`, `all`, or a pair such as `audio->image`.",
+        )
     if form is Format.CSV:
         print(rows.to_csv(index=False), end="")
     elif form is Format.JSON:
@@ -61,7 +66,7 @@ def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
         table.add_row("", "chance", *(_shown(name, chance[name]) for name in names), style="dim")
         for (connection, method), cells in group.groupby(["connection", "method"], sort=False):
             values = cells.set_index("metric").value
-            table.add_row(connection, method, *(_shown(name, values[name]) if name in values else "" for name in names))
+            table.add_row(str(connection), str(method), *(_shown(name, values[name]) if name in values else "" for name in names))
         Console().print(table)
 
 

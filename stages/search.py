@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="A text, or the path of an image, audio or point file.", show_default=False)],
+    query: Annotated[
+        str, typer.Argument(help="A text, or the path of an image, audio or point file.", show_default=False)
+    ],
     modality: Annotated[str, typer.Option("--in", help="What to look for: text, image, audio or point.")] = "image",
     connection: Annotated[str, typer.Option(help="The connection to use; by default the first that fits.")] = "",
     corpus: Annotated[str, typer.Option(help="The corpus to search; by default the connection's memories.")] = "",
     through: Annotated[str, typer.Option(help="The frozen space that embeds the query, where several can.")] = "",
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many results.")] = 5,
-    save: Annotated[Path | None, typer.Option(help="Copy the found files into this folder.", show_default=False)] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Copy the found files into this folder.", show_default=False)
+    ] = None,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Find the items nearest to a text or a file, across modalities.

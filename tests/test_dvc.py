@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-STAGES = {name: entry.get("do", entry) for name, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()}
+STAGES = {
+    name: entry.get("do", entry) for name, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 # These cannot change a byte of an output: words for people, types of parameters whose values DVC tracks by themselves.
 HARMLESS = ("pipeline/params/", "pipeline/errors.py", "pipeline/progress.py", "pipeline/settings.py")
 

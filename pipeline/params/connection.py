@@ -18,7 +18,9 @@ class Connection(Settings):
     )
     spaces: tuple[str, str]
     overlap: Modality | None = Field(None, description="Modality that both spaces embed (C-MCR).")
-    queries: tuple[str, ...] = Field((), description="Corpora of the overlapping modality (C-MCR); true pairs (oracle).")
+    queries: tuple[str, ...] = Field(
+        (), description="Corpora of the overlapping modality (C-MCR); true pairs (oracle)."
+    )
     memories: dict[str, Memory] = Field(description="By space: what its pseudo-partners are made from.")
     retrieve: RetrieveSettings = RetrieveSettings()
     train: TrainSettings = TrainSettings()

@@ -103,5 +103,9 @@ def _descend(annotation: Any, part: Any) -> Any:
 
 
 def _tag(annotation: Any) -> str | None:
-    field = annotation.model_fields.get("task") if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    field = (
+        annotation.model_fields.get("task")
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        else None
+    )
     return get_args(field.annotation)[0] if field else None

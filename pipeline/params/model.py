@@ -24,7 +24,9 @@ class Params(Settings):
 
     seed: int = Field(0, ge=0)
     threads: int = Field(
-        2, ge=1, description="CPU threads of the arithmetic; another number rounds sums differently, so it is part of the result."
+        2,
+        ge=1,
+        description="CPU threads of the arithmetic; another number rounds sums differently, so it is part of the result.",
     )
     corpora: dict[str, CorpusSettings]
     limits: Limits = Limits()

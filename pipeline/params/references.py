@@ -48,7 +48,9 @@ def _connections(raw: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}.memories: needs one entry for each of {', '.join(joined)}"
         for space, memory in memories.items():
             if isinstance(memory, Mapping):
-                yield from _encoded(raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space])
+                yield from _encoded(
+                    raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space]
+                )
         if entry.get("method") == "cmcr":
             if not entry.get("overlap") or not entry.get("queries"):
                 yield f"{where}: method cmcr needs `overlap` (a modality) and `queries` (corpora of it)"

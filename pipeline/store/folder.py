@@ -130,7 +130,9 @@ def check_rejects(manifest: Manifest, max_rejected: float, folder: Path) -> None
     if manifest.rows and manifest.rejected <= max_rejected * total:
         return
     if total == 0:
-        raise UserError(f"{folder} would be empty: the input has no samples.", "Check the corpus' source in params.yaml.")
+        raise UserError(
+            f"{folder} would be empty: the input has no samples.", "Check the corpus' source in params.yaml."
+        )
     examples: dict[str, list[str]] = {}
     for part in manifest.parts:
         for failure in part.rejected:

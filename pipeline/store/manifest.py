@@ -105,7 +105,9 @@ def load_manifest(folder: Path) -> Manifest:
         )
         return Manifest(**content, parts=parts)
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptError(f"{path} is not a manifest ({error}).", "Remove the folder and run the stage again.") from error
+        raise CorruptError(
+            f"{path} is not a manifest ({error}).", "Remove the folder and run the stage again."
+        ) from error
 
 
 def load_complete_manifest(folder: Path, kind: str) -> Manifest:

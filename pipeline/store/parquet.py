@@ -79,8 +79,14 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Rows:
         described = json.loads(table.schema.metadata[METADATA_KEY])["vectors"]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run its stage again.") from error
-    vectors = {name: _matrix(table.column(name), spec["dimension"]) for name, spec in described.items() if name in table.column_names}
-    numbers = {name: table.column(name).to_numpy() for name in table.column_names if name != "key" and name not in vectors}
+    vectors = {
+        name: _matrix(table.column(name), spec["dimension"])
+        for name, spec in described.items()
+        if name in table.column_names
+    }
+    numbers = {
+        name: table.column(name).to_numpy() for name in table.column_names if name != "key" and name not in vectors
+    }
     return Rows(table.column("key").to_pylist(), vectors, numbers)
 
 

@@ -66,11 +66,11 @@ class Store:
         keys = [key for rows in parts for key in rows.keys]
         if len(set(keys)) != len(keys):
             raise CorruptError(f"{self.folder} holds a key twice.", "Remove the folder and run its stage again.")
-        join = lambda name, field: np.concatenate([getattr(rows, field)[name] for rows in parts])  # noqa: E731
+        first = parts[0]
         return Rows(
             keys,
-            {name: join(name, "vectors") for name in parts[0].vectors},
-            {name: join(name, "numbers") for name in parts[0].numbers},
+            {name: np.concatenate([rows.vectors[name] for rows in parts]) for name in first.vectors},
+            {name: np.concatenate([rows.numbers[name] for rows in parts]) for name in first.numbers},
         )
 
 
@@ -90,5 +90,7 @@ def read_embeddings(folders: Sequence[Path]) -> tuple[list[str], np.ndarray]:
     tables = [store.read() for store in stores]
     keys = [key for table in tables for key in table.keys]
     if len(set(keys)) != len(keys):
-        raise UserError(f"The corpora of {', '.join(map(str, folders))} share keys.", "Give every sample a key of its own.")
+        raise UserError(
+            f"The corpora of {', '.join(map(str, folders))} share keys.", "Give every sample a key of its own."
+        )
     return keys, np.concatenate([table.vectors[EMBEDDING_COLUMN] for table in tables])

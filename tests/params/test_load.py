@@ -23,7 +23,9 @@ def problems(tmp_path: Path, raw: object) -> str:
     return error.value.message
 
 
-@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))], ids=lambda p: p.name
+)
 def test_every_shipped_file_is_valid(path):
     assert load_params(path).connections
 

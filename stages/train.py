@@ -1,0 +1,40 @@
+"""`mcr train`: pseudo-pairs become the projectors of a connection."""
+
+from pathlib import Path
+
+from stages.options import Names, ParamsFile
+
+
+def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
+    """Train the projectors of connections.
+
+    A killed run continues at its last checkpoint and ends with the bytes that it would have had.
+
+    Example: mcr train audio_image
+    """
+    from pipeline.params.load import load_params
+    from pipeline.train.run import train_connection
+    from stages.context import MODELS, PAIRS, ConsoleProgress, prepare_torch
+    from stages.options import pick
+
+    params = load_params(params_file)
+    connections = pick(params.connections, names, "connection")
+    device = prepare_torch(params)
+    for name, connection in connections:
+        result = train_connection(
+            PAIRS / name,
+            MODELS / name,
+            name,
+            connection.method,
+            connection.train,
+            spaces=connection.spaces,
+            seed=params.seed,
+            threads=params.threads,
+            device=device,
+            progress=ConsoleProgress(),
+        )
+        print(
+            f"train {name}: in {result.pairs:,} = {result.used:,} used in each epoch + "
+            f"{result.pairs - result.used:,} left for another epoch; "
+            f"{result.computed} of {result.epochs} epochs computed, {result.steps:,} steps"
+        )

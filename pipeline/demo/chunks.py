@@ -1,0 +1,22 @@
+"""Scenes in chunks, each with a generator of its own, so that no output depends on who renders which chunk."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.demo.scenes import Scenes
+from pipeline.hashing import seed_from
+
+CHUNK = 256
+
+
+def chunks(scenes: Scenes, seed: int, what: str) -> Iterator[tuple[Scenes, np.random.Generator]]:
+    """Yield all of `scenes` in chunks with the generator for rendering `what` from them."""
+    for start in range(0, len(scenes), CHUNK):
+        yield chunk_at(scenes, seed, what, start)
+
+
+def chunk_at(scenes: Scenes, seed: int, what: str, start: int) -> tuple[Scenes, np.random.Generator]:
+    """The chunk that begins at `start`, a multiple of `CHUNK`, and the generator for rendering `what` from it."""
+    generator = np.random.default_rng(seed_from(seed, scenes.corpus, what, start))
+    return scenes.part(start, start + CHUNK), generator

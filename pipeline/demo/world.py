@@ -1,0 +1,81 @@
+"""The whole world on disk: unpaired corpora, evaluation scenes and the oracle's pairs."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.atomic import atomic_path, write_text
+from pipeline.demo.chunks import CHUNK
+from pipeline.demo.factors import FACTORS
+from pipeline.demo.files import KINDS, caption_lines, write_chunk
+from pipeline.demo.params import Sizes
+from pipeline.demo.scenes import Scenes, draw, point_gallery
+from pipeline.progress import Progress, Silent
+
+_Chunk = tuple[Path, Scenes, int, int]
+
+
+def write_world(raw: Path, seed: int, sizes: Sizes, workers: int = 1, progress: Progress | None = None) -> int:
+    """Write all corpora to `raw`; the bytes do not depend on `workers`.
+
+    Args:
+        raw: Folder to fill; a corpus that is there already is replaced.
+        seed: Seed of the world.
+        sizes: Scenes in each corpus.
+        workers: Processes that render.
+        progress: Told of every scene.
+
+    Returns:
+        The number of scenes.
+    """
+    progress = progress or Silent()
+    corpora = {name: draw(seed, name, count) for name, count in sizes}
+    total = sum(len(scenes) for scenes in corpora.values())
+    progress.start("world", total, "scenes")
+    work: list[_Chunk] = []
+    for name in KINDS:
+        shutil.rmtree(raw / name, ignore_errors=True)
+        (raw / name).mkdir(parents=True)
+        work += [(raw / name, corpora[name], seed, start) for start in range(0, len(corpora[name]), CHUNK)]
+    for count in _render(work, workers):
+        progress.advance(count)
+    lines = caption_lines(corpora["captions"], seed)
+    write_text(raw / "captions.jsonl", "".join(json.dumps({"key": key, "text": text}) + "\n" for key, text in lines))
+    progress.advance(len(lines))
+    write_scenes(raw / "scenes.parquet", corpora.values())
+    return total
+
+
+def write_scenes(path: Path, corpora: Iterable[Scenes]) -> None:
+    """Write the truth about all scenes: key, corpus, every factor by name, and whether the scene is in the gallery
+    of 3D evaluation (half of ``heldout``, scenes that differ in what image and point cloud share)."""
+    tables = []
+    for scenes in corpora:
+        names = {factor: np.array(levels)[scenes.levels[factor]] for factor, levels in FACTORS.items()}
+        gallery = point_gallery(scenes, len(scenes) // 2 if scenes.corpus == "heldout" else 0)
+        columns = {"key": scenes.keys, "corpus": [scenes.corpus] * len(scenes), **names, "point_gallery": gallery}
+        tables.append(pa.table(columns))
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.concat_tables(tables), temporary)
+
+
+def _render(work: list[_Chunk], workers: int) -> Iterable[int]:
+    if workers == 1:
+        yield from map(_write, work)
+        return
+    # Not forked: the caller may hold threads of other libraries.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_write, work)
+
+
+def _write(work: _Chunk) -> int:
+    folder, scenes, seed, start = work
+    write_chunk(folder, scenes, seed, start)
+    return min(CHUNK, len(scenes) - start)

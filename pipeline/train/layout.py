@@ -75,18 +75,12 @@ def load_tables(store: Store, columns: Sequence[str], device: str) -> dict[str, 
     Everything is resident: picking a batch is an index, no loader and no worker is involved.
 
     Raises:
-        UserError: A column is missing.
-        CorruptError: A part is damaged.
+        CorruptError: A part is damaged or lacks a column.
     """
     tables: dict[str, Tensor] = {}
     start = 0
     for part, rows in store.parts(columns):
         for name in columns:
-            if name not in rows.vectors:
-                raise UserError(
-                    f"{store.folder / part.name} has no column {name}.",
-                    "Run the retrieve stage of this connection again.",
-                )
             matrix = torch.from_numpy(rows.vectors[name])
             if name not in tables:
                 tables[name] = torch.empty(len(store), matrix.shape[1], device=device)

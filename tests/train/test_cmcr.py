@@ -145,7 +145,9 @@ def test_each_term_reads_its_own_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    "only", [{"pseudo_weight": 0, "intra_weight": 0}, {"overlap_weight": 0, "intra_weight": 0}], ids=["overlap", "pseudo"]
+    "only",
+    [{"pseudo_weight": 0, "intra_weight": 0}, {"overlap_weight": 0, "intra_weight": 0}],
+    ids=["overlap", "pseudo"],
 )
 def test_gradients_flow_through_both_projectors(only: dict[str, float]) -> None:
     objective = CMCR(layout(), SETTINGS.model_copy(update=only))
@@ -166,7 +168,8 @@ def test_the_oracle_is_plain_info_nce_without_noise() -> None:
     found = objective(projectors(), rows, source)["loss"].item()
     heads = projectors()
     first, second = (
-        forward(heads[space], rows[name].double().numpy()) for space, name in (("clip", "clip_image"), ("clap", "clap_audio"))
+        forward(heads[space], rows[name].double().numpy())
+        for space, name in (("clip", "clip_image"), ("clap", "clap_audio"))
     )
     assert found == pytest.approx(info_nce(first, second, SETTINGS.temperature_pseudo), rel=1e-5)
     assert torch.equal(source.get_state(), before)

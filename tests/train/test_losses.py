@@ -71,7 +71,10 @@ def test_info_nce_closed_forms() -> None:
 def test_intra_alignment_equals_the_slow_reference() -> None:
     arrays = [units(9, 5, seed) for seed in range(4)]
     distance = [
-        [math.sqrt(sum(float(x - y) ** 2 for x, y in zip(a, b, strict=True))) for a, b in zip(first, second, strict=True)]
+        [
+            math.sqrt(sum(float(x - y) ** 2 for x, y in zip(a, b, strict=True)))
+            for a, b in zip(first, second, strict=True)
+        ]
         for first, second in ((arrays[0], arrays[1]), (arrays[2], arrays[3]))
     ]
     pairs = [(arrays[0], arrays[1]), (arrays[2], arrays[3])]

@@ -1,0 +1,266 @@
+"""A whole run: repeatable to the byte, also after a kill; honest about what it cannot train on."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline.connect import ConnectedSpace
+from pipeline.errors import CorruptError, McrError, UserError
+from pipeline.progress import Silent
+from pipeline.train.run import TrainResult, train_connection
+from pipeline.train.schedule import learning_rate
+from pipeline.train.settings import ProjectorSettings, TrainSettings
+from tests.train.conftest import Pairs, unit, write_pairs
+
+HEAD = ProjectorSettings(hidden=16, dimension=12)
+SETTINGS = TrainSettings(
+    projector=HEAD, epochs=4, batch_size=40, learning_rate=3e-3, temperature_overlap=0.05, temperature_pseudo=0.05
+)
+FILES = ("projector.safetensors", "history.parquet", "config.json")
+MakePairs = Callable[..., Pairs]
+
+
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
+class KillAt(Silent):
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def advance(self, count: int, **seconds: float) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise Killed
+
+
+def train(pairs: Pairs, output: Path, settings: TrainSettings = SETTINGS, **changed: object) -> TrainResult:
+    arguments: dict[str, object] = {"spaces": ("clip", "clap"), "seed": 3, **changed}
+    return train_connection(pairs.folder, output, "audio_image", "cmcr", settings, **arguments)  # type: ignore[arg-type]
+
+
+def content(output: Path) -> dict[str, bytes]:
+    assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
+    return {name: (output / name).read_bytes() for name in FILES}
+
+
+def test_two_runs_give_the_same_bytes_and_another_seed_others(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs = make_pairs()
+    torch.manual_seed(1)
+    result = train(pairs, tmp_path / "a")
+    torch.manual_seed(2)  # The global generator must not matter, and must not be advanced.
+    state = torch.get_rng_state()
+    train(pairs, tmp_path / "b")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert result == TrainResult(pairs=96, used=80, epochs=4, computed=4, steps=8)
+    train(pairs, tmp_path / "c", seed=4)
+    assert content(tmp_path / "c")["projector.safetensors"] != content(tmp_path / "a")["projector.safetensors"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_kill_at_any_epoch_leaves_no_trace_in_the_result(
+    make_pairs: MakePairs, tmp_path: Path, every: int, optimizer: str
+) -> None:
+    pairs = make_pairs()
+    settings = SETTINGS.model_copy(update={"checkpoint_every": every, "optimizer": optimizer})
+    train(pairs, tmp_path / "whole", settings)
+    for step in range(0, 8, 1 if every == 1 else 3):
+        output = tmp_path / f"killed-{step}"
+        with pytest.raises(Killed):
+            train(pairs, output, settings, progress=KillAt(step))
+        assert not (output / "config.json").exists()
+        result = train(pairs, output, settings)
+        saved = step // 2 // every * every
+        assert result.computed == 4 - saved
+        assert content(output) == content(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(
+    make_pairs: MakePairs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pairs, output = make_pairs(), tmp_path / "model"
+    with pytest.raises(Killed):
+        train(pairs, output, progress=KillAt(5))
+    assert train(pairs, output, SETTINGS.model_copy(update={"intra_weight": 0.2})).computed == 4
+    assert "train.intra_weight: 0.1 -> 0.2" in caplog.text
+    shutil.rmtree(output)
+    with pytest.raises(Killed):
+        train(pairs, output, progress=KillAt(5))
+    (state,) = (output / "checkpoint").glob("*.safetensors")
+    damaged = bytearray(state.read_bytes())
+    damaged[-5] ^= 1
+    state.write_bytes(damaged)
+    assert train(pairs, output).computed == 4
+    assert "is damaged" in caplog.text
+
+
+def test_a_finished_result_is_left_alone_until_something_changes(
+    make_pairs: MakePairs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pairs, output = make_pairs(), tmp_path / "model"
+    train(pairs, output)
+    before = content(output)
+    written = {name: (output / name).stat().st_mtime_ns for name in FILES}
+    assert train(pairs, output, SETTINGS.model_copy(update={"checkpoint_every": 2})).computed == 0
+    assert "is up to date" in caplog.text
+    assert written == {name: (output / name).stat().st_mtime_ns for name in FILES}
+    assert train(pairs, output, SETTINGS.model_copy(update={"epochs": 3})).computed == 3
+    assert "train.epochs: 4 -> 3" in caplog.text
+    assert train(pairs, output, spaces=("clap", "clip")).computed == 4
+    assert ConnectedSpace.load(output).space_of("text") == "clap"
+    assert train(pairs, output).computed == 4
+    assert content(output) == before
+    (output / "projector.safetensors").write_bytes(b"?")
+    with pytest.raises(CorruptError):
+        ConnectedSpace.load(output)
+    assert train(pairs, output).computed == 4
+    assert content(output) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature_overlap": 0.1},
+        {"temperature_pseudo": 0.1},
+        {"noise_variance": 0.0},
+        {"noise_scaling": "dimension"},
+        {"intra_weight": 0.0},
+        {"intra_norm": "squared"},
+        {"overlap_weight": 0.5},
+        {"pseudo_weight": 0.5},
+        {"renormalise_pseudo": True},
+        {"batch_statistics": "separate"},
+        {"optimizer": "adam"},
+        {"learning_rate": 1e-3},
+        {"weight_decay": 0.1},
+        {"warmup_steps": 3},
+        {"epochs": 2},
+        {"batch_size": 32},
+        {"projector": HEAD.model_copy(update={"init": "eye"})},
+        {"projector": HEAD.model_copy(update={"kind": "linear"})},
+    ],
+    ids=str,
+)
+def test_no_setting_is_without_effect_on_the_weights(
+    make_pairs: MakePairs, tmp_path: Path, change: dict[str, object]
+) -> None:
+    pairs = make_pairs()
+    train(pairs, tmp_path / "base")
+    train(pairs, tmp_path / "changed", SETTINGS.model_copy(update=change))
+    rows = pairs.columns["clip_image"]
+    base, changed = (ConnectedSpace.load(tmp_path / name).project("clip", rows) for name in ("base", "changed"))
+    assert (base - changed).abs().max() > 1e-4
+
+
+def test_training_reads_every_column(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs = make_pairs()
+    train(pairs, tmp_path / "base")
+    for name, matrix in pairs.columns.items():
+        other = make_pairs(name=name, **{name: np.roll(matrix, 1, axis=0)})
+        train(other, tmp_path / f"model-{name}")
+        assert content(tmp_path / f"model-{name}")["history.parquet"] != content(tmp_path / "base")["history.parquet"]
+
+
+def test_history_and_configuration(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs = make_pairs()
+    train(pairs, tmp_path / "model", SETTINGS.model_copy(update={"warmup_steps": 2}), threads=2)
+    history = pq.read_table(tmp_path / "model" / "history.parquet").to_pydict()
+    assert list(history) == ["step", "epoch", "loss", "overlap", "pseudo", "intra", "learning_rate"]
+    assert history["step"] == list(range(8))
+    assert history["epoch"] == [0, 0, 1, 1, 2, 2, 3, 3]
+    terms = zip(*(history[name] for name in ("overlap", "pseudo", "intra")), strict=True)
+    assert history["loss"] == pytest.approx([o + p + 0.1 * i for o, p, i in terms], rel=1e-5)
+    assert history["learning_rate"] == [learning_rate(step, 8, 3e-3, 2) for step in range(8)]
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["schema_version"] == 1
+    assert list(config["spaces"]) == ["clip", "clap"]
+    assert config["spaces"]["clip"] == {
+        "space": "clip",
+        "spec": {"encoder": "compact", "checkpoint": "clip.safetensors"},
+        "modalities": ["text", "image"],
+        "dimension": 24,
+        "batch_size": 8,
+    }
+    assert config["projectors"]["clap"] == {"kind": "mlp", "input": 20, "hidden": 16, "dimension": 12}
+    assert (config["overlap"], config["seed"], config["threads"]) == ("text", 3, 2)
+    assert config["train"]["temperature_overlap"] == 0.05
+
+
+def test_learning_rate_rises_then_falls_along_a_cosine() -> None:
+    rates = [learning_rate(step, 12, 1.0, 2) for step in range(12)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert rates[7] == pytest.approx(0.5)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert 0 < rates[-1] < 0.03
+    assert learning_rate(3, 4, 1.0, 9) == pytest.approx(0.4)
+
+
+def test_errors_say_what_to_do(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs = make_pairs(count=30)
+    with pytest.raises(UserError, match="30 pairs, less than one batch of 40") as small:
+        train(pairs, tmp_path / "model")
+    assert "30 or less" in small.value.hint
+    with pytest.raises(UserError, match="made for cmcr"):
+        train_connection(pairs.folder, tmp_path / "model", "audio_image", "oracle", SETTINGS)
+    with pytest.raises(UserError, match="joins clap, clip, the connection clip, ulip"):
+        train(pairs, tmp_path / "model", spaces=("clip", "ulip"))
+    with pytest.raises(UserError, match=r"no _manifest\.json"):
+        train_connection(tmp_path / "nothing", tmp_path / "model", "audio_image", "cmcr", SETTINGS)
+    columns = {name: matrix for name, matrix in pairs.columns.items() if name != "clap_audio"}
+    write_pairs(tmp_path / "short", columns)
+    with pytest.raises(CorruptError, match="clap_audio"):
+        train_connection(
+            tmp_path / "short", tmp_path / "model", "x", "cmcr", SETTINGS.model_copy(update={"batch_size": 8})
+        )
+    assert not (tmp_path / "model").exists() or not list((tmp_path / "model").iterdir())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs = make_pairs()
+    with pytest.raises(McrError, match=r"not finite from step [1-7] of 8") as stopped:
+        train(pairs, tmp_path / "model", SETTINGS.model_copy(update={"learning_rate": 1e38}))
+    assert "learning_rate" in stopped.value.hint
+    assert not (tmp_path / "model" / "config.json").exists()
+
+
+def test_the_connection_transfers_to_the_pair_that_was_never_joined(make_pairs: MakePairs, tmp_path: Path) -> None:
+    """Images and sounds share a latent that only texts connect; after training they find each other."""
+    pairs = make_pairs(count=1024)
+    settings = SETTINGS.model_copy(
+        update={
+            "projector": ProjectorSettings(hidden=64, dimension=24),
+            "epochs": 12,
+            "batch_size": 256,
+            "noise_scaling": "none",
+        }
+    )
+    train(pairs, tmp_path / "model", settings)
+    latents = pairs.world.latents(200)
+    vectors = {space: pairs.world.embed(space, latents, 0.2) for space in ("clip", "clap")}
+    space = ConnectedSpace.load(tmp_path / "model")
+    images, sounds = (space.project(name, vectors[name]).numpy() for name in ("clip", "clap"))
+    top = np.argsort(-images @ sounds.T, axis=1)[:, :10]
+    recall = float((top == np.arange(200)[:, None]).any(1).mean())
+    assert recall > 0.5  # Chance is 0.05.
+    # The bridge is what does it: with the texts of one space shuffled, recall falls to chance.
+    shuffled = pairs.world.draw.permutation(1024)
+    broken = make_pairs(
+        count=1024, name="broken", **{name: pairs.columns[name][shuffled] for name in ("clap_text", "clap_audio")}
+    )
+    train(broken, tmp_path / "broken-model", settings)
+    space = ConnectedSpace.load(tmp_path / "broken-model")
+    images, sounds = (space.project(name, vectors[name]).numpy() for name in ("clip", "clap"))
+    top = np.argsort(-images @ sounds.T, axis=1)[:, :10]
+    assert float((top == np.arange(200)[:, None]).any(1).mean()) < 0.15
+    assert np.allclose(unit(images), images, atol=1e-5)

@@ -41,7 +41,9 @@ def search(
         keys, embeddings = read_embeddings([folder])
         scores = space.project(gallery_space, embeddings) @ query
         best = torch.topk(scores, min(count, len(keys)))
-        found += [(corpus, keys[row], score) for row, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+        found += [
+            (corpus, keys[row], score) for row, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
     return _nearest(found, count)
 
 

@@ -72,7 +72,9 @@ def encode_corpus(
             "Remove the job from `encode` in params.yaml.",
         )
     stores = {
-        modality: PartFolder(folder / modality, EMBEDDINGS, _fingerprint(space, name, spec, modality, settings.batch_size))
+        modality: PartFolder(
+            folder / modality, EMBEDDINGS, _fingerprint(space, name, spec, modality, settings.batch_size)
+        )
         for modality in modalities
     }
     progress.start(f"encode {name}", corpus.rows * len(modalities), "samples")
@@ -172,5 +174,3 @@ def _batches(
             carry = carry[batch_size:]
     if carry:
         yield carry
-
-

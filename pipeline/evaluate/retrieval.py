@@ -56,7 +56,7 @@ def evaluate_retrieval(name: str, task: RetrievalTask, context: Context, tables:
             _add_ranks(name, task, method, evaluation, counts, tables)
             if method.trained:
                 add_examples(name, task, method, evaluation, views, counts, context.settings.examples, tables)
-            add_similarities(name, method, evaluation, views, context.seed, tables)
+            add_similarities(name, task, method, evaluation, views, context.seed, tables)
         context.progress.advance(1)
     _add_metrics(name, task, measured, evaluation, context, tables)
 
@@ -66,12 +66,6 @@ def count(views: Views, positives: Positives, device: str) -> tuple[Counts, Coun
     if views.backward is None:
         return rank_both(*views.forward, positives, device=device)
     return rank(*views.forward, positives, device=device), rank(*views.backward, positives.transposed(), device=device)
-
-
-def directions_of(task: RetrievalTask) -> tuple[str, str]:
-    """Names of the two directions, query first."""
-    first, second = task.modalities
-    return f"{first}->{second}", f"{second}->{first}"
 
 
 def _measures(recall_at: tuple[int, ...]) -> dict[str, tuple[Callable[[Counts], np.ndarray], str]]:
@@ -96,7 +90,7 @@ def _add_metrics(
             for one, side in zip(counts, evaluation.sides, strict=True):
                 samples.append(Sample(function(one), side.items, statistic))  # type: ignore[arg-type]
                 chances.append(Sample(function(all_tied(one)), side.items, statistic).value())  # type: ignore[arg-type]
-            choices = [(direction, [at]) for at, direction in enumerate(directions_of(task))] + [(MEAN, [0, 1])]
+            choices = [(direction, [at]) for at, direction in enumerate(task.directions)] + [(MEAN, [0, 1])]
             for direction, chosen in choices:
                 n = evaluation.items if direction == MEAN else len(samples[chosen[0]].values)
                 rows.append(
@@ -131,11 +125,12 @@ def _add_ranks(
     counts: tuple[Counts, Counts],
     tables: Tables,
 ) -> None:
-    for direction, side, one in zip(directions_of(task), evaluation.sides, counts, strict=True):
+    for direction, side, one in zip(task.directions, evaluation.sides, counts, strict=True):
         tables.add(
             "ranks",
             {
                 "task": name,
+                "dataset": task.corpus,
                 "connection": method.connection,
                 "method": method.name,
                 "direction": direction,

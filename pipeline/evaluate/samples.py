@@ -39,23 +39,22 @@ def add_examples(
                 "examples",
                 {
                     "task": name,
+                    "dataset": task.corpus,
                     "connection": method.connection,
                     "method": method.name,
-                    "direction": f"{task.modalities[at]}->{task.modalities[1 - at]}",
-                    "query_modality": task.modalities[at],
+                    "direction": task.directions[at],
                     "query_key": query_side.keys[query],
-                    "gallery_modality": task.modalities[1 - at],
-                    "position": np.arange(1, len(top) + 1),
-                    "gallery_key": [gallery_side.keys[row] for row in top],
+                    "rank": np.arange(1, len(top) + 1),
+                    "neighbour_key": [gallery_side.keys[row] for row in top],
                     "score": scores[top].astype(np.float64),
                     "relevant": gallery_side.items[top] == query_side.items[query],
-                    "rank_of_truth": ranks[query],
+                    "true_rank": ranks[query],
                 },
             )
 
 
 def add_similarities(
-    name: str, method: Method, evaluation: EvaluationSet, views: Views, seed: int, tables: Tables
+    name: str, task: RetrievalTask, method: Method, evaluation: EvaluationSet, views: Views, seed: int, tables: Tables
 ) -> None:
     """Histograms of the cosine of true pairs and of random ones: before training (linear) and after."""
     if not (method.trained or method.name in BEFORE):
@@ -74,12 +73,14 @@ def add_similarities(
             "similarities",
             {
                 "task": name,
+                "dataset": task.corpus,
                 "connection": method.connection,
                 "method": method.name,
+                "direction": task.directions[0],
                 "stage": "after" if method.trained else "before",
                 "pairs": kind,
-                "bin_low": BINS[:-1],
-                "bin_high": BINS[1:],
+                "low": BINS[:-1],
+                "high": BINS[1:],
                 "count": np.histogram(cosines, BINS)[0],
             },
         )

@@ -25,6 +25,12 @@ class RetrievalTask(Settings):
         "", description="Keys equal up to its last occurrence show one item (`dog_0`, `dog_1`); empty: equal keys do."
     )
 
+    @property
+    def directions(self) -> tuple[str, str]:
+        """Names of both directions, the query's modality first."""
+        first, second = self.modalities
+        return f"{first}->{second}", f"{second}->{first}"
+
     @model_validator(mode="after")
     def _measures_something(self) -> Self:
         if not (self.connections or self.space or self.baselines):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.atomic import atomic_path, write_text
 
 JSON_DIGITS = 6
-_WHICH = [("task", pa.string()), ("connection", pa.string()), ("method", pa.string())]
+_WHICH = [(name, pa.string()) for name in ("task", "dataset", "connection", "method", "direction")]
 SCHEMAS = {
     "metrics": pa.schema(
         [
@@ -31,7 +31,6 @@ SCHEMAS = {
     "ranks": pa.schema(
         [
             *_WHICH,
-            ("direction", pa.string()),
             ("query_key", pa.string()),
             ("item", pa.int64()),
             ("rank", pa.float64()),
@@ -41,15 +40,12 @@ SCHEMAS = {
     "examples": pa.schema(
         [
             *_WHICH,
-            ("direction", pa.string()),
-            ("query_modality", pa.string()),
             ("query_key", pa.string()),
-            ("gallery_modality", pa.string()),
-            ("position", pa.int64()),
-            ("gallery_key", pa.string()),
+            ("rank", pa.int64()),
+            ("neighbour_key", pa.string()),
             ("score", pa.float64()),
             ("relevant", pa.bool_()),
-            ("rank_of_truth", pa.float64()),
+            ("true_rank", pa.float64()),
         ]
     ),
     "similarities": pa.schema(
@@ -57,8 +53,8 @@ SCHEMAS = {
             *_WHICH,
             ("stage", pa.string()),
             ("pairs", pa.string()),
-            ("bin_low", pa.float64()),
-            ("bin_high", pa.float64()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
             ("count", pa.int64()),
         ]
     ),

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from pipeline.report.findings import yardstick
 from pipeline.report.inputs import ConnectionFiles, Record
 from pipeline.report.plots import STYLES, Axes, Point, histogram, line_chart
-from pipeline.report.table import CONNECTION, CONTROL, ORACLE, Row, Table, split_direction
+from pipeline.report.table import CONNECTION, CONTROL, METHODS, ORACLE, Row, Table
 
 NOT_A_LOSS = {"step", "epoch", "learning_rate", "seconds"}
 STAGES = ("before", "after")
@@ -35,21 +35,21 @@ def training_figure(files: ConnectionFiles) -> Figure | None:
 
 
 def similarity_figures(records: Sequence[Record] | None, main: ConnectionFiles | None) -> list[Figure]:
-    """One histogram before and one after the connection, true pairs against strangers."""
-    chosen = [r for r in records or () if main and str(r.get("connection", main.name)) == main.name]
+    """Histograms before and after training, true pairs against random ones."""
+    chosen = [r for r in records or () if main and r["connection"] == main.name and r["stage"] in STAGES]
     figures = []
-    groups = dict.fromkeys((str(r["dataset"]), str(r["direction"]), str(r["stage"])) for r in chosen)
-    for dataset, direction, stage in sorted(groups, key=lambda g: (g[:2], STAGES.index(g[2]) if g[2] in STAGES else 2)):
+    groups = dict.fromkeys((str(r["task"]), str(r["stage"]), str(r["method"])) for r in chosen)
+    for task, stage, method in sorted(groups, key=lambda group: (group[0], STAGES.index(group[1]))):
         series: dict[str, list[tuple[float, float, float]]] = {}
         for r in chosen:
-            if (str(r["dataset"]), str(r["direction"]), str(r["stage"])) == (dataset, direction, stage):
-                series.setdefault(str(r["pairs"]), []).append((float(r["low"]), float(r["high"]), float(r["count"])))
+            if (r["task"], r["stage"], r["method"]) == (task, stage, method):
+                bars = series.setdefault(f"{r['pairs']} pairs", [])
+                bars.append((float(r["bin_low"]), float(r["bin_high"]), float(r["count"])))
         densities = {name: _density(bins) for name, bins in series.items()}
-        sides = " and ".join(split_direction(direction) or (direction,))
-        title = f"Cosine similarity of {sides}, {stage} the connection"
+        title = f"{task}, {stage} training: {METHODS.get(method, (method, ''))[0]}"
         means = ", ".join(f"{name} {_mean(bins):.2f}" for name, bins in densities.items())
         svg = histogram(densities, Axes("cosine similarity", "density"), title)
-        figures.append(Figure(svg, f"{title}. Means: {means}."))
+        figures.append(Figure(svg, f"{title}. Mean cosine: {means}."))
     return figures
 
 
@@ -59,7 +59,7 @@ def recall_figure(ranks: Sequence[Record] | None, table: Table | None) -> Figure
         return None
     found: dict[tuple[str, str], list[float]] = {}
     for record in ranks:
-        if (str(record["task"]), str(record["dataset"])) == (table.task, table.dataset):
+        if record["task"] == table.task:
             found.setdefault((str(record["connection"] or ""), str(record["method"])), []).append(float(record["rank"]))
     furthest = max((max(values) for values in found.values()), default=1.0)
     lines = {
@@ -67,7 +67,7 @@ def recall_figure(ranks: Sequence[Record] | None, table: Table | None) -> Figure
         for row in _compared(table)
         if (row.connection, row.method) in found
     }
-    title = "Recall against the number of candidates looked at, mean of both directions"
+    title = "Recall against the number of candidates looked at, both directions together"
     caption = f"{title}. Of controls, linear and two-hop baselines, only the best of each is drawn."
     return Figure(line_chart(lines, Axes("candidates looked at (k)", "recall", True, 1.0, True), title), caption)
 

@@ -1,15 +1,15 @@
 """Examples that a reader can see and hear: what was found for a query, and what a pseudo-pair is made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.report.inputs import ConnectionFiles, Inputs, Record
-from pipeline.report.media import Gallery, Shown
+from pipeline.report.media import Gallery, Need, Shown
 from pipeline.report.settings import ReportSettings
-from pipeline.report.table import split_direction
 from pipeline.store import Store
 
-Wanted = dict[str, set[str]]
+Queries = dict[str, list[Record]]
+"""Rows of the neighbours by key of the query."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Found:
 
     Attributes:
         weight: Its share in the aggregated embedding; None in retrieval.
-        truth: Whether it is the sample that belongs to the query.
+        truth: Whether it belongs to the query.
     """
 
     shown: Shown
@@ -30,11 +30,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Example:
-    """A query and its neighbours, nearest first; in a pseudo-pair, those of one memory."""
+    """A query, its neighbours, nearest first, and the rank of the first that belongs to it."""
 
     query: Shown
     neighbours: Sequence[Found]
-    true_rank: int | None = None
+    true_rank: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Direction:
 
     source: str
     target: str
-    dataset: str
+    task: str
     examples: Sequence[Example]
 
 
@@ -59,122 +59,88 @@ class Examples:
     """Chooses the examples, says which samples they need, and builds them once those are read."""
 
     def __init__(self, inputs: Inputs, settings: ReportSettings) -> None:
-        self._inputs = inputs
-        self._settings = settings
         main = inputs.main
-        self._retrieval = _by_query(_of(inputs.examples, main), ("task", "dataset", "direction"))
-        self._retrieval = _first(self._retrieval, settings.examples)
-        self._pairs = _first(_by_query((main.neighbours if main else None) or [], ()), settings.pseudo_pairs)
-        self._corpora = _source_corpora(inputs, main) if main and main.pairs else {}
+        own = [r for r in inputs.examples or () if main and (r["connection"], r["method"]) == (main.name, main.method)]
+        self._most = settings.neighbours
+        self._datasets = {str(r["task"]): str(r["dataset"]) for r in inputs.metrics or ()}
+        self._retrieval: dict[tuple[str, str], Queries] = {}
+        for task, direction in dict.fromkeys((str(r["task"]), str(r["direction"])) for r in own):
+            rows = [r for r in own if (r["task"], r["direction"]) == (task, direction)]
+            self._retrieval[task, direction] = _first_queries(rows, settings.examples)
+        self._pairs = _first_queries((main.neighbours if main else None) or [], settings.pseudo_pairs)
+        self._corpora = source_corpora(inputs, main) if main else {}
+        self._overlap = str(main.fingerprint.get("overlap") or "text") if main else "text"
 
-    def wanted(self) -> Wanted:
-        """Keys by corpus that the page shows."""
-        wanted: Wanted = {}
-        for (_, dataset, _), queries in self._retrieval.items():
-            for records in queries.values():
-                shown = [(str(r["query_key"]), str(r["neighbour_key"])) for r in records]
-                wanted.setdefault(dataset, set()).update(*shown)
-        for queries in self._pairs.values():
-            for query, records in queries.items():
-                for corpus in self._query_corpora():
-                    wanted.setdefault(corpus, set()).add(query)
-                for record in records:
-                    for corpus in self._memory_corpora(str(record["memory"])):
-                        wanted.setdefault(corpus, set()).add(str(record["neighbour_key"]))
-        return wanted
+    def needs(self) -> list[Need]:
+        """Everything that the page shows."""
+        needs = []
+        for (task, _), queries in self._retrieval.items():
+            for r in (r for rows in queries.values() for r in rows):
+                needs += [self._sample(task, r, "query"), self._sample(task, r, "gallery")]
+        for query, rows in self._pairs.items():
+            needs += [self._query(query), *(self._neighbour(r) for r in rows)]
+        return needs
 
-    def directions(self, gallery: Gallery) -> list[Direction]:
+    def directions(self, gallery: Gallery) -> Iterator[Direction]:
         """Retrieval examples by direction."""
-        found = []
-        for (_, dataset, direction), queries in self._retrieval.items():
-            sides = split_direction(direction)
-            if sides is None:
-                continue
+        for (task, _), queries in self._retrieval.items():
             examples = []
-            for query, records in queries.items():
-                neighbours = [
+            for rows in queries.values():
+                nearest = sorted(rows, key=lambda r: int(r["position"]))[: self._most]
+                query = gallery.show(self._sample(task, rows[0], "query"))
+                found = [
                     Found(
-                        gallery.show([dataset], str(r["neighbour_key"]), sides[1]),
-                        int(r["rank"]),
+                        gallery.show(self._sample(task, r, "gallery")),
+                        int(r["position"]),
                         float(r["score"]),
-                        truth=str(r["neighbour_key"]) == query,
+                        truth=bool(r["relevant"]),
                     )
-                    for r in self._nearest(records)
+                    for r in nearest
                 ]
-                true_rank = records[0].get("true_rank")
-                shown = gallery.show([dataset], query, sides[0])
-                examples.append(Example(shown, neighbours, None if true_rank is None else int(true_rank)))
-            found.append(Direction(*sides, dataset, examples))
-        return found
+                examples.append(Example(query, found, float(rows[0]["rank_of_truth"])))
+            if examples:
+                first = next(iter(queries.values()))[0]
+                yield Direction(str(first["query_modality"]), str(first["gallery_modality"]), task, examples)
 
-    def pseudo_pairs(self, gallery: Gallery) -> list[PseudoPair]:
+    def pseudo_pairs(self, gallery: Gallery) -> Iterator[PseudoPair]:
         """Queries with their nearest neighbours in every memory."""
-        modality = self._overlap()
-        found = []
-        for queries in self._pairs.values():
-            for query, records in queries.items():
-                memories: dict[str, list[Found]] = {}
-                for memory in sorted({str(r["memory"]) for r in records}):
-                    corpora, kind = self._memory_corpora(memory), memory.rpartition("_")[2]
-                    memories[memory] = [
-                        Found(
-                            gallery.show(corpora, str(r["neighbour_key"]), kind),
-                            int(r["rank"]),
-                            float(r["score"]),
-                            float(r["weight"]),
-                        )
-                        for r in self._nearest([r for r in records if r["memory"] == memory])
-                    ]
-                found.append(PseudoPair(gallery.show(self._query_corpora(), query, modality), memories))
-        return found
+        for query, rows in self._pairs.items():
+            shown = gallery.show(self._query(query))
+            memories: dict[str, list[Found]] = {}
+            for r in sorted(rows, key=lambda r: (str(r["memory"]), int(r["rank"]))):
+                found = memories.setdefault(str(r["memory"]), [])
+                if len(found) < self._most:
+                    sample = gallery.show(self._neighbour(r))
+                    found.append(Found(sample, int(r["rank"]), float(r["score"]), float(r["weight"])))
+            yield PseudoPair(shown, memories)
 
-    def _nearest(self, records: Sequence[Record]) -> list[Record]:
-        return sorted(records, key=lambda r: int(r["rank"]))[: self._settings.neighbours]
+    def _sample(self, task: str, record: Record, side: str) -> Need:
+        corpora = (self._datasets[task],) if task in self._datasets else ()
+        return Need(str(record[f"{side}_key"]), str(record[f"{side}_modality"]), corpora)
 
-    def _overlap(self) -> str:
-        main = self._inputs.main
-        return str(main.fingerprint.get("overlap") or (main.config or {}).get("overlap") or "text") if main else "text"
+    def _query(self, key: str) -> Need:
+        named = [corpora for (_, modality), corpora in self._corpora.items() if modality == self._overlap]
+        return Need(key, self._overlap, tuple(dict.fromkeys(corpus for corpora in named for corpus in corpora)))
 
-    def _query_corpora(self) -> list[str]:
-        overlap = self._overlap()
-        named = [corpora for (_, modality), corpora in self._corpora.items() if modality == overlap]
-        return list(dict.fromkeys(corpus for corpora in named for corpus in corpora)) or self._all_corpora()
-
-    def _memory_corpora(self, memory: str) -> list[str]:
-        space, _, modality = memory.rpartition("_")
-        return self._corpora.get((space, modality)) or self._all_corpora()
-
-    def _all_corpora(self) -> list[str]:
-        return [name for name, _ in self._inputs.folders("shards")]
+    def _neighbour(self, record: Record) -> Need:
+        space, _, modality = str(record["memory"]).rpartition("_")
+        return Need(str(record["neighbour_key"]), modality, tuple(self._corpora.get((space, modality), ())))
 
 
-def _of(records: Sequence[Record] | None, main: ConnectionFiles | None) -> list[Record]:
-    return [r for r in records or () if main and str(r.get("connection", main.name)) == main.name]
+def _first_queries(rows: Sequence[Record], count: int) -> Queries:
+    """The first `count` queries in the order of the file: never chosen by how well they went."""
+    queries: Queries = {}
+    for record in rows:
+        queries.setdefault(str(record["query_key"]), []).append(record)
+    return dict(list(queries.items())[:count])
 
 
-def _by_query(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[str, ...], dict[str, list[Record]]]:
-    grouped: dict[tuple[str, ...], dict[str, list[Record]]] = {}
-    for record in records:
-        group = tuple(str(record[name]) for name in names)
-        grouped.setdefault(group, {}).setdefault(str(record["query_key"]), []).append(record)
-    return grouped
-
-
-def _first(
-    grouped: Mapping[tuple[str, ...], Mapping[str, list[Record]]], count: int
-) -> dict[tuple[str, ...], dict[str, list[Record]]]:
-    """The first `count` queries of every group, in the order of the file: never chosen by how well they went."""
-    return {group: dict(list(queries.items())[:count]) for group, queries in grouped.items()}
-
-
-def _source_corpora(inputs: Inputs, main: ConnectionFiles) -> dict[tuple[str, str], list[str]]:
+def source_corpora(inputs: Inputs, main: ConnectionFiles) -> dict[tuple[str, str], list[str]]:
     """Corpora by (space, modality) that the pseudo-pairs were made from, recognised by the hash of their stores."""
-    sources = main.fingerprint.get("sources")
-    hashes = set(_strings(sources))
+    hashes = set(_strings(main.fingerprint.get("sources")))
     found: dict[tuple[str, str], list[str]] = {}
     for name, manifest in inputs.folders("embeddings"):
-        content = Store(inputs.data / "embeddings" / name, manifest).content_hash
-        if content in hashes and name.count("/") == 2:
+        if name.count("/") == 2 and Store(inputs.data / "embeddings" / name, manifest).content_hash in hashes:
             space, corpus, modality = name.split("/")
             found.setdefault((space, modality), []).append(corpus)
     return found

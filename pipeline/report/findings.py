@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.report.inputs import ConnectionFiles, Inputs
-from pipeline.report.table import CONNECTION, CONTROL, ORACLE, Cell, Row, Table
+from pipeline.report.table import CONNECTION, CONTROL, FROZEN, ORACLE, Cell, Row, Table, candidates
 
 YARDSTICKS = ("R@10", "R@5", "R@1")
 
@@ -36,16 +36,19 @@ def yardstick(table: Table) -> str | None:
 
 
 def headlines(tables: list[Table], main: ConnectionFiles) -> list[Headline]:
-    """For each direction of the connection's first task: how often the true sample is among the first ten."""
+    """For each direction of one task, the first that no space could do alone: how often the true sample is among the first ten."""
+    measured = [table for table in tables if table.sides and table.find(main.name, main.method)]
+    never_paired = [table for table in measured if table.sides and unpaired(main, table.sides)]
+    chosen = (never_paired or measured)[:1]
     found: list[Headline] = []
-    for table in tables:
+    for table in measured:
         row, label = table.find(main.name, main.method), yardstick(table)
-        if not (table.sides and row and label and label in row.cells) or (found and table.task != tables[0].task):
+        if not (table.sides and row and label in row.cells and table.task == chosen[0].task):
             continue
         source, target = table.sides
         cell = row.cells[label]
         times = f"{cell.value / cell.chance:.0f} times chance" if cell.chance else ""
-        text = f"{source} finds its {target} among {table.gallery or 'all'} candidates at {label}"
+        text = f"{source} finds its {target} among {candidates(tables, table) or 'all'} candidates at {label}"
         found.append(Headline(text, percent(cell.value), times))
     return found
 
@@ -66,7 +69,7 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
     said = _controls(table, label)
     if row and label in row.cells:
         said += _against_baselines(table, row, label) + _against_connections(table, row, label)
-        said += _against_oracle(table, row, label)
+        said += _against_oracle(table, row, label) + _against_frozen(table, row, label)
     return said
 
 
@@ -147,3 +150,14 @@ def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:
     share = (cell.value - chance) / (bound.value - chance)
     text = f"{best.label}, trained on true pairs, reaches {label} {percent(bound.value)}; without a pair"
     return [Finding(f"{text} {row.label} covers {100 * share:.0f} % of the way from chance to there.")]
+
+
+def _against_frozen(table: Table, row: Row, label: str) -> list[Finding]:
+    cell, said = row.cells[label], []
+    for frozen, frozen_cell in _with(table, label, group=FROZEN):
+        verdict = "kept within the intervals" if cell.overlaps(frozen_cell) else "not kept"
+        if cell.interval[0] > frozen_cell.interval[1]:
+            verdict = "improved"
+        numbers = f"{percent(frozen_cell.value)}; connected by {row.label}: {percent(cell.value)}"
+        said.append(Finding(f"What {frozen.detail} can do by itself: {label} {numbers}, {verdict}."))
+    return said

@@ -3,7 +3,7 @@
 import base64
 import logging
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +39,21 @@ Members = Mapping[tuple[str, str], Member]
 """Members by (key, modality)."""
 
 
-def read_members(shards: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[tuple[str, str], Member]]:
+@dataclass(frozen=True)
+class Need:
+    """A sample that the page shows, and the corpora that it should be in."""
+
+    key: str
+    modality: str
+    corpora: tuple[str, ...]
+
+
+def read_members(shards: Path, needs: Sequence[Need]) -> dict[str, Members]:
     """Read what the page shows from the shards.
 
     Args:
         shards: Folder that holds one folder of tars per corpus.
-        wanted: Keys by corpus.
+        needs: What is shown. A corpus is searched for what it should hold; all others only for what is not there.
 
     Returns:
         By corpus: members by (key, modality). What is not there is missing from it.
@@ -52,16 +61,25 @@ def read_members(shards: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str,
     Raises:
         CorruptError: A shard is not a readable tar.
     """
-    found: dict[str, dict[tuple[str, str], Member]] = {}
-    for corpus in sorted(wanted):
-        keys = set(wanted[corpus])
-        members: dict[tuple[str, str], Member] = {}
-        for path in sorted((shards / corpus).glob("*.tar")):
-            if {key for key, _ in members} >= keys:
-                break
-            members.update(_read_shard(path, keys))
-        found[corpus] = members
+    wanted: dict[str, set[str]] = {}
+    for need in needs:
+        for corpus in need.corpora:
+            wanted.setdefault(corpus, set()).add(need.key)
+    found = {corpus: _read_corpus(shards / corpus, keys) for corpus, keys in sorted(wanted.items())}
+    homeless = {n.key for n in needs if not any((n.key, n.modality) in found[corpus] for corpus in n.corpora)}
+    if homeless:
+        others = sorted(path.name for path in shards.glob("*") if path.is_dir() and path.name not in found)
+        found |= {corpus: _read_corpus(shards / corpus, homeless) for corpus in others}
     return found
+
+
+def _read_corpus(folder: Path, keys: set[str]) -> Members:
+    members: dict[tuple[str, str], Member] = {}
+    for path in sorted(folder.glob("*.tar")):
+        if {key for key, _ in members} >= keys:
+            break
+        members.update(_read_shard(path, keys))
+    return members
 
 
 def _read_shard(path: Path, keys: set[str]) -> dict[tuple[str, str], Member]:
@@ -114,9 +132,10 @@ class Gallery:
         self._left = budget
         self.left_out = 0
 
-    def show(self, corpora: Iterable[str], key: str, modality: str) -> Shown:
-        """Show sample `key`, from the first of `corpora` that holds it in `modality`."""
-        for corpus in corpora:
+    def show(self, need: Need) -> Shown:
+        """Show a sample from the corpus that it should be in, or else from any that holds it."""
+        key, modality = need.key, need.modality
+        for corpus in (*need.corpora, *self._members):
             members = self._members.get(corpus, {})
             if (key, modality) in members:
                 caption = members.get((key, TEXT))

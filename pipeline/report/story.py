@@ -17,7 +17,7 @@ def story(inputs: Inputs, tables: list[Table]) -> list[str]:
     if sides and unpaired(main, sides):
         first, second = sides
         said.append(f"Not one {first}-{second} pair was used: no space here embeds both; the method guesses the pairs.")
-    sizes = next((f"{table.gallery} samples of {table.dataset}" for table in tables if table.gallery), None)
+    sizes = next((f"{table.queries} samples of {table.dataset}" for table in tables if table.queries), None)
     if sizes:
         said.append(f"It is measured on {sizes}; true pairs are known there and used for measuring only.")
     return [sentence for sentence in said if sentence]

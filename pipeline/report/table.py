@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from pipeline.report.inputs import ConnectionFiles, Record
 
-CONTROL, BASELINE, CONNECTION, ORACLE = "control", "baseline", "connection", "oracle"
+CONTROL, BASELINE, FROZEN, CONNECTION, ORACLE = "control", "baseline", "frozen", "connection", "oracle"
 GROUPS = {
     CONTROL: "Negative controls: must be at chance",
     BASELINE: "Baselines: no projector is trained",
+    FROZEN: "A frozen space by itself",
     CONNECTION: "Connections: trained without a pair",
     ORACLE: "Bound: trained on true pairs",
 }
@@ -21,11 +22,13 @@ METHODS = {
     "oracle": ("Oracle", ORACLE),
     "untrained": ("Untrained projectors", CONTROL),
     "procrustes": ("Orthogonal Procrustes", "linear"),
-    "ridge": ("Ridge regression", "linear"),
+    "unprojected": ("Spaces compared as they are", "linear"),
+    "ridge_overlap": ("Ridge regression", "linear"),
     "ridge_pseudo": ("Ridge on pseudo-pairs", "linear"),
-    "two_hop_nearest": ("Two hops, nearest", "hop"),
-    "two_hop_softmax": ("Two hops, softmax", "hop"),
+    "hops_nearest": ("Two hops, nearest", "hop"),
+    "hops_softmax": ("Two hops, softmax", "hop"),
     "bridge": ("Training-free bridge", "bridge"),
+    "frozen": ("Frozen", FROZEN),
 }
 CONTROLS = {"shuffled_overlap": "bridge shuffled", "random_partners": "random partners"}
 METRIC_ORDER = ("R@", "mAP", "median rank", "mean rank")
@@ -82,8 +85,8 @@ class Table:
         return split_direction(self.direction)
 
     @property
-    def gallery(self) -> int | None:
-        """Number of queries, which is also the number of candidates."""
+    def queries(self) -> int | None:
+        """Number of queries; of the mean of both directions, number of items."""
         return max((cell.n for row in self.rows for cell in row.cells.values() if cell.n), default=None)
 
     @property
@@ -101,6 +104,13 @@ class Table:
     def find(self, connection: str, method: str) -> Row | None:
         """The row of one method."""
         return next((row for row in self.rows if (row.connection, row.method) == (connection, method)), None)
+
+
+def candidates(tables: Sequence[Table], table: Table) -> int | None:
+    """Number of gallery rows: the other direction asks with each of them."""
+    back = table.sides and table.sides[::-1]
+    same = [other for other in tables if (other.task, other.dataset) == (table.task, table.dataset)]
+    return next((other.queries for other in same if back and other.sides == back), None)
 
 
 def split_direction(direction: str) -> tuple[str, str] | None:
@@ -160,7 +170,7 @@ def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: M
     label, family = METHODS.get(method, (method.replace("_", " ").capitalize(), BASELINE))
     files = connections.get(connection)
     group = family if family in GROUPS else BASELINE
-    detail = connection if group in (CONNECTION, ORACLE) else ""
+    detail = connection if group in (CONNECTION, ORACLE, FROZEN) else ""
     if group == CONNECTION and files and files.group == CONTROL:
         group, detail = CONTROL, f"{connection}: {CONTROLS.get(files.control, files.control)}"
     return Row(connection, method, label, detail, group, family, cells)

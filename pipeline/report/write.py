@@ -109,15 +109,15 @@ def _tasks(tables: list[Table], inputs: Inputs) -> list[Task]:
 def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
     """Everything that only the page shows: plots, pictures, sounds."""
     examples = Examples(inputs, settings)
-    members = read_members(inputs.data / "shards", examples.wanted())
+    members = read_members(inputs.data / "shards", examples.needs())
     gallery = Gallery(members, settings.media_kilobytes * 1000)
     tables = build_tables(inputs.metrics or [], inputs.connections)
     return {
         "training": training_figures(inputs.connections),
         "similarities": similarity_figures(inputs.similarities, inputs.main),
         "recall": recall_figure(inputs.ranks, tables[0] if tables else None),
-        "directions": examples.directions(gallery),
-        "pseudo_pairs": examples.pseudo_pairs(gallery),
+        "directions": list(examples.directions(gallery)),
+        "pseudo_pairs": list(examples.pseudo_pairs(gallery)),
         "left_out": gallery.left_out,
     }
 

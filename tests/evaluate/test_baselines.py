@@ -102,7 +102,7 @@ def test_the_penalty_is_the_best_of_the_held_out_rows() -> None:
 
 def test_ridge_on_linear_data_finds_the_partner_from_both_sides() -> None:
     bridge = bridge_of((8, 8), 400)
-    scorer = BASELINES["ridge_overlap"](replace(bridge, memories=bridge.overlap))
+    scorer = BASELINES["ridge"](replace(bridge, memories=bridge.overlap))
     assert scorer is not None
     assert ranks(scorer(bridge.overlap[0][:50], bridge.overlap[1][:50]), 50).mean() < 1.5
 
@@ -129,7 +129,7 @@ def test_a_sharp_softmax_does_not_overflow() -> None:
 def test_two_hops_send_the_query_and_leave_the_gallery() -> None:
     bridge = bridge_of((8, 12))
     first, second = random_rows(1, 10, 8), random_rows(2, 11, 12)
-    scorer = BASELINES["hops_nearest"](bridge)
+    scorer = BASELINES["two_hop_nearest"](bridge)
     assert scorer is not None
     (queries, gallery), (back_queries, back_gallery) = scorer(first, second).directions
     np.testing.assert_allclose(gallery, second, atol=1e-6)

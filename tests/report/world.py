@@ -21,15 +21,15 @@ MAIN, CONTROL, ORACLE = "audio_image", "shuffled", "true_pairs"
 NAMES = (MAIN, CONTROL, ORACLE)
 # Recall at 10 of each method on the mean of both directions; the other metrics are made from it.
 METHODS = {
-    ("", "untrained"): 0.013,
-    ("", "procrustes"): 0.32,
-    ("", "two_hop_softmax"): 0.40,
-    ("", "bridge"): 0.655,
+    (MAIN, "untrained"): 0.013,
+    (MAIN, "procrustes"): 0.32,
+    (MAIN, "hops_softmax"): 0.40,
+    (MAIN, "bridge"): 0.655,
     (MAIN, "cmcr"): 0.66,
     (CONTROL, "cmcr"): 0.011,
     (ORACLE, "oracle"): 0.91,
 }
-CHANCE = {"recall@1": 0.00125, "recall@5": 0.00625, "recall@10": 0.0125, "map": 0.009, "median_rank": 400.5}
+CHANCE = {"R@1": 0.00125, "R@5": 0.00625, "R@10": 0.0125, "mAP": 0.009, "median_rank": 400.5}
 
 
 def picture(number: int) -> bytes:
@@ -191,12 +191,12 @@ def write_metrics(data: Path) -> None:
     metrics, ranks = [], []
     generator = np.random.default_rng(5)
     for (connection, method), recall in METHODS.items():
-        for direction, shift in (("mean", 0.0), ("audio_to_image", 0.002), ("image_to_audio", -0.002)):
+        for direction, shift in (("mean", 0.0), ("audio->image", 0.002), ("image->audio", -0.002)):
             values = {
-                "recall@1": recall / 4,
-                "recall@5": recall / 1.4,
-                "recall@10": recall + shift,
-                "map": recall / 2,
+                "R@1": recall / 4,
+                "R@5": recall / 1.4,
+                "R@10": recall + shift,
+                "mAP": recall / 2,
                 "median_rank": 400 * (1 - recall) ** 4 + 1,
             }
             for metric, value in values.items():
@@ -206,41 +206,45 @@ def write_metrics(data: Path) -> None:
                 metrics.append(row | {"value": value, **interval, "n": 800, "chance": CHANCE[metric]})
         for number in range(200):
             rank = float(min(800, 1 + generator.exponential(10 / recall**1.5)))
-            row = {"connection": connection, "method": method, **task, "direction": "audio_to_image"}
+            row = {"connection": connection, "method": method, "task": "audio_image", "direction": "audio->image"}
             ranks.append(row | {"query_key": str(number), "rank": rank})
     write_table(data / "metrics" / "metrics.parquet", metrics)
     write_table(data / "metrics" / "ranks.parquet", ranks)
     edges = np.linspace(-1, 1, 41)
     similarities = [
         {
+            "task": "audio_image",
             "connection": MAIN,
-            **task,
-            "direction": "audio_to_image",
+            "method": method,
             "stage": stage,
             "pairs": pairs,
-            "low": low,
-            "high": high,
+            "bin_low": low,
+            "bin_high": high,
             "count": int(1000 * np.exp(-((low - centre) ** 2) / 0.03)),
         }
-        for stage, centres in (("before", (0.0, 0.0)), ("after", (0.55, 0.1)))
-        for pairs, centre in zip(("true pairs", "strangers"), centres, strict=True)
+        for method, stage, centres in (("procrustes", "before", (0.2, 0.0)), ("cmcr", "after", (0.55, 0.1)))
+        for pairs, centre in zip(("true", "random"), centres, strict=True)
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     ]
     write_table(data / "metrics" / "similarities.parquet", similarities)
     examples = [
         {
+            "task": "audio_image",
             "connection": MAIN,
-            **task,
-            "direction": direction,
+            "method": "cmcr",
+            "direction": f"{source}->{target}",
+            "query_modality": source,
             "query_key": query,
-            "true_rank": 1 + number % 7,
-            "rank": rank,
-            "neighbour_key": f"heldout-{(number + rank - 1 - number % 7) % GALLERY:03d}",
-            "score": 0.9 - 0.04 * rank,
+            "gallery_modality": target,
+            "position": position,
+            "gallery_key": f"heldout-{(number + position - 1 - number % 7) % GALLERY:03d}",
+            "score": 0.9 - 0.04 * position,
+            "relevant": position == 1 + number % 7,
+            "rank_of_truth": 1.0 + number % 7,
         }
-        for direction in ("audio_to_image", "image_to_audio")
+        for source, target in (("audio", "image"), ("image", "audio"))
         for number, query in enumerate(keys("heldout")[:8])
-        for rank in range(1, 6)
+        for position in range(1, 6)
     ]
     write_table(data / "metrics" / "examples.parquet", examples)
 

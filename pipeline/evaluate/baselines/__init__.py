@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from pipeline.evaluate.baselines.bridge import Bridge
-from pipeline.evaluate.baselines.hops import nearest_hops, softmax_hops, training_free_bridge
-from pipeline.evaluate.baselines.linear import procrustes, ridge_overlap, ridge_pseudo, unprojected
+from pipeline.evaluate.baselines.hops import training_free_bridge, two_hop_nearest, two_hop_softmax
+from pipeline.evaluate.baselines.linear import procrustes, ridge, ridge_pseudo, unprojected
 from pipeline.evaluate.baselines.untrained import untrained
 from pipeline.evaluate.views import Scorer
 
@@ -13,10 +13,10 @@ BASELINES: dict[str, Callable[[Bridge], Scorer | None]] = {
     "untrained": untrained,
     "unprojected": unprojected,
     "procrustes": procrustes,
-    "ridge_overlap": ridge_overlap,
+    "ridge": ridge,
     "ridge_pseudo": ridge_pseudo,
-    "hops_nearest": nearest_hops,
-    "hops_softmax": softmax_hops,
+    "two_hop_nearest": two_hop_nearest,
+    "two_hop_softmax": two_hop_softmax,
     "bridge": training_free_bridge,
 }
 

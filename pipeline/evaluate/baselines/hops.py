@@ -17,12 +17,12 @@ MEAN_ROWS = 8192
 Hop = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def nearest_hops(bridge: Bridge) -> Scorer:
+def two_hop_nearest(bridge: Bridge) -> Scorer:
     """The query becomes its nearest overlap item, read in the other space."""
     return _query_hops(bridge, nearest)
 
 
-def softmax_hops(bridge: Bridge) -> Scorer:
+def two_hop_softmax(bridge: Bridge) -> Scorer:
     """The query becomes the softmax-weighted mean of the overlap items, read in the other space."""
     return _query_hops(bridge, lambda rows, keys, values: profile(rows, keys, values, HOP_TEMPERATURE))
 

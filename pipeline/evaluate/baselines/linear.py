@@ -34,7 +34,7 @@ def procrustes(bridge: Bridge) -> Scorer:
     return lambda first, second: Views((unit((first - means[0]) @ left), unit((second - means[1]) @ right.T)))
 
 
-def ridge_overlap(bridge: Bridge) -> Scorer:
+def ridge(bridge: Bridge) -> Scorer:
     """Ridge regression from each space to the other on the overlapping modality."""
     return _regression(bridge.overlap, bridge)
 

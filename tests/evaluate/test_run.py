@@ -1,0 +1,191 @@
+"""The whole stage on a tiny world: what it writes is complete, right, repeatable, and missing inputs are named."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from evaluate_world import CONNECTIONS, CORPORA, build_world, embedded, write_store
+from pydantic import ValidationError
+
+from pipeline.connect import ConnectedSpace
+from pipeline.errors import UserError
+from pipeline.evaluate.baselines import BASELINES
+from pipeline.evaluate.run import evaluate
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.evaluate.sources import Folders
+from pipeline.hashing import sha256_file
+
+BRIDGED = {
+    "task": "retrieval",
+    "corpus": "heldout",
+    "modalities": ["audio", "image"],
+    "connections": ["audio_image", "oracle"],
+    "baselines": "audio_image",
+}
+KEPT = {
+    "task": "retrieval",
+    "corpus": "heldout",
+    "modalities": ["text", "audio"],
+    "connections": ["audio_image"],
+    "through": {"text": "clap"},
+    "space": "clap",
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Folders:
+    return build_world(tmp_path)
+
+
+def settings(**tasks: dict[str, object]) -> EvaluateSettings:
+    return EvaluateSettings.model_validate({"bootstrap": 50, "examples": 4, "tasks": tasks})
+
+
+def test_every_method_is_in_every_table(world: Folders) -> None:
+    summary = evaluate(settings(bridged=BRIDGED, kept=KEPT), world, CONNECTIONS, 3)
+    metrics = pd.read_parquet(world.metrics / "metrics.parquet")
+    assert summary.rows["metrics"] == len(metrics)
+    bridged = metrics[metrics.task == "bridged"]
+    # The spaces of this world differ in width, so there is no unprojected comparison.
+    assert set(bridged.method) == {"cmcr", "oracle", *BASELINES} - {"unprojected"}
+    assert set(bridged.direction) == {"audio->image", "image->audio", "mean"}
+    assert set(metrics[metrics.task == "kept"].method) == {"cmcr", "frozen"}
+    assert set(metrics.metric) == {"R@1", "R@5", "R@10", "mAP", "median_rank"}
+    assert (metrics.dataset == "heldout").all()
+    assert (metrics.n == CORPORA["heldout"]).all()
+    assert ((metrics.ci_low <= metrics.value) & (metrics.value <= metrics.ci_high)).mean() > 0.95
+    chance = metrics.groupby("metric").chance.unique()
+    np.testing.assert_allclose([*chance["R@5"], *chance["median_rank"]], [5 / 40, 20.5])
+    mirror = json.loads((world.metrics / "metrics.json").read_text())
+    row = metrics[(metrics.task == "kept") & (metrics.method == "frozen") & (metrics.metric == "mAP")]
+    row = row[row.direction == "mean"]
+    assert mirror["kept"]["frozen_clap"]["mean"]["mAP"] == pytest.approx(row.value.item(), abs=1e-6)
+
+
+def test_numbers_equal_those_of_a_full_sort(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    space = ConnectedSpace.load(world.models / "audio_image")
+    audio = space.project("clap", embedded("clap", "heldout", "audio", 40)).numpy().astype(np.float64)
+    image = space.project("clip", embedded("clip", "heldout", "image", 40)).numpy().astype(np.float64)
+    ranks = [1 + (scores > np.diag(scores)[:, None]).sum(1) for scores in (audio @ image.T, image @ audio.T)]
+    written = pd.read_parquet(world.metrics / "ranks.parquet")
+    written = written[written.connection.eq("audio_image") & written.method.eq("cmcr")]
+    for direction, expected in zip(("audio->image", "image->audio"), ranks, strict=True):
+        np.testing.assert_array_equal(written[written.direction == direction]["rank"], expected)
+    metrics = pd.read_parquet(world.metrics / "metrics.parquet").set_index(["method", "direction", "metric"]).value
+    assert metrics["cmcr", "mean", "R@10"] == pytest.approx(np.mean([(rank <= 10).mean() for rank in ranks]))
+    assert metrics["cmcr", "mean", "mAP"] == pytest.approx(np.mean([(1 / rank).mean() for rank in ranks]))
+    assert metrics["cmcr", "mean", "median_rank"] == pytest.approx(np.mean([np.median(rank) for rank in ranks]))
+
+
+def test_linear_baselines_find_what_is_linear(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    metrics = pd.read_parquet(world.metrics / "metrics.parquet").set_index(["method", "direction", "metric"]).value
+    assert metrics["ridge", "mean", "R@5"] > 0.6
+    assert metrics["bridge", "mean", "R@5"] > 0.4
+    assert metrics["untrained", "mean", "R@5"] < 0.4
+
+
+def test_a_rerun_gives_the_same_bytes(world: Folders) -> None:
+    hashes = []
+    for seed in (3, 3, 4):
+        evaluate(settings(bridged=BRIDGED, kept=KEPT), world, CONNECTIONS, seed)
+        hashes.append({path.name: sha256_file(path) for path in world.metrics.iterdir()})
+    assert hashes[0] == hashes[1]
+    assert hashes[0]["metrics.parquet"] != hashes[2]["metrics.parquet"]
+    assert set(hashes[0]) == {f"{name}.parquet" for name in ("metrics", "ranks", "examples", "similarities")} | {
+        "metrics.json"
+    }
+
+
+def test_examples_and_similarities(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    examples = pd.read_parquet(world.metrics / "examples.parquet")
+    assert set(examples.connection) == {"audio_image", "oracle"}
+    assert len(examples) == 2 * 2 * 4 * 5
+    first = examples[examples["rank"] == 1]
+    assert (first.relevant == (first.true_rank == 1)).all()
+    assert (examples.relevant == (examples.query_key == examples.neighbour_key)).all()
+    similarities = pd.read_parquet(world.metrics / "similarities.parquet")
+    counts = similarities.groupby(["connection", "method", "stage", "pairs"])["count"].sum()
+    assert (counts == 40).all()
+    assert set(similarities[similarities.stage == "before"].method) == {"procrustes"}
+
+
+def test_a_missing_counterpart_is_left_out_for_every_method(world: Folders, caplog: pytest.LogCaptureFixture) -> None:
+    keys = [f"heldout-{i:04d}" for i in range(30)]
+    shutil.rmtree(world.store("clap", "heldout", "audio"))
+    write_store(world, "clap", "heldout", "audio", keys)
+    with caplog.at_level(logging.INFO):
+        evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    assert (pd.read_parquet(world.metrics / "metrics.parquet").n == 30).all()
+    assert "30 of 40 image items" in caplog.text
+
+
+def test_several_captions_of_one_item(world: Folders) -> None:
+    keys = [f"heldout-{i:04d}_{caption}" for i in range(40) for caption in range(3)]
+    once = embedded("clap", "heldout", "text", 40)
+    write_store(world, "clap", "heldout_captions", "text", keys, np.repeat(once, 3, axis=0))
+    task = {**KEPT, "connections": [], "corpora": {"text": "heldout_captions"}, "item_separator": "_"}
+    # Keys without the separator are items by themselves.
+    evaluate(settings(captions=task, single={**KEPT, "connections": []}), world, CONNECTIONS, 3)
+    metrics = pd.read_parquet(world.metrics / "metrics.parquet").set_index(["task", "direction", "metric"])
+    assert metrics.n["captions", "text->audio", "R@1"] == 120
+    assert metrics.n["captions", "audio->text", "R@1"] == 40
+    assert metrics.n["captions", "mean", "R@1"] == 40
+    # Three equal captions change nothing from text to audio, and triple every rank from audio to text.
+    assert metrics.value["captions", "text->audio", "mAP"] == pytest.approx(
+        metrics.value["single", "text->audio", "mAP"]
+    )
+    ranks = pd.read_parquet(world.metrics / "ranks.parquet").query("direction == 'audio->text'")
+    captions, single = (ranks[ranks.task == task]["rank"].to_numpy() for task in ("captions", "single"))
+    np.testing.assert_array_equal(captions, 3 * single - 2)
+
+
+def test_no_resamples_no_interval(world: Folders) -> None:
+    evaluate(settings(kept=KEPT).model_copy(update={"bootstrap": 0}), world, CONNECTIONS, 3)
+    assert pd.read_parquet(world.metrics / "metrics.parquet").ci_low.isna().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        ({"corpus": "nowhere"}, "nowhere", "Run the stage"),
+        ({"connections": ["audio_imag"]}, "audio_imag", "Did you mean 'audio_image'"),
+        ({"baselines": "oracle"}, "cannot give baselines", "leave `baselines` empty"),
+        ({"modalities": ["text", "image"]}, "cannot give baselines", "two memories"),
+        ({"modalities": ["point", "image"], "baselines": ""}, "no modality 'point'", "Choose one of"),
+        ({"through": {"image": "ulip"}, "baselines": ""}, "no space 'ulip'", "clip"),
+    ],
+)
+def test_what_does_not_fit_is_named(world: Folders, change: dict[str, object], message: str, hint: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate(settings(bridged={**BRIDGED, **change}), world, CONNECTIONS, 3)
+    assert hint in caught.value.hint
+    assert not (world.metrics / "metrics.parquet").exists()
+
+
+@pytest.mark.parametrize("missing", ["models/audio_image/config.json", "pairs/audio_image", "embeddings/clip/captions"])
+def test_missing_inputs_are_named(world: Folders, missing: str) -> None:
+    path = world.models.parent / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError, match=missing.split("/")[-2]) as caught:
+        evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    assert caught.value.hint
+
+
+def test_embeddings_of_another_checkpoint_are_refused(world: Folders) -> None:
+    path = world.models / "audio_image" / "config.json"
+    path.write_text(path.read_text().replace("clip.pt", "other.pt"))
+    with pytest.raises(UserError, match=r"checkpoint: other.pt -> clip.pt"):
+        evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+
+
+@pytest.mark.parametrize("change", [{"connections": [], "baselines": ""}, {"modalities": ["audio", "audio"]}])
+def test_a_task_that_measures_nothing_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="a retrieval task needs"):
+        settings(bridged={**BRIDGED, **change})

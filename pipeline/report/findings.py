@@ -43,7 +43,7 @@ def headlines(tables: list[Table], main: ConnectionFiles) -> list[Headline]:
     found: list[Headline] = []
     for table in measured:
         row, label = table.find(main.name, main.method), yardstick(table)
-        if not (table.sides and row and label in row.cells and table.task == chosen[0].task):
+        if not (table.sides and row and label and label in row.cells and table.task == chosen[0].task):
             continue
         source, target = table.sides
         cell = row.cells[label]

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.inputs import ConnectionFiles, Inputs, Record
+from pipeline.report.inputs import Inputs, Record, Sources
 from pipeline.report.media import Gallery, Need, Shown
 from pipeline.report.settings import ReportSettings
-from pipeline.store import Store
 
 Queries = dict[str, list[Record]]
 """Rows of the neighbours by key of the query."""
@@ -62,13 +61,13 @@ class Examples:
         main = inputs.main
         own = [r for r in inputs.examples or () if main and (r["connection"], r["method"]) == (main.name, main.method)]
         self._most = settings.neighbours
-        self._datasets = {str(r["task"]): str(r["dataset"]) for r in inputs.metrics or ()}
+        self._tasks = inputs.tasks
+        self._sources = inputs.sources[main.name] if main else Sources()
         self._retrieval: dict[tuple[str, str], Queries] = {}
         for task, direction in dict.fromkeys((str(r["task"]), str(r["direction"])) for r in own):
             rows = [r for r in own if (r["task"], r["direction"]) == (task, direction)]
             self._retrieval[task, direction] = _first_queries(rows, settings.examples)
         self._pairs = _first_queries((main.neighbours if main else None) or [], settings.pseudo_pairs)
-        self._corpora = source_corpora(inputs, main) if main else {}
         self._overlap = str(main.fingerprint.get("overlap") or "text") if main else "text"
 
     def needs(self) -> list[Need]:
@@ -115,16 +114,16 @@ class Examples:
             yield PseudoPair(shown, memories)
 
     def _sample(self, task: str, record: Record, side: str) -> Need:
-        corpora = (self._datasets[task],) if task in self._datasets else ()
-        return Need(str(record[f"{side}_key"]), str(record[f"{side}_modality"]), corpora)
+        modality = str(record[f"{side}_modality"])
+        corpus = self._tasks.get(task, {}).get(modality)
+        return Need(str(record[f"{side}_key"]), modality, (corpus,) if corpus else ())
 
     def _query(self, key: str) -> Need:
-        named = [corpora for (_, modality), corpora in self._corpora.items() if modality == self._overlap]
-        return Need(key, self._overlap, tuple(dict.fromkeys(corpus for corpora in named for corpus in corpora)))
+        return Need(key, self._overlap, tuple(self._sources.queries))
 
     def _neighbour(self, record: Record) -> Need:
         space, _, modality = str(record["memory"]).rpartition("_")
-        return Need(str(record["neighbour_key"]), modality, tuple(self._corpora.get((space, modality), ())))
+        return Need(str(record["neighbour_key"]), modality, tuple(self._sources.memories.get(space, ())))
 
 
 def _first_queries(rows: Sequence[Record], count: int) -> Queries:
@@ -133,22 +132,3 @@ def _first_queries(rows: Sequence[Record], count: int) -> Queries:
     for record in rows:
         queries.setdefault(str(record["query_key"]), []).append(record)
     return dict(list(queries.items())[:count])
-
-
-def source_corpora(inputs: Inputs, main: ConnectionFiles) -> dict[tuple[str, str], list[str]]:
-    """Corpora by (space, modality) that the pseudo-pairs were made from, recognised by the hash of their stores."""
-    hashes = set(_strings(main.fingerprint.get("sources")))
-    found: dict[tuple[str, str], list[str]] = {}
-    for name, manifest in inputs.folders("embeddings"):
-        if name.count("/") == 2 and Store(inputs.data / "embeddings" / name, manifest).content_hash in hashes:
-            space, corpus, modality = name.split("/")
-            found.setdefault((space, modality), []).append(corpus)
-    return found
-
-
-def _strings(value: object) -> list[str]:
-    if isinstance(value, Mapping):
-        return [text for item in value.values() for text in _strings(item)]
-    if isinstance(value, list | tuple):
-        return [text for item in value for text in _strings(item)]
-    return [value] if isinstance(value, str) else []

@@ -1,7 +1,8 @@
 """What the report reads: files of the earlier stages, each of which may be missing."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,19 @@ def read_json(path: Path) -> Record | None:
     if not isinstance(content, dict):
         raise CorruptError(f"{path} is not a JSON object.", "Remove it and run its stage again.")
     return content
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Corpora that a connection was made from. Keys are unique within a corpus only, so samples are looked up there.
+
+    Attributes:
+        queries: Corpora of the overlapping modality.
+        memories: By space: corpora of its memory.
+    """
+
+    queries: tuple[str, ...] = ()
+    memories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,15 +126,22 @@ class ConnectionFiles:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that the report reads, found under the data folder."""
+    """Everything that the report reads, found under the data folder.
+
+    Attributes:
+        data: The folder.
+        sources: By connection, in the order of the params.
+        tasks: By task of the evaluation: the corpus of each modality.
+    """
 
     data: Path
-    names: tuple[str, ...]
+    sources: Mapping[str, Sources]
+    tasks: Mapping[str, Mapping[str, str]]
 
     @cached_property
     def connections(self) -> dict[str, ConnectionFiles]:
         """By name, in the order of the params."""
-        return {name: ConnectionFiles(self.data, name) for name in self.names}
+        return {name: ConnectionFiles(self.data, name) for name in self.sources}
 
     def _metrics(self, name: str) -> list[Record] | None:
         return read_records(self.data / "metrics" / name)

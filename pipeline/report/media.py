@@ -41,7 +41,7 @@ Members = Mapping[tuple[str, str], Member]
 
 @dataclass(frozen=True)
 class Need:
-    """A sample that the page shows, and the corpora that it should be in."""
+    """A sample that the page shows, and the corpora that it is in one of."""
 
     key: str
     modality: str
@@ -53,7 +53,7 @@ def read_members(shards: Path, needs: Sequence[Need]) -> dict[str, Members]:
 
     Args:
         shards: Folder that holds one folder of tars per corpus.
-        needs: What is shown. A corpus is searched for what it should hold; all others only for what is not there.
+        needs: What is shown.
 
     Returns:
         By corpus: members by (key, modality). What is not there is missing from it.
@@ -65,12 +65,7 @@ def read_members(shards: Path, needs: Sequence[Need]) -> dict[str, Members]:
     for need in needs:
         for corpus in need.corpora:
             wanted.setdefault(corpus, set()).add(need.key)
-    found = {corpus: _read_corpus(shards / corpus, keys) for corpus, keys in sorted(wanted.items())}
-    homeless = {n.key for n in needs if not any((n.key, n.modality) in found[corpus] for corpus in n.corpora)}
-    if homeless:
-        others = sorted(path.name for path in shards.glob("*") if path.is_dir() and path.name not in found)
-        found |= {corpus: _read_corpus(shards / corpus, homeless) for corpus in others}
-    return found
+    return {corpus: _read_corpus(shards / corpus, keys) for corpus, keys in sorted(wanted.items())}
 
 
 def _read_corpus(folder: Path, keys: set[str]) -> Members:
@@ -133,9 +128,9 @@ class Gallery:
         self.left_out = 0
 
     def show(self, need: Need) -> Shown:
-        """Show a sample from the corpus that it should be in, or else from any that holds it."""
+        """Show a sample."""
         key, modality = need.key, need.modality
-        for corpus in (*need.corpora, *self._members):
+        for corpus in need.corpora:
             members = self._members.get(corpus, {})
             if (key, modality) in members:
                 caption = members.get((key, TEXT))

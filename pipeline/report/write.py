@@ -1,7 +1,7 @@
 """The report: one page that needs nothing but itself, and a model card; equal files in give equal bytes out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.atomic import write_text
 from pipeline.report.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.examples import Examples
 from pipeline.report.findings import Finding, findings, headlines, percent
-from pipeline.report.inputs import Inputs
+from pipeline.report.inputs import Inputs, Sources
 from pipeline.report.limits import limits
 from pipeline.report.media import Gallery, read_members
 from pipeline.report.provenance import accounts, connection_facts, space_facts
@@ -55,19 +55,27 @@ class Task:
     findings: Sequence[Finding]
 
 
-def write_report(data: Path, connections: Sequence[str], settings: ReportSettings, output: Path) -> Written:
+def write_report(
+    data: Path,
+    connections: Mapping[str, Sources],
+    tasks: Mapping[str, Mapping[str, str]],
+    settings: ReportSettings,
+    output: Path,
+) -> Written:
     """Write `output`/index.html and `output`/model_card.md.
 
     Args:
         data: Folder of shards, embeddings, pairs, models and metrics; whatever is missing, the page says so.
-        connections: Names in the order of the params; the first one that is neither control nor oracle is the subject.
+        connections: What each was made from, in the order of the params; the first one that is neither control nor
+            oracle is the subject.
+        tasks: By task of the evaluation: the corpus of each modality.
         settings: What to show.
         output: Where to write.
 
     Raises:
         CorruptError: A file exists and cannot be read.
     """
-    inputs = Inputs(data, tuple(connections))
+    inputs = Inputs(data, dict(connections), dict(tasks))
     facts = _facts(inputs)
     shown = _shown(inputs, settings)
     page, card = output / "index.html", output / "model_card.md"

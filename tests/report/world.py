@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import soundfile
 from PIL import Image
 
+from pipeline.report.inputs import Sources
 from pipeline.store import EMBEDDING_COLUMN, Failure, PartFolder, Rows, write_rows
 
 HOSTILE = '<script>alert(1)</script> "quoted" & a | bar'
@@ -18,7 +19,9 @@ GALLERY = 12
 SPACES = {"clip": ("text", "image"), "clap": ("text", "audio")}
 MEMORIES = {"clip_image": "photos", "clap_audio": "sounds"}
 MAIN, CONTROL, ORACLE = "audio_image", "shuffled", "true_pairs"
-NAMES = (MAIN, CONTROL, ORACLE)
+SOURCES = Sources(("captions",), {"clip": ("photos",), "clap": ("sounds",)})
+CONNECTIONS = {MAIN: SOURCES, CONTROL: SOURCES, ORACLE: Sources()}
+TASKS = {"audio_image": {"audio": "heldout", "image": "heldout"}}
 # Recall at 10 of each method on the mean of both directions; the other metrics are made from it.
 METHODS = {
     (MAIN, "untrained"): 0.013,
@@ -73,7 +76,7 @@ def build(data: Path) -> Path:
         ("clap", "sounds", "audio"),
     ):
         write_embeddings(data, space, corpus, modality)
-    for name in NAMES:
+    for name in CONNECTIONS:
         write_connection(data, name)
     write_metrics(data)
     return data

@@ -1,0 +1,113 @@
+"""The sentences follow the numbers: change a number, and the sentence must change with it."""
+
+import pytest
+
+from pipeline.report.findings import findings
+from pipeline.report.inputs import Inputs
+from pipeline.report.table import Table, build_tables, candidates, metric_label, split_direction
+from tests.report import world
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return Inputs(world.build(tmp_path_factory.mktemp("run")), world.CONNECTIONS, world.TASKS)
+
+
+def said(inputs: Inputs, spread: float = 0.02, **recall: float) -> list[tuple[str, bool]]:
+    """Findings for invented recalls; methods are named by connection for the trained ones."""
+    records = []
+    for (connection, method), default in world.METHODS.items():
+        name = connection if method in ("cmcr", "oracle") else method
+        value = recall.get(name, default)
+        low = max(value - spread, 0.0)
+        records.append(
+            {
+                "connection": connection,
+                "method": method,
+                "task": "t",
+                "dataset": "d",
+                "direction": "mean",
+                "metric": "R@10",
+                "value": value,
+                "ci_low": low,
+                "ci_high": value + spread,
+                "n": 800,
+                "chance": 0.0125,
+            }
+        )
+    [table] = build_tables(records, inputs.connections)
+    return [(finding.text.replace("\xa0", " "), finding.loud) for finding in findings(table, inputs)]
+
+
+def one(found: list[tuple[str, bool]], part: str) -> tuple[str, bool]:
+    [match] = [finding for finding in found if part in finding[0]]
+    return match
+
+
+def test_controls_at_chance_are_calm(inputs):
+    text, loud = one(said(inputs), "At chance")
+    assert not loud
+    assert "Untrained projectors" in text
+    assert "shuffled" in text
+
+
+@pytest.mark.parametrize("control", ["untrained", "shuffled"])
+def test_a_control_above_chance_is_loud(inputs, control):
+    text, loud = one(said(inputs, **{control: 0.05}), "not at chance")
+    assert loud
+    assert "5.0 %" in text
+
+
+def test_best_baseline_is_named_with_its_ratio(inputs):
+    text, _ = one(said(inputs, audio_image=0.6, procrustes=0.2, hops_softmax=0.4), "linear or two-hop")
+    assert "1.50 x" in text
+    assert "Two hops, softmax" in text
+    assert "do not overlap" in text
+    text, _ = one(said(inputs, audio_image=0.6, procrustes=0.58), "linear or two-hop")
+    assert "Orthogonal Procrustes" in text
+    assert "but their intervals overlap" in text
+
+
+@pytest.mark.parametrize(
+    ("bridge", "part"),
+    [(0.66, "reaches the same"), (0.30, "is better than the training-free"), (0.90, "without any training, is better")],
+)
+def test_bridge_is_judged_by_intervals(inputs, bridge, part):
+    one(said(inputs, bridge=bridge), part)
+
+
+def test_oracle_gives_the_share_of_the_way(inputs):
+    text, loud = one(said(inputs, audio_image=0.5125, true_pairs=1.0125), "of the way")
+    assert "50 %" in text
+    assert not loud
+    _, loud = one(said(inputs, true_pairs=0.3), "not above the connection")
+    assert loud
+
+
+def test_groups_follow_the_control_in_the_fingerprint(inputs):
+    tables = build_tables(inputs.metrics, inputs.connections)
+    groups = {(row.connection, row.method): row.group for row in tables[0].rows}
+    assert groups["shuffled", "cmcr"] == "control"
+    assert groups["audio_image", "cmcr"] == "connection"
+    assert groups["true_pairs", "oracle"] == "oracle"
+    assert groups["audio_image", "bridge"] == "baseline"
+    assert [table.direction for table in tables] == ["mean", "audio->image", "image->audio"]
+
+
+def test_candidates_are_the_queries_of_the_other_direction():
+    def table(direction: str, n: int) -> Table:
+        record = {"connection": "", "method": "bridge", "task": "t", "dataset": "d", "direction": direction}
+        [built] = build_tables([{**record, "metric": "R@1", "value": 0.5, "n": n, "chance": 0.1}], {})
+        return built
+
+    tables = [table("text->image", 500), table("image->text", 100)]
+    assert candidates(tables, tables[0]) == 100
+    assert candidates(tables, tables[1]) == 500
+    assert candidates(tables[:1], tables[0]) is None
+
+
+def test_names_of_metrics_and_directions():
+    assert metric_label("recall@10") == metric_label("R@10") == "R@10"
+    assert metric_label("median_rank") == "median rank"
+    assert split_direction("audio->image") == ("audio", "image")
+    assert split_direction("mean") is None

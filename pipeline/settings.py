@@ -1,6 +1,10 @@
 """Base of all settings that a user can write in params.yaml."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+Modality = Literal["text", "image", "audio", "point"]
 
 
 class Settings(BaseModel):

@@ -9,7 +9,10 @@ import typer
 from pipeline.errors import McrError
 from stages.check import check
 from stages.encode import encode
+from stages.evaluate import evaluate
 from stages.metrics import metrics
+from stages.report import report
+from stages.retrieve import retrieve
 from stages.schema import schema
 from stages.search import search
 from stages.shard import shard
@@ -37,7 +40,7 @@ def options(
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (shard, encode, train, metrics, search, check, schema):
+for command in (shard, encode, retrieve, train, evaluate, report, metrics, search, check, schema):
     app.command()(command)
 
 

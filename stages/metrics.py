@@ -66,7 +66,9 @@ def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
         table.add_row("", "chance", *(_shown(name, chance[name]) for name in names), style="dim")
         for (connection, method), cells in group.groupby(["connection", "method"], sort=False):
             values = cells.set_index("metric").value
-            table.add_row(str(connection), str(method), *(_shown(name, values[name]) if name in values else "" for name in names))
+            table.add_row(
+                str(connection), str(method), *(_shown(name, values[name]) if name in values else "" for name in names)
+            )
         Console().print(table)
 
 

@@ -4,8 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.settings import Settings
-from pipeline.shard.settings import Modality
+from pipeline.settings import Modality, Settings
 
 
 class RetrievalTask(Settings):

@@ -5,8 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.retrieve.settings import Memory, RetrieveSettings
-from pipeline.settings import Settings
-from pipeline.shard.settings import Modality
+from pipeline.settings import Modality, Settings
 from pipeline.train.settings import TrainSettings
 
 

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.settings import Settings
-from pipeline.shard.settings import Modality
+from pipeline.settings import Modality, Settings
 
 
 class Memory(Settings):

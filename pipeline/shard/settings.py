@@ -4,9 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.settings import Settings
-
-Modality = Literal["text", "image", "audio", "point"]
+from pipeline.settings import Modality, Settings
 
 
 class CorpusSettings(Settings):

@@ -1,0 +1,32 @@
+"""`mcr evaluate`: every task of params.yaml becomes rows of one table."""
+
+from pathlib import Path
+
+from stages.options import ParamsFile
+
+
+def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
+    """Measure connections, frozen spaces and baselines on the evaluation sets.
+
+    Example: mcr evaluate && mcr metrics
+    """
+    from pipeline.evaluate.run import evaluate as measure
+    from pipeline.evaluate.sources import ConnectionData, Folders, Memory
+    from pipeline.params.load import load_params
+    from stages.context import EMBEDDINGS, METRICS, MODELS, PAIRS, ConsoleProgress, prepare_torch
+
+    params = load_params(params_file)
+    device = prepare_torch(params)
+    connections = {
+        name: ConnectionData(
+            connection.spaces,
+            connection.overlap or "",
+            connection.queries,
+            {space: Memory(memory.modality, memory.corpora) for space, memory in connection.memories.items()},
+        )
+        for name, connection in params.connections.items()
+    }
+    folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS)
+    summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
+    rows = ", ".join(f"{count:,} {name}" for name, count in summary.rows.items())
+    print(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")

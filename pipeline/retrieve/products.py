@@ -1,0 +1,79 @@
+"""The two matrix products of an aggregation and the buffers that they work in."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of one block: `queries` x `memory` scores are held at a time."""
+
+    queries: int
+    memory: int
+
+
+# Measured with benchmarks/aggregate.py: on the CPU the score buffer must stay in cache; a GPU wants to be filled.
+CPU_BLOCKS = Blocks(queries=2048, memory=1024)
+CUDA_BLOCKS = Blocks(queries=8192, memory=16384)
+
+
+class Products:
+    """Scores and weighted sums of one block, in float32.
+
+    Inputs in 16 bits are multiplied as they are on a GPU, where that is an order of magnitude faster and the sums
+    are still float32. A CPU has no fast path for float16 (40 times slower than float32), so there, and wherever the
+    installed torch cannot return float32 from 16-bit factors, blocks are converted first.
+
+    Attributes:
+        lift: Amount by which a row's shift stays below its largest logit: weights in float16 need the upper end of
+            their range, or two million small ones would round to nothing.
+        headroom: Amount by which a logit may pass the shift before the sums are rescaled.
+    """
+
+    def __init__(self, blocks: Blocks, queries: Tensor, keys: Tensor) -> None:
+        self.low = low_precision(queries, keys)
+        self.device = queries.device
+        self.lift, self.headroom = (10.0, 0.0) if self.low else (0.0, 16.0)
+        self._size = blocks.queries * blocks.memory
+        self._scores = torch.empty(self._size, dtype=torch.float32, device=self.device)
+        self._weights: Tensor | None = None
+
+    def operand(self, block: Tensor) -> Tensor:
+        """`block` in the type that is multiplied; itself where it already is."""
+        return block.to(self.low or torch.float32)
+
+    def scores(self, queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+        """scale * queries keys^T [q, n], valid until the next call."""
+        shape = (len(queries), len(keys))
+        if self.low:
+            return torch.mm(queries, keys.T, out_dtype=torch.float32).mul_(scale)
+        out = self._scores[: shape[0] * shape[1]].view(shape)
+        # The scale rides along in the product; with beta = 0 the old content is not read.
+        return torch.addmm(out, queries, keys.T, beta=0, alpha=scale, out=out)
+
+    def weights_beside(self, scores: Tensor) -> Tensor:
+        """A buffer of the shape of `scores` for exponentials that must not overwrite them."""
+        if self._weights is None:
+            self._weights = torch.empty(self._size, dtype=torch.float32, device=self.device)
+        return self._weights[: scores.numel()].view(scores.shape)
+
+    def add(self, out: Tensor, weights: Tensor, values: Tensor) -> None:
+        """out [q, D] += weights [q, n] values [n, D]."""
+        if self.low:
+            out.add_(torch.mm(weights.to(self.low), values.to(self.low), out_dtype=torch.float32))
+        else:
+            out.addmm_(weights, values.float())
+
+
+def low_precision(queries: Tensor, keys: Tensor) -> torch.dtype | None:
+    """The 16-bit type in which both can be multiplied with float32 sums on their device, or None."""
+    if not queries.is_cuda or queries.dtype != keys.dtype or queries.dtype not in (torch.float16, torch.bfloat16):
+        return None
+    try:
+        probe = torch.ones(16, 16, dtype=queries.dtype, device=queries.device)
+        torch.mm(probe, probe, out_dtype=torch.float32)
+    except (TypeError, RuntimeError, NotImplementedError):
+        return None
+    return queries.dtype

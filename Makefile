@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 EXTRA ?= cpu
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo install test test-slow check bench demo-seeds clean
+.PHONY: demo demo-small install test test-slow check bench demo-seeds clean
 
 demo: install
 	dvc repro
@@ -25,6 +25,9 @@ test: install
 
 test-slow: install
 	pytest -m slow
+
+demo-small: install
+	pytest -m "demo and not slow"
 
 check: install
 	ruff check .

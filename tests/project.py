@@ -4,7 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,3 +76,29 @@ class Project:
             for path in sorted((self.folder / name).rglob("*"))
             if path.is_file()
         }
+
+    def edit(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Apply `change` to the content of a YAML file."""
+        path = self.folder / name
+        content = yaml.safe_load(path.read_text())
+        change(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def shrink(project: Project) -> None:
+    """The demo at a size that takes seconds: everything runs, nothing is learned well."""
+
+    def world(params: dict[str, Any]) -> None:
+        params["sizes"] = dict.fromkeys(params["sizes"], 400) | {"heldout": 80}
+        for space in params["pretrain"].values():
+            space.update(scenes=512, epochs=1, batch=128)
+
+    def connections(params: dict[str, Any]) -> None:
+        for corpus in params["corpora"].values():
+            corpus["samples_per_shard"] = 100
+        for connection in params["connections"].values():
+            connection["train"].update(epochs=3, batch_size=128)
+        params["evaluate"]["bootstrap"] = 100
+
+    project.edit("data/demo/params.yaml", world)
+    project.edit("params.yaml", connections)

@@ -1,0 +1,107 @@
+"""C-MCR: each query of the overlapping modality gets an averaged partner from each space's memory.
+
+For a text t, embedded as t_1 by the first space and t_2 by the second, a row holds t_1, t_2 and the averages
+m_i = softmax(t_i M_i^T / tau) M_i over the memories M_1 and M_2 (C-MCR, section 3.2, equations of the semantic consistency).
+"""
+
+import numpy as np
+
+from pipeline.hashing import seed_from
+from pipeline.retrieve.aggregate import Aggregate
+from pipeline.retrieve.bank import Bank
+from pipeline.retrieve.controls import strangers
+from pipeline.retrieve.joined import JoinedPart, JoinedStores
+from pipeline.retrieve.method import Example
+from pipeline.retrieve.plan import PairPlan
+from pipeline.store import Rows
+
+EXAMPLE_QUERIES, EXAMPLE_NEIGHBOURS = 24, 5
+
+
+class CmcrPairs:
+    """Pseudo-pairs of C-MCR; see `PairMethod`.
+
+    Controls: ``shuffled_overlap`` gives every query the second space's embedding of another one, in the table and
+    for the retrieval; ``random_partners`` leaves the queries alone and gives each the second memory's average of
+    another one.
+    """
+
+    def __init__(self, plan: PairPlan, device: str, threads: int) -> None:
+        self._plan = plan
+        first, second = plan.spaces
+        self._joined = JoinedStores(plan.spaces, plan.queries[first], plan.queries[second])
+        self.parts = self._joined.parts
+        self._banks = {
+            space: Bank(
+                plan.memories[space].folders,
+                plan.settings,
+                device,
+                threads,
+                seed_from(plan.seed, plan.connection, "index", space),
+            )
+            for space in plan.spaces
+        }
+        self._keys = self._joined.keys()
+        self._strangers, self._all_second = self._control()
+
+    def _control(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        control = self._plan.settings.control
+        if control == "none":
+            return None, None
+        # A partner can come from any part, so a control holds the second space's queries whole.
+        partners = strangers(len(self._keys), self._plan.seed, self._plan.connection, control)
+        return partners, self._joined.second(self._keys)
+
+    def _queries(self, part: JoinedPart) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Overlap embeddings of both spaces, and those that the second memory is asked with."""
+        first = self._joined.first(part)
+        if self._strangers is None or self._all_second is None:
+            second = self._joined.second(part.keys)
+            return first, second, second
+        place = slice(part.first_row, part.first_row + len(part.keys))
+        other = self._all_second[self._strangers[place]]
+        if self._plan.settings.control == "shuffled_overlap":
+            return first, other, other
+        return first, self._all_second[place], other
+
+    def rows(self, part: JoinedPart) -> Rows:
+        """Queries, averages and statistics of the softmax for the samples of `part`."""
+        plan = self._plan
+        overlap_first, overlap_second, ask_second = self._queries(part)
+        vectors: dict[str, np.ndarray] = {}
+        numbers: dict[str, np.ndarray] = {}
+        asks = (overlap_first, ask_second)
+        for space, overlap, ask in zip(plan.spaces, (overlap_first, overlap_second), asks, strict=True):
+            result = self._banks[space].retrieve(ask)
+            vectors[plan.overlap_column(space)] = overlap
+            vectors[plan.memory_column(space)] = result.vectors[0].cpu().numpy()
+            numbers |= statistics(plan.memory_column(space), result)
+        return Rows(list(part.keys), vectors, numbers)
+
+    def examples(self) -> list[Example]:
+        """The best neighbours of queries that are spread evenly over all rows."""
+        count = len(self._keys)
+        chosen = sorted({row * count // EXAMPLE_QUERIES for row in range(EXAMPLE_QUERIES)})
+        found: list[Example] = []
+        for part in self.parts:
+            here = [row - part.first_row for row in chosen if 0 <= row - part.first_row < len(part.keys)]
+            if not here:
+                continue
+            overlap_first, _, ask_second = self._queries(part)
+            nearest = {
+                self._plan.memory_column(space): self._banks[space].nearest(ask[here], EXAMPLE_NEIGHBOURS)
+                for space, ask in zip(self._plan.spaces, (overlap_first, ask_second), strict=True)
+            }
+            found += [
+                Example(part.keys[row], memory, rank, *neighbour)
+                for place, row in enumerate(here)
+                for memory, lists in nearest.items()
+                for rank, neighbour in enumerate(lists[place], 1)
+            ]
+        return found
+
+
+def statistics(column: str, result: Aggregate) -> dict[str, np.ndarray]:
+    """The number columns that describe how `column` was retrieved."""
+    numbers = {"neighbours": result.neighbours, "top_score": result.top_score, "missed_mass": result.missed_mass}
+    return {f"{column}_{name}": values.double().cpu().numpy() for name, values in numbers.items()}

@@ -1,0 +1,75 @@
+"""CLIP's text tower: a causal transformer whose text is read at the end-of-text token."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+CONTEXT = 77
+VOCABULARY = 49408
+WIDTH = 512
+DEPTH = 12
+HEADS = 8
+
+
+class QuickGelu(nn.Module):
+    """The sigmoid approximation of GELU that CLIP was trained with."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply it to each of `values`."""
+        return values * torch.sigmoid(1.702 * values)
+
+
+class CausalBlock(nn.Module):
+    """A pre-norm transformer block in which a token sees only itself and the tokens before it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ln_1 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGelu(), c_proj=nn.Linear(4 * width, width))
+        )
+        self.ln_2 = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Transform `tokens` [B, T, C]; `mask` [T, T] is added to the attention scores."""
+        normed = self.ln_1(tokens)
+        attended, _ = self.attn(normed, normed, normed, need_weights=False, attn_mask=mask, is_causal=True)
+        tokens = tokens + attended
+        out: Tensor = tokens + self.mlp(self.ln_2(tokens))
+        return out
+
+
+class CausalTransformer(nn.Module):
+    """The stack of blocks."""
+
+    def __init__(self, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(CausalBlock(width, heads) for _ in range(depth))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Transform `tokens` [B, T, C]."""
+        length = tokens.shape[1]
+        mask = torch.full((length, length), -torch.inf, dtype=tokens.dtype, device=tokens.device).triu(1)
+        for block in self.resblocks:
+            tokens = block(tokens, mask)
+        return tokens
+
+
+class ClipText(nn.Module):
+    """The text tower of CLIP ViT-B, with the module names that CLIP gave it."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(VOCABULARY, WIDTH)
+        self.positional_embedding = nn.Parameter(torch.zeros(CONTEXT, WIDTH))
+        self.transformer = CausalTransformer(WIDTH, DEPTH, HEADS)
+        self.ln_final = nn.LayerNorm(WIDTH)
+        self.text_projection = nn.Parameter(torch.zeros(WIDTH, dimension))
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Vectors [B, D] of token rows [B, 77]: the output at the end-of-text token, which has the largest number."""
+        states = self.ln_final(self.transformer(self.token_embedding(tokens) + self.positional_embedding))
+        ends = tokens.argmax(-1, keepdim=True)[..., None].expand(-1, -1, states.shape[-1])
+        return states.gather(1, ends).squeeze(1) @ self.text_projection

@@ -105,7 +105,7 @@ def connection_facts(files: ConnectionFiles) -> ConnectionFacts:
     retrieve, train = pairs.get("settings") or {}, config.get("train") or {}
     facts = {
         "overlapping modality": config.get("overlap") or pairs.get("overlap"),
-        "pseudo-pairs": files.pairs.rows if files.pairs else None,
+        "true pairs" if files.group == "oracle" else "pseudo-pairs": files.pairs.rows if files.pairs else None,
         "negative control": files.control if files.control != "none" else None,
         "seed": config.get("seed", pairs.get("seed")),
         "threads": config.get("threads"),
@@ -118,6 +118,12 @@ def connection_facts(files: ConnectionFiles) -> ConnectionFacts:
     everything = json.dumps({"pairs": pairs, "model": config}, indent=1, sort_keys=True)
     known = {name: str(value) for name, value in facts.items() if value not in (None, "")}
     return ConnectionFacts(files.name, files.method, known, settings, everything)
+
+
+def store_fingerprints(inputs: Inputs) -> str:
+    """Fingerprints of all embedding stores as JSON; empty when there are none."""
+    found = {name: manifest.fingerprint for name, manifest in inputs.folders("embeddings")}
+    return json.dumps(found, indent=1, sort_keys=True) if found else ""
 
 
 def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:

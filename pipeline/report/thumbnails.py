@@ -1,6 +1,7 @@
 """Small pictures of what is too large to show or cannot be seen: thumbnails, spectrograms, point clouds."""
 
 import io
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ def log_mel(samples: NDArray[np.float32], rate: int) -> Array:
     return shown
 
 
+@cache
 def _mel_bands(rate: int) -> Array:
     """Triangular filters [40, bins], equally wide on the mel scale."""
     frequencies = np.linspace(0, rate / 2, WINDOW // 2 + 1)

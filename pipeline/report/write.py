@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,7 +15,7 @@ from pipeline.report.findings import Finding, findings, headlines, percent
 from pipeline.report.inputs import Inputs, Sources
 from pipeline.report.limits import limits
 from pipeline.report.media import Gallery, read_members
-from pipeline.report.provenance import accounts, connection_facts, space_facts
+from pipeline.report.provenance import accounts, connection_facts, space_facts, store_fingerprints
 from pipeline.report.settings import ReportSettings
 from pipeline.report.story import story
 from pipeline.report.table import Cell, Table, build_tables, is_share
@@ -124,6 +125,7 @@ def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
         "training": training_figures(inputs.connections),
         "similarities": similarity_figures(inputs.similarities, inputs.main),
         "recall": recall_figure(inputs.ranks, tables[0] if tables else None),
+        "stores": store_fingerprints(inputs),
         "directions": list(examples.directions(gallery)),
         "pseudo_pairs": list(examples.pseudo_pairs(gallery)),
         "left_out": gallery.left_out,
@@ -151,6 +153,7 @@ def _missing(inputs: Inputs) -> list[str]:
     return missing
 
 
+@cache
 def _environment(html: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.report.media import Gallery, Need, read_members
 from pipeline.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, histogram, line_chart, thin, ticks
-from pipeline.report.thumbnails import log_mel, point_png, shrink_picture
+from pipeline.report.thumbnails import log_mel, point_png, shrink_picture, spectrogram_png
 from tests.report import world
 
 
@@ -110,3 +110,9 @@ def test_undecodable_members_are_named_not_fatal(tmp_path):
     gallery = Gallery({"c": {("k", "audio"): Member(b"no sound", "flac"), ("k", "point"): Member(b"no", "npy")}}, 9999)
     assert gallery.show(Need("k", "audio", ("c",))).note == "cannot be decoded"
     assert gallery.show(Need("k", "point", ("c",))).note == "cannot be decoded"
+
+
+def test_low_tones_stand_at_the_bottom_of_the_picture():
+    picture = np.asarray(Image.open(io.BytesIO(spectrogram_png(world.sound(0)))).convert("L")).astype(int)
+    assert picture.shape == (40, 72)
+    assert picture.mean(axis=1).argmax() > 30

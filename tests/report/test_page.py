@@ -15,7 +15,7 @@ from pipeline.report.settings import ReportSettings
 from pipeline.report.write import write_report
 from tests.report import world
 
-SETTINGS = ReportSettings(title="A & B")
+SETTINGS = ReportSettings(title="A & B", examples=3, pseudo_pairs=3)
 VOID = {"meta", "link", "img", "br"}
 
 

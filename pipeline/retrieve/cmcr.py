@@ -29,7 +29,7 @@ class CmcrPairs:
     def __init__(self, plan: PairPlan, device: str, threads: int) -> None:
         self._plan = plan
         first, second = plan.spaces
-        self._joined = JoinedStores(plan.spaces, plan.queries[first], plan.queries[second])
+        self._joined = JoinedStores(plan.spaces, plan.query_stores(first), plan.query_stores(second))
         self.parts = self._joined.parts
         self._banks = {
             space: Bank(

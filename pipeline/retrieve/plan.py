@@ -54,6 +54,10 @@ class PairPlan:
         """Column of the queries of `space`, such as ``clip_text``."""
         return f"{space}_{self.overlap}"
 
+    def query_stores(self, space: str) -> tuple[Path, ...]:
+        """Stores of the queries of `space`; none where nothing overlaps (the oracle)."""
+        return tuple(self.queries[space]) if self.overlap else ()
+
 
 def fingerprint(plan: PairPlan) -> dict[str, object]:
     """Everything that can change a part, apart from the part's own queries.
@@ -62,7 +66,7 @@ def fingerprint(plan: PairPlan) -> dict[str, object]:
     """
     sources = {plan.memory_column(space): stores_hash(plan.memories[space].folders) for space in plan.spaces}
     if plan.settings.control != "none":
-        sources |= {plan.overlap_column(space): stores_hash(plan.queries[space]) for space in plan.spaces}
+        sources |= {plan.overlap_column(space): stores_hash(plan.query_stores(space)) for space in plan.spaces}
     return {
         "connection": plan.connection,
         "method": plan.method,
@@ -82,7 +86,7 @@ def stores_hash(folders: tuple[Path, ...]) -> str:
 
 
 def _space_fingerprint(plan: PairPlan, space: str) -> dict[str, object]:
-    folders = (*plan.memories[space].folders, *plan.queries.get(space, ()))
+    folders = (*plan.memories[space].folders, *plan.query_stores(space))
     found = [
         {name: value for name, value in Store.open(folder).manifest.fingerprint.items() if name not in MODALITY_ENTRIES}
         for folder in folders

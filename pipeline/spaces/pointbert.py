@@ -56,13 +56,12 @@ def nearest_points(squared: Tensor, count: int) -> Tensor:
     return squared.topk(count, dim=-1, largest=False, sorted=False).indices
 
 
-def group_points(xyz: Tensor, groups: int = GROUPS, neighbours: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """Cut clouds [B, N, 3] into overlapping groups.
+def cut_groups(xyz: Tensor, chosen: Tensor, squared: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
+    """Cut clouds [B, N, 3] into overlapping groups around the points `chosen` [B, G] at distances `squared` [B, G, N].
 
     Returns:
         Centres [B, G, 3], and the neighbours of each relative to it [B, G, K, 3].
     """
-    chosen, squared = farthest_points(xyz, groups)
     near = nearest_points(squared, neighbours)
     centres = xyz.gather(1, chosen[..., None].expand(-1, -1, CHANNELS))
     members = xyz.gather(1, near.flatten(1)[..., None].expand(-1, -1, CHANNELS))
@@ -184,7 +183,7 @@ class PointBert(nn.Module):
 
     def forward(self, xyz: Tensor) -> Tensor:
         """Features [B, 768] of clouds [B, N, 3] in float32, N >= 32, whatever the type of the weights."""
-        centres, groups = group_points(xyz)
+        centres, groups = cut_groups(xyz, *farthest_points(xyz, GROUPS), NEIGHBOURS)
         return self.transform(self.tokenize(groups), centres)
 
     def tokenize(self, groups: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from scipy.special import erf
 from torch import Tensor
 
 from pipeline.spaces import pointbert
-from pipeline.spaces.pointbert import PointBert, farthest_points, group_points, nearest_points
+from pipeline.spaces.pointbert import PointBert, cut_groups, farthest_points, nearest_points
 
 Array = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def test_nearest_points_equal_a_full_sort() -> None:
 
 def test_groups_are_relative_to_their_centre() -> None:
     xyz = clouds(2, 300)
-    centres, groups = group_points(xyz, 40, 32)
+    centres, groups = cut_groups(xyz, *farthest_points(xyz, 40), 32)
     restored = groups + centres[:, :, None]
     gaps = torch.cdist(restored.flatten(1, 2).double(), xyz.double()).amin(-1)
     assert gaps.max() < 1e-6

@@ -44,7 +44,7 @@ def similarity_figures(records: Sequence[Record] | None, main: ConnectionFiles |
         for r in chosen:
             if (r["task"], r["stage"], r["method"]) == (task, stage, method):
                 bars = series.setdefault(f"{r['pairs']} pairs", [])
-                bars.append((float(r["bin_low"]), float(r["bin_high"]), float(r["count"])))
+                bars.append((float(r["low"]), float(r["high"]), float(r["count"])))
         densities = {name: _density(bins) for name, bins in series.items()}
         title = f"{task}, {stage} training: {METHODS.get(method, (method, ''))[0]}"
         means = ", ".join(f"{name} {_mean(bins):.2f}" for name, bins in densities.items())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.report.inputs import Inputs, Record, Sources
 from pipeline.report.media import Gallery, Need, Shown
 from pipeline.report.settings import ReportSettings
+from pipeline.report.table import split_direction
 
 Queries = dict[str, list[Record]]
 """Rows of the neighbours by key of the query."""
@@ -63,43 +64,43 @@ class Examples:
         self._most = settings.neighbours
         self._tasks = inputs.tasks
         self._sources = inputs.sources[main.name] if main else Sources()
-        self._retrieval: dict[tuple[str, str], Queries] = {}
+        self._retrieval: dict[tuple[str, tuple[str, str]], Queries] = {}
         for task, direction in dict.fromkeys((str(r["task"]), str(r["direction"])) for r in own):
             rows = [r for r in own if (r["task"], r["direction"]) == (task, direction)]
-            self._retrieval[task, direction] = _first_queries(rows, settings.examples)
+            if sides := split_direction(direction):
+                self._retrieval[task, sides] = _first_queries(rows, settings.examples)
         self._pairs = _first_queries((main.neighbours if main else None) or [], settings.pseudo_pairs)
         self._overlap = str(main.fingerprint.get("overlap") or "text") if main else "text"
 
     def needs(self) -> list[Need]:
         """Everything that the page shows."""
         needs = []
-        for (task, _), queries in self._retrieval.items():
-            for r in (r for rows in queries.values() for r in rows):
-                needs += [self._sample(task, r, "query"), self._sample(task, r, "gallery")]
+        for (task, (source, target)), queries in self._retrieval.items():
+            for query, rows in queries.items():
+                needs.append(self._sample(task, query, source))
+                needs += [self._sample(task, str(r["neighbour_key"]), target) for r in rows]
         for query, rows in self._pairs.items():
             needs += [self._query(query), *(self._neighbour(r) for r in rows)]
         return needs
 
     def directions(self, gallery: Gallery) -> Iterator[Direction]:
         """Retrieval examples by direction."""
-        for (task, _), queries in self._retrieval.items():
+        for (task, (source, target)), queries in self._retrieval.items():
             examples = []
-            for rows in queries.values():
-                nearest = sorted(rows, key=lambda r: int(r["position"]))[: self._most]
-                query = gallery.show(self._sample(task, rows[0], "query"))
+            for query, rows in queries.items():
+                shown = gallery.show(self._sample(task, query, source))
                 found = [
                     Found(
-                        gallery.show(self._sample(task, r, "gallery")),
-                        int(r["position"]),
+                        gallery.show(self._sample(task, str(r["neighbour_key"]), target)),
+                        int(r["rank"]),
                         float(r["score"]),
                         truth=bool(r["relevant"]),
                     )
-                    for r in nearest
+                    for r in sorted(rows, key=lambda r: int(r["rank"]))[: self._most]
                 ]
-                examples.append(Example(query, found, float(rows[0]["rank_of_truth"])))
+                examples.append(Example(shown, found, float(rows[0]["true_rank"])))
             if examples:
-                first = next(iter(queries.values()))[0]
-                yield Direction(str(first["query_modality"]), str(first["gallery_modality"]), task, examples)
+                yield Direction(source, target, task, examples)
 
     def pseudo_pairs(self, gallery: Gallery) -> Iterator[PseudoPair]:
         """Queries with their nearest neighbours in every memory."""
@@ -113,10 +114,9 @@ class Examples:
                     found.append(Found(sample, int(r["rank"]), float(r["score"]), float(r["weight"])))
             yield PseudoPair(shown, memories)
 
-    def _sample(self, task: str, record: Record, side: str) -> Need:
-        modality = str(record[f"{side}_modality"])
+    def _sample(self, task: str, key: str, modality: str) -> Need:
         corpus = self._tasks.get(task, {}).get(modality)
-        return Need(str(record[f"{side}_key"]), modality, (corpus,) if corpus else ())
+        return Need(key, modality, (corpus,) if corpus else ())
 
     def _query(self, key: str) -> Need:
         return Need(key, self._overlap, tuple(self._sources.queries))

@@ -23,10 +23,10 @@ METHODS = {
     "untrained": ("Untrained projectors", CONTROL),
     "procrustes": ("Orthogonal Procrustes", "linear"),
     "unprojected": ("Spaces compared as they are", "linear"),
-    "ridge_overlap": ("Ridge regression", "linear"),
+    "ridge": ("Ridge regression", "linear"),
     "ridge_pseudo": ("Ridge on pseudo-pairs", "linear"),
-    "hops_nearest": ("Two hops, nearest", "hop"),
-    "hops_softmax": ("Two hops, softmax", "hop"),
+    "two_hop_nearest": ("Two hops, nearest", "hop"),
+    "two_hop_softmax": ("Two hops, softmax", "hop"),
     "bridge": ("Training-free bridge", "bridge"),
     "frozen": ("Frozen", FROZEN),
 }

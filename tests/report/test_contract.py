@@ -17,7 +17,7 @@ from tests.report import world
 def test_tables_of_evaluate(tmp_path, name):
     world.write_metrics(tmp_path)
     columns = pq.read_schema(tmp_path / "metrics" / f"{name}.parquet").names
-    assert set(columns) <= set(SCHEMAS[name].names)
+    assert set(columns) <= set(SCHEMAS[name].names), "the fixture speaks another language than evaluate"
 
 
 def test_examples_of_retrieve(tmp_path):

@@ -59,7 +59,7 @@ def test_a_control_above_chance_is_loud(inputs, control):
 
 
 def test_best_baseline_is_named_with_its_ratio(inputs):
-    text, _ = one(said(inputs, audio_image=0.6, procrustes=0.2, hops_softmax=0.4), "linear or two-hop")
+    text, _ = one(said(inputs, audio_image=0.6, procrustes=0.2, two_hop_softmax=0.4), "linear or two-hop")
     assert "1.50 x" in text
     assert "Two hops, softmax" in text
     assert "do not overlap" in text

@@ -26,7 +26,7 @@ TASKS = {"audio_image": {"audio": "heldout", "image": "heldout"}}
 METHODS = {
     (MAIN, "untrained"): 0.013,
     (MAIN, "procrustes"): 0.32,
-    (MAIN, "hops_softmax"): 0.40,
+    (MAIN, "two_hop_softmax"): 0.40,
     (MAIN, "bridge"): 0.655,
     (MAIN, "cmcr"): 0.66,
     (CONTROL, "cmcr"): 0.011,
@@ -216,13 +216,14 @@ def write_metrics(data: Path) -> None:
     edges = np.linspace(-1, 1, 41)
     similarities = [
         {
-            "task": "audio_image",
+            **task,
+            "direction": "audio->image",
             "connection": MAIN,
             "method": method,
             "stage": stage,
             "pairs": pairs,
-            "bin_low": low,
-            "bin_high": high,
+            "low": low,
+            "high": high,
             "count": int(1000 * np.exp(-((low - centre) ** 2) / 0.03)),
         }
         for method, stage, centres in (("procrustes", "before", (0.2, 0.0)), ("cmcr", "after", (0.55, 0.1)))
@@ -236,14 +237,12 @@ def write_metrics(data: Path) -> None:
             "connection": MAIN,
             "method": "cmcr",
             "direction": f"{source}->{target}",
-            "query_modality": source,
             "query_key": query,
-            "gallery_modality": target,
-            "position": position,
-            "gallery_key": f"heldout-{(number + position - 1 - number % 7) % GALLERY:03d}",
+            "rank": position,
+            "neighbour_key": f"heldout-{(number + position - 1 - number % 7) % GALLERY:03d}",
             "score": 0.9 - 0.04 * position,
             "relevant": position == 1 + number % 7,
-            "rank_of_truth": 1.0 + number % 7,
+            "true_rank": 1.0 + number % 7,
         }
         for source, target in (("audio", "image"), ("image", "audio"))
         for number, query in enumerate(keys("heldout")[:8])

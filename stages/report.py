@@ -11,10 +11,19 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr report && open data/reports/index.html
     """
     from pipeline.params.load import load_params
+    from pipeline.report.inputs import Sources
     from pipeline.report.write import write_report
     from stages.context import DATA, REPORTS
 
     params = load_params(params_file)
-    written = write_report(DATA, list(params.connections), params.report, REPORTS)
+    connections = {
+        name: Sources(entry.queries, {space: memory.corpora for space, memory in entry.memories.items()})
+        for name, entry in params.connections.items()
+    }
+    tasks = {
+        name: {modality: task.corpora.get(modality, task.corpus) for modality in task.modalities}
+        for name, task in params.evaluate.tasks.items()
+    }
+    written = write_report(DATA, connections, tasks, params.report, REPORTS)
     left_out = f"; without {', '.join(written.missing)}" if written.missing else ""
     print(f"report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB) and {written.card}{left_out}")

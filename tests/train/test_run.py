@@ -4,12 +4,14 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import CorruptError, McrError, UserError
@@ -65,6 +67,18 @@ def test_two_runs_give_the_same_bytes_and_another_seed_others(make_pairs: MakePa
     assert content(tmp_path / "c")["projector.safetensors"] != content(tmp_path / "a")["projector.safetensors"]
 
 
+def test_initial_weights_depend_on_seed_connection_and_space(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs = make_pairs()
+    still = SETTINGS.model_copy(update={"learning_rate": 1e-30, "weight_decay": 0.0, "epochs": 1})
+    weights = []
+    for number, (seed, name) in enumerate([(3, "x"), (4, "x"), (3, "y")]):
+        output = tmp_path / str(number)
+        train_connection(pairs.folder, output, name, "cmcr", still, seed=seed)
+        tensors = load_file(output / "projector.safetensors")
+        weights += [tensors[f"{space}.net2.0.weight"] for space in ("clip", "clap")]
+    assert all(not torch.equal(a, b) for a, b in combinations(weights, 2))
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "adam"])
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_kill_at_any_epoch_leaves_no_trace_in_the_result(
@@ -117,6 +131,12 @@ def test_a_finished_result_is_left_alone_until_something_changes(
     assert written == {name: (output / name).stat().st_mtime_ns for name in FILES}
     assert train(pairs, output, SETTINGS.model_copy(update={"epochs": 3})).computed == 3
     assert "train.epochs: 4 -> 3" in caplog.text
+    with pytest.raises(Killed):  # Half of a new result must not pass for the old one.
+        train(pairs, output, progress=KillAt(5))
+    with pytest.raises(UserError, match="not a finished connection"):
+        ConnectedSpace.load(output)
+    assert train(pairs, output).computed == 2
+    assert content(output) == before
     assert train(pairs, output, spaces=("clap", "clip")).computed == 4
     assert ConnectedSpace.load(output).space_of("text") == "clap"
     assert train(pairs, output).computed == 4

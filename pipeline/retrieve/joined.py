@@ -70,7 +70,7 @@ class JoinedStores:
             keys = [key for key in self._first.keys[number] if key in self._second.where]
             extra = orphans.get(number, [])
             read = sorted({self._second.where[key][0] for key in [*keys, *extra]})
-            source = sha256_json([part.sha256, [self._second.parts[other][1].sha256 for other in read], missing])
+            source = sha256_json([part.sha256, [self._second.parts[other][1].sha256 for other in read]])
             rejected = [self._failure(key, self._spaces[1]) for key in missing]
             rejected += [self._failure(key, self._spaces[0]) for key in extra]
             yield JoinedPart(f"part-{number:05d}.parquet", source, keys, first_row, tuple(rejected))

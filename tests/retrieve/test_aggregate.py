@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+import pipeline.retrieve.aggregate as module
 from pipeline.errors import UserError
 from pipeline.retrieve.aggregate import aggregate
-from pipeline.retrieve.products import Blocks
+from pipeline.retrieve.products import Blocks, Products
 
 # Small and odd on purpose: rows of queries and memory are multiples of neither.
 BLOCKS = Blocks(queries=24, memory=37)
@@ -114,6 +115,45 @@ def test_it_equals_the_definition_in_float64(case, with_keys):
     np.testing.assert_allclose(found.top_score.numpy(), top, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.neighbours.numpy(), neighbours, rtol=1e-3)
     assert not found.missed_mass.any()
+
+
+class LiftedProducts(Products):
+    """The shift as 16-bit products on a GPU need it: below the maximum, and following it at once."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.lift, self.headroom = 10.0, 0.0
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("with_keys", [True, False])
+def test_the_shift_of_16_bit_products_gives_the_same(case, with_keys, monkeypatch):
+    queries, keys, temperature = case(np.random.default_rng(7))
+    queries, keys = as_float32(queries, keys)
+    memory = torch.from_numpy(keys)
+    monkeypatch.setattr(module, "Products", LiftedProducts)
+    values = [memory] if with_keys else []
+    found = aggregate(torch.from_numpy(queries), memory, values, temperature, BLOCKS)
+    vectors, normaliser, _, neighbours = reference(queries, keys, [keys], temperature)
+    if with_keys:
+        np.testing.assert_allclose(found.vectors[0].numpy(), vectors[0], atol=1e-5 * max(1.0, np.abs(keys).max()))
+    scale = max(1.0, np.abs(normaliser).max())
+    np.testing.assert_allclose(found.log_normaliser.numpy(), normaliser, rtol=0, atol=1e-6 * scale + 1e-5)
+    np.testing.assert_allclose(found.neighbours.numpy(), neighbours, rtol=1e-3)
+
+
+def test_weights_are_never_denormal(monkeypatch):
+    smallest = []
+
+    class Watched(Products):
+        def add(self, out, weights, values):
+            smallest.append(weights.min().item())
+            super().add(out, weights, values)
+
+    monkeypatch.setattr(module, "Products", Watched)
+    queries, keys = (torch.from_numpy(rows) for rows in as_float32(*opposite_case(np.random.default_rng(0))[:2]))
+    aggregate(queries, keys, [keys], 0.0105)
+    assert min(smallest) > torch.finfo(torch.float32).tiny, "products with denormal weights run up to 50 times slower"
 
 
 def test_a_tiny_temperature_picks_the_nearest_row():

@@ -128,6 +128,10 @@ def test_queries_of_one_space_alone_are_rejected_and_counted(plan, tmp_path):
     assert manifest.rows == 57
     assert {failure.key for part in manifest.parts for failure in part.rejected} == {*TEXTS[0][:3], "only_clap"}
     assert sum(part.samples_in for part in manifest.parts) == 61
+    rows = Store.open(tmp_path / "pairs", PAIRS).read()
+    for number, key in enumerate(rows.keys):
+        np.testing.assert_array_equal(rows.vectors["clip_text"][number], vector("clip", "text", key, 1))
+        np.testing.assert_array_equal(rows.vectors["clap_text"][number], vector("clap", "text", key, 1))
 
 
 def test_stores_without_a_common_key_are_refused(plan, tmp_path):
@@ -169,10 +173,13 @@ def test_no_row_keeps_its_partner():
     assert (strangers(100, 0, "a", "x") != strangers(100, 1, "a", "x")).any()
 
 
-def test_a_control_is_stale_when_any_query_changes(plan, tmp_path):
-    run(control(plan, "shuffled_overlap"), tmp_path / "pairs")
-    write_store(plan.queries["clap"][0], "clap", "text", TEXTS, seed=2)
-    assert run(control(plan, "shuffled_overlap"), tmp_path / "pairs").computed == 3
+@pytest.mark.parametrize(("name", "computed"), [("none", 2), ("shuffled_overlap", 3), ("random_partners", 3)])
+def test_a_control_is_stale_when_any_query_changes(plan, tmp_path, name, computed):
+    run(control(plan, name), tmp_path / "pairs")
+    # The second text part is not in the part that changes, but a control may take its partners from there.
+    parts = [(TEXTS[2] + TEXTS[0][:7])[::-1], TEXTS[0][7:] + TEXTS[1]]
+    write_store(plan.queries["clap"][0], "clap", "text", parts, 1, shuffle=True)
+    assert run(control(plan, name), tmp_path / "pairs").computed == computed
 
 
 def test_a_second_run_computes_nothing_and_changes_no_byte(plan, tmp_path):

@@ -10,4 +10,12 @@ EXTENSIONS = {
     POINT: ("npy", "ply"),
 }
 
+# What a corpus may hold besides; the shard stage turns it into the first extension of its modality.
+SOURCE_EXTENSIONS = {
+    POINT: ("npz", "pcd", "obj", "off", "glb"),
+}
+
 MODALITY_OF = {extension: modality for modality, extensions in EXTENSIONS.items() for extension in extensions}
+SOURCE_MODALITY_OF = MODALITY_OF | {
+    extension: modality for modality, extensions in SOURCE_EXTENSIONS.items() for extension in extensions
+}

@@ -1,0 +1,16 @@
+"""How large a raw file may be before it is taken into memory at all."""
+
+from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
+
+MAX_TEXT_BYTES = 65_536
+MAX_BYTES = {
+    TEXT: MAX_TEXT_BYTES,
+    IMAGE: 64 << 20,
+    AUDIO: 512 << 20,
+    POINT: 256 << 20,
+}
+# A well-filled archive of numbers is hardly ever smaller than a tenth of its content.
+MAX_RATIO = 100
+MAX_POINTS = 10_000_000
+MAX_FACES = 20_000_000
+MAX_PIXELS = 64_000_000

@@ -1,0 +1,114 @@
+"""One raw file: whether it may go into a shard, and as which bytes."""
+
+from dataclasses import dataclass
+
+from pipeline.errors import SampleError
+from pipeline.hashing import seed_from
+from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
+from pipeline.shard.limits import MAX_BYTES, MAX_TEXT_BYTES
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is done to files on their way into a shard; everything else keeps its bytes.
+
+    Attributes:
+        max_side: Pixels to which the longer side of larger images is reduced; 0: images stay as they are.
+        points: Points drawn from the surface of a mesh.
+        seed: Base of the seeds of these draws.
+    """
+
+    max_side: int = 0
+    points: int = 10_000
+    seed: int = 0
+
+    def fingerprint(self, modalities: tuple[str, ...]) -> dict[str, object]:
+        """Everything that decides the bytes of converted files of `modalities`."""
+        found: dict[str, object] = {}
+        if IMAGE in modalities and self.max_side:
+            from pipeline.shard.images import image_fingerprint
+
+            found[IMAGE] = image_fingerprint(self.max_side)
+        if POINT in modalities:
+            found[POINT] = {"points": self.points, "seed": self.seed}
+        return found
+
+
+def check_member(modality: str, extension: str, content: bytes) -> None:
+    """Refuse what can be seen to be useless or harmful without decoding it.
+
+    Args:
+        modality: What the file is taken for.
+        extension: Of its name.
+        content: Its bytes; one more than the limit of its modality if it is too long.
+
+    Raises:
+        SampleError: It is empty, too large, of another type, a pickle, or no UTF-8.
+    """
+    if not content.strip():
+        raise SampleError("read", f"the {extension} file is empty")
+    if modality == TEXT:
+        _check_text(content)
+    elif len(content) > MAX_BYTES[modality]:
+        raise SampleError("read", f"the {extension} file has more than {MAX_BYTES[modality]} bytes")
+    elif not _looks_like(modality, extension, content):
+        raise SampleError("read", f"the {extension} file is no {modality}")
+    elif extension == "npy":
+        from pipeline.shard.points import npy_header
+
+        npy_header(content)
+
+
+def _check_text(content: bytes) -> None:
+    if len(content) > MAX_TEXT_BYTES:
+        raise SampleError("read", f"the text has more than {MAX_TEXT_BYTES} bytes")
+    if b"\0" in content:
+        raise SampleError("read", "the text has NUL characters")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise SampleError("read", "the text is not UTF-8") from error
+
+
+def _looks_like(modality: str, extension: str, content: bytes) -> bool:
+    """Whether the first bytes are those of a known format of `modality`; names of pictures and sounds often lie
+    about which."""
+    riff = content[8:12] if content[:4] in (b"RIFF", b"RF64") else b""
+    if modality == IMAGE:
+        return content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or riff == b"WEBP"
+    if modality == AUDIO:
+        if content.startswith((b"fLaC", b"OggS", b"ID3")) or riff == b"WAVE":
+            return True
+        # An MPEG frame begins with eleven set bits; before the first there may be anything.
+        return extension == "mp3" or (content[0] == 0xFF and content[1:2] >= b"\xe0")
+    magic = {"npy": b"\x93NUMPY", "ply": b"ply", "npz": b"PK", "glb": b"glTF"}.get(extension, b"")
+    return content.startswith(magic)
+
+
+def convert_member(modality: str, extension: str, content: bytes, key: str, how: Conversion) -> tuple[str, bytes]:
+    """Extension and bytes of a checked file in the shard.
+
+    Raises:
+        SampleError: The file had to be converted and cannot be decoded.
+    """
+    if modality == IMAGE and how.max_side:
+        from pipeline.shard.images import shrink
+
+        return shrink(content, how.max_side) or (extension, content)
+    if modality == POINT and extension != "npy":
+        return _convert_points(extension, content, key, how)
+    return extension, content
+
+
+def _convert_points(extension: str, content: bytes, key: str, how: Conversion) -> tuple[str, bytes]:
+    from pipeline.shard.meshes import has_faces, sample_mesh
+    from pipeline.shard.pcd import pcd_points
+    from pipeline.shard.points import npy_bytes, npz_points
+
+    if extension == "ply" and not has_faces(content):
+        return extension, content
+    if extension == "npz":
+        return "npy", npy_bytes(npz_points(content))
+    if extension == "pcd":
+        return "npy", npy_bytes(pcd_points(content))
+    return "npy", npy_bytes(sample_mesh(content, extension, how.points, seed_from(how.seed, key, "mesh")))

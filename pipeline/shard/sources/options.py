@@ -1,0 +1,31 @@
+"""What a user says about a source, besides where it is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a source is to be understood; see `CorpusSettings` for the meaning of each value.
+
+    Attributes:
+        modalities: What is wanted of each sample.
+        kind: A key of `READERS`, or ``auto``.
+        index: Captions file or manifest within the source folder.
+        files: Folder of the files that an index names.
+        key_column: Column of the keys; empty: ``key`` if there is one, else rows are numbered.
+        text_column: Column of the captions; empty: the first of `TEXT_COLUMNS`.
+        path_column: Column of the files; empty: the first of `PATH_COLUMNS`.
+    """
+
+    modalities: tuple[str, ...]
+    kind: str = "auto"
+    index: str = ""
+    files: str = ""
+    key_column: str = ""
+    text_column: str = ""
+    path_column: str = ""
+
+
+KEY_COLUMN = "key"
+TEXT_COLUMNS = ("text", "caption")
+PATH_COLUMNS = ("path", "file_name", "filename", "file")

@@ -1,0 +1,93 @@
+"""What every kind of source yields: a key and where the bytes of its members are, not the bytes themselves."""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.hashing import sha256_bytes
+
+# WebDataset splits a member name at the first dot, so a key has none.
+KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+class Container(Protocol):
+    """Holds members and reads one of them by its place: a folder, a tar, a list of captions."""
+
+    def read(self, place: object, limit: int) -> bytes:
+        """The first `limit` bytes of the member at `place`.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        ...
+
+    def origin(self, place: object) -> str:
+        """Where the member comes from, for messages."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RawMember:
+    """One raw file, or one caption, of a sample.
+
+    Attributes:
+        extension: Its extension in the source, lower case.
+        container: What holds it.
+        place: Where it is in there; small, because there is one for every file of a corpus.
+    """
+
+    extension: str
+    container: Container
+    place: object
+
+    def read(self, limit: int) -> bytes:
+        """The first `limit` bytes."""
+        return self.container.read(self.place, limit)
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for messages."""
+        return self.container.origin(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class RawSample:
+    """A key and its members by modality, as the source gives them: not checked yet.
+
+    Attributes:
+        key: Its permanent name.
+        members: By modality.
+        fault: Why the source itself says that the sample cannot be used; empty where it does not.
+    """
+
+    key: str
+    members: dict[str, RawMember] = field(default_factory=dict)
+    fault: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for messages."""
+        return next((member.origin for member in self.members.values()), "a damaged place")
+
+
+def key_of_path(path: str) -> str:
+    """The permanent key of a file: its path without extension; where that is no valid key, a readable form
+    of it with a hash that keeps two such paths apart."""
+    dot = path.rfind(".")
+    start = path.rfind("/") + 1
+    return key_of_name(path[:dot] if start < dot < len(path) - 1 else path)
+
+
+def key_of_name(name: str) -> str:
+    """`name` if it is a valid key, else a readable form of it with a hash that keeps two such names apart."""
+    if KEY.fullmatch(name):
+        return name
+    # One file name is written in two ways by different systems (NFC, NFD); it must have one key.
+    name = unicodedata.normalize("NFC", name)
+    return f"{re.sub('[^A-Za-z0-9_-]+', '_', name)[:180]}-{sha256_bytes(name.encode(errors='surrogateescape'))[:12]}"
+
+
+def numbered_key(prefix: str, number: int) -> str:
+    """Key of row `number` of a source that gives no keys, from 0; `prefix` names its file where there are several."""
+    return f"{prefix}-{number:08d}" if prefix else f"{number:08d}"

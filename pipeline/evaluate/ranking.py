@@ -117,8 +117,8 @@ class _Counter:
             inside = (own >= 0) & (own < scores.shape[1]) & self.valid[rows, slot]
             low = (self.scores[rows, slot] - self.error)[:, None]
             high = (self.scores[rows, slot] + self.error)[:, None]
-            above = (scores > high).sum(1)
-            near = (scores >= low).sum(1) - above - inside.long()
+            above = _count(scores > high)
+            near = _count(scores >= low) - above - inside.long()
             self.above[rows, slot] += above
             undecided = near.nonzero()[:, 0]
             if len(undecided):
@@ -158,6 +158,13 @@ class _Counter:
         fields = (self.above, self.tied, relevant_above, relevant_tied, self.valid)
         above, tied, among_above, among_tied, valid = (field.cpu().numpy() for field in fields)
         return Counts(above, tied, among_above, among_tied, valid, len(self.gallery))
+
+
+def _count(mask: torch.Tensor) -> torch.Tensor:
+    """True entries of each row of `mask` [B, C]; NumPy counts bytes several times faster than torch on a CPU."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
+    return mask.sum(1)
 
 
 def _sweep(

@@ -66,7 +66,10 @@ def load_bridge(
         read_embeddings([folders.store(space, corpus, connection.overlap) for corpus in connection.queries])
         for space in spaces
     ]
-    _, rows, others = common_keys(overlaps[0][0], overlaps[1][0])
+    # Ordered by key: what a baseline holds out must not depend on the order of the task's modalities.
+    keys, rows, others = common_keys(overlaps[0][0], overlaps[1][0])
+    order = np.argsort(np.array(keys))
+    rows, others = rows[order], others[order]
     memories = [_memory(connection.memories[space], space, folders) for space in spaces]
     columns = [f"{space}_{modality}" for space, modality in zip(spaces, modalities, strict=True)]
     pseudo = Store.open(folders.pairs / name, PAIRS).read(columns).vectors

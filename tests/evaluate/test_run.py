@@ -189,3 +189,34 @@ def test_embeddings_of_another_checkpoint_are_refused(world: Folders) -> None:
 def test_a_task_that_measures_nothing_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="a retrieval task needs"):
         settings(bridged={**BRIDGED, **change})
+
+
+def test_rows_are_joined_by_key_not_by_position(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    before = pd.read_parquet(world.metrics / "metrics.parquet")
+    for corpus, space, modality in (("heldout", "clap", "audio"), ("captions", "clap", "text")):
+        count = CORPORA[corpus]
+        shutil.rmtree(world.store(space, corpus, modality))
+        keys, vectors = [f"{corpus}-{i:04d}" for i in range(count)], embedded(space, corpus, modality, count)
+        order = np.random.default_rng(0).permutation(count)
+        write_store(world, space, corpus, modality, [keys[row] for row in order], vectors[order])
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    pd.testing.assert_frame_equal(pd.read_parquet(world.metrics / "metrics.parquet"), before)
+
+
+def test_strangers_are_less_similar_than_true_pairs(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    found = pd.read_parquet(world.metrics / "similarities.parquet").query("stage == 'before'")
+    found = found.assign(total=found["count"] * (found.low + found.high) / 2)
+    means = found.groupby("pairs").total.sum() / 40
+    assert means["true"] > means["random"] + 0.3
+    assert abs(means["random"]) < 0.2
+
+
+def test_the_seed_draws_the_intervals_and_nothing_else(world: Folders) -> None:
+    tables = []
+    for seed in (3, 4):
+        evaluate(settings(kept=KEPT), world, CONNECTIONS, seed)
+        tables.append(pd.read_parquet(world.metrics / "metrics.parquet"))
+    assert (tables[0].value == tables[1].value).all()
+    assert (tables[0].ci_low != tables[1].ci_low).any()

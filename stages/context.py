@@ -55,8 +55,10 @@ class ConsoleProgress:
 def prepare_torch(params: Params) -> str:
     """Fix the thread count and deterministic kernels; return the device to compute on."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(params.threads)
+    threadpool_limits(params.threads)  # NumPy's own, which adds up in as many pieces as it has threads
     torch.use_deterministic_algorithms(True, warn_only=True)
     if params.run.device != "auto":
         return params.run.device

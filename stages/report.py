@@ -20,8 +20,8 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
         name: Sources(entry.queries, {space: memory.corpora for space, memory in entry.memories.items()})
         for name, entry in params.connections.items()
     }
-    tasks = {
-        name: {modality: task.corpora.get(modality, task.corpus) for modality in task.modalities}
+    tasks: dict[str, dict[str, str]] = {
+        name: {str(modality): task.corpora.get(modality, task.corpus) for modality in task.modalities}
         for name, task in params.evaluate.tasks.items()
     }
     written = write_report(DATA, connections, tasks, params.report, REPORTS)

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import torch
 
-from pipeline.spaces.pointbert import GROUPS, NEIGHBOURS, PointBert, cut_groups, farthest_points
+from pipeline.spaces.farthest import farthest_points
+from pipeline.spaces.pointbert import GROUPS, NEIGHBOURS, PointBert, cut_groups
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Result = TypeVar("Result")

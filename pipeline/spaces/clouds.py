@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SampleError, UserError
+from pipeline.spaces.farthest import farthest_of_cloud
 
 Array = NDArray[np.float32]
 
@@ -69,7 +70,7 @@ def prepare_cloud(points: Array, settings: CloudSettings, seed: int) -> Array:
         return xyz[np.sort(generator.choice(have, want, replace=False))]
     if have > FARTHEST_AMONG:
         xyz = xyz[np.sort(generator.choice(have, max(FARTHEST_AMONG, want), replace=False))]
-    return _farthest(xyz, want)
+    return xyz[farthest_of_cloud(xyz, want)]
 
 
 def _normalise(xyz: NDArray[np.float64], how: str) -> NDArray[np.float64]:
@@ -81,17 +82,3 @@ def _normalise(xyz: NDArray[np.float64], how: str) -> NDArray[np.float64]:
     if not radius > 0:
         raise SampleError("preprocess", "all points of the cloud coincide, so that it has no size")
     return np.asarray(xyz / radius)
-
-
-def _farthest(xyz: Array, count: int) -> Array:
-    """Farthest-point sampling of one cloud, from its first point on; in NumPy, which needs no [count, N] distances."""
-    planes = np.ascontiguousarray(xyz.T)
-    difference = np.empty_like(planes)
-    nearest = np.full(len(xyz), np.inf, np.float32)
-    chosen = np.zeros(count, np.int64)
-    for step in range(1, count):
-        np.subtract(planes, planes[:, chosen[step - 1], None], out=difference)
-        np.square(difference, out=difference)
-        np.minimum(nearest, difference[0] + difference[1] + difference[2], out=nearest)
-        chosen[step] = nearest.argmax()
-    return xyz[chosen]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.spaces.farthest import farthest_points
+
 CHANNELS = 3
 WIDTH = 384
 DEPTH = 12
@@ -20,35 +22,6 @@ FEATURES = 2 * WIDTH
 
 # The mini-PointNet holds 512 x 32 points x 512 channels per cloud: 34 MB in fp32, so it takes a few clouds at a time.
 _CLOUDS_AT_ONCE = 8
-
-
-def farthest_points(xyz: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Farthest-point sampling that starts at point 0: each next point is the one furthest from all chosen so far.
-
-    Coordinate differences are squared as they are, not expanded to ``|a|^2 - 2ab + |b|^2``, which would lose the
-    distances of a small cloud far from the origin (and, on a GPU, lose digits to TF32).
-
-    Args:
-        xyz: Clouds [B, N, 3], float32; `count` points at most are chosen from N.
-        count: Number of points to choose, G. Once all distinct points are used up, copies of them are chosen.
-
-    Returns:
-        Indices [B, G], and the squared distances [B, G, N] of every point from each chosen one.
-    """
-    planes = xyz.permute(2, 0, 1).contiguous()  # one plane per coordinate: the inner loop runs along N
-    _, clouds, points = planes.shape
-    squared = xyz.new_empty(clouds, count, points)
-    difference = torch.empty_like(planes)
-    nearest = xyz.new_full((clouds, points), torch.inf)
-    chosen = torch.zeros(clouds, 1, dtype=torch.long, device=xyz.device)
-    indices = []
-    for step in range(count):
-        indices.append(chosen)
-        torch.sub(planes, planes.gather(2, chosen.expand(CHANNELS, clouds, 1)), out=difference)
-        torch.sum(difference.square_(), 0, out=squared[:, step])
-        torch.minimum(nearest, squared[:, step], out=nearest)
-        chosen = nearest.argmax(1, keepdim=True)
-    return torch.cat(indices, 1), squared
 
 
 def nearest_points(squared: Tensor, count: int) -> Tensor:

@@ -6,7 +6,8 @@ from scipy.special import erf
 from torch import Tensor
 
 from pipeline.spaces import pointbert
-from pipeline.spaces.pointbert import PointBert, cut_groups, farthest_points, nearest_points
+from pipeline.spaces.farthest import farthest_points
+from pipeline.spaces.pointbert import PointBert, cut_groups, nearest_points
 
 Array = NDArray[np.float64]
 
@@ -32,33 +33,6 @@ def clouds(count: int, points: int, seed: int = 0) -> Tensor:
     xyz = generator.standard_normal((count, points, 3))
     xyz /= np.linalg.norm(xyz, axis=-1, keepdims=True)
     return torch.tensor(xyz * generator.uniform(0.1, 1, (count, 1, 3)), dtype=torch.float32)
-
-
-def brute_force_farthest(xyz: Array, count: int) -> list[int]:
-    chosen = [0]
-    while len(chosen) < count:
-        gaps = [min(float(((point - xyz[index]) ** 2).sum()) for index in chosen) for point in xyz]
-        chosen.append(int(np.argmax(gaps)))
-    return chosen
-
-
-@pytest.mark.parametrize(
-    ("scale", "offset"), [(1, 0), (1e-3, 10)], ids=["at the origin", "small and far from the origin"]
-)
-def test_farthest_points_are_those_of_the_definition(scale: float, offset: float) -> None:
-    xyz = clouds(3, 80) * scale + offset
-    indices, squared = farthest_points(xyz, 25)
-    for cloud, chosen, distances in zip(xyz.double().numpy(), indices, squared, strict=True):
-        assert chosen.tolist() == brute_force_farthest(cloud, 25)
-        expected = ((cloud[chosen][:, None] - cloud[None]) ** 2).sum(-1)
-        np.testing.assert_allclose(distances, expected, rtol=1e-5)
-
-
-def test_farthest_points_of_repeated_points_visit_every_distinct_one_first() -> None:
-    distinct = clouds(1, 20)[0]
-    repeated = distinct.repeat(5, 1)[torch.randperm(100, generator=torch.Generator().manual_seed(0))]
-    indices, _ = farthest_points(repeated[None], 40)
-    assert len(repeated[indices[0, :20]].unique(dim=0)) == 20
 
 
 def test_nearest_points_equal_a_full_sort() -> None:
@@ -192,6 +166,13 @@ def test_full_size_forward_equals_the_formulas(model: PointBert) -> None:
     assert np.linalg.norm(expected[0] - expected[1]) > 1e-2 * np.linalg.norm(expected[0])
 
 
+@pytest.fixture
+def few_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eighth of the groups, for tests that need no full-size forward pass."""
+    monkeypatch.setattr(pointbert, "GROUPS", 64)
+
+
+@pytest.mark.usefixtures("few_groups")
 def test_a_cloud_has_the_same_features_alone_and_in_a_batch(model: PointBert, monkeypatch: pytest.MonkeyPatch) -> None:
     xyz = clouds(3, 600)
     alone = model(xyz[2:])
@@ -199,6 +180,7 @@ def test_a_cloud_has_the_same_features_alone_and_in_a_batch(model: PointBert, mo
     torch.testing.assert_close(model(xyz)[2:], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("few_groups")
 def test_the_order_of_the_points_does_not_matter_after_the_first(model: PointBert) -> None:
     xyz = clouds(1, 600)
     shuffled = torch.randperm(599, generator=torch.Generator().manual_seed(0))
@@ -206,6 +188,7 @@ def test_the_order_of_the_points_does_not_matter_after_the_first(model: PointBer
     torch.testing.assert_close(model(xyz[:, order]), model(xyz), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("few_groups")
 def test_half_precision_weights_stay_close_and_group_as_before(model: PointBert) -> None:
     xyz = clouds(1, 600)
     exact = model(xyz)

@@ -16,7 +16,7 @@ from pipeline.shard.members import Conversion, check_member, convert_member
 from pipeline.shard.settings import CorpusSettings
 from pipeline.shard.sources import find_samples
 from pipeline.shard.sources.options import SourceOptions
-from pipeline.shard.sources.sample import KEY, RawSample
+from pipeline.shard.sources.sample import KEY, RawSample, shown_key
 from pipeline.store.folder import PartFolder
 from pipeline.store.manifest import Failure, Manifest, Part
 from pipeline.store.shards import SHARDS, ShardSample, shard_keys, write_shard
@@ -140,7 +140,7 @@ def _fingerprint(settings: ShardSettings) -> dict[str, object]:
 def _by_key(samples: Iterable[RawSample], duplicates: str, source: Path | str) -> dict[str, list[RawSample]]:
     groups: dict[str, list[RawSample]] = {}
     for sample in samples:
-        groups.setdefault(sample.key, []).append(sample)
+        groups.setdefault(shown_key(sample.key), []).append(sample)
     repeated = [group for group in groups.values() if len(group) > 1]
     if repeated and duplicates == "error":
         first, second = (sample.origin for sample in repeated[0][:2])
@@ -196,14 +196,14 @@ def _assign(
 
 def _check(group: Sequence[RawSample], modalities: Sequence[str], held: _Held) -> _Checked:
     sample = group[0]
-    key = sample.key
+    key = shown_key(sample.key)
     again = Failure(key, "key", "Duplicate", "the key occurs more than once, the first sample is kept")
     rejected = [again] * (len(group) - 1)
     try:
-        if not KEY.fullmatch(key):
-            raise SampleError("key", "a key is 1 to 200 characters of A-Z, a-z, 0-9, _ and -")
         if sample.fault:
             raise SampleError("read", sample.fault)
+        if not KEY.fullmatch(key):
+            raise SampleError("key", "a key is 1 to 200 characters of A-Z, a-z, 0-9, _ and -")
         missing = [modality for modality in modalities if modality not in sample.members]
         if missing:
             raise SampleError("read", f"the sample has no {', '.join(missing)}")

@@ -8,7 +8,7 @@ from pipeline.shard.sources.captioned import Caption, caption_samples, file_find
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.rows import files_folder
-from pipeline.shard.sources.sample import RawSample, key_of_name, key_of_path, numbered_key
+from pipeline.shard.sources.sample import RawSample, key_of_name, key_of_path, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
 
@@ -57,7 +57,7 @@ def _captions(
         with folder.open(name) as file:
             for number, row in enumerate(csv_rows(file, name), 1):
                 if isinstance(row, str):
-                    faults.append(RawSample(numbered_key(key_of_path(name), number), fault=row))
+                    faults.append(RawSample(row_name(key_of_path(name), number - 1), fault=row))
                     continue
                 require(COLUMNS, row, folder.origin(name))
                 identifier, video, start, text = (str(row[column]) for column in COLUMNS)

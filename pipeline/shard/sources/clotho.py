@@ -8,7 +8,7 @@ from pipeline.shard.sources.captioned import Caption, caption_samples, item_samp
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.rows import files_folder
-from pipeline.shard.sources.sample import RawSample, key_of_path, numbered_key
+from pipeline.shard.sources.sample import RawSample, key_of_path, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
 
@@ -43,7 +43,7 @@ def _rows(
         with folder.open(name) as file:
             for number, row in enumerate(csv_rows(file, name), 1):
                 if isinstance(row, str):
-                    faults.append(RawSample(numbered_key(key_of_path(name), number), fault=row))
+                    faults.append(RawSample(row_name(key_of_path(name), number - 1), fault=row))
                 else:
                     require(("file_name", "caption_1"), row, folder.origin(name))
                     yield number, row

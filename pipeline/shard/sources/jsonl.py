@@ -7,7 +7,7 @@ from pipeline.shard.sources.lines import prefixes, read_lines
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.rows import RowReader
-from pipeline.shard.sources.sample import RawSample, numbered_key
+from pipeline.shard.sources.sample import RawSample, row_name
 
 
 def read_jsonl(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
@@ -23,16 +23,17 @@ def read_jsonl(folder: Folder, names: Sequence[str], options: SourceOptions) -> 
             for number, line in enumerate(read_lines(file)):
                 if line is not None and not line.strip():
                     continue
-                yield _sample(rows, line, numbered_key(prefix, number), number + 1)
+                yield _sample(rows, line, prefix, number)
 
 
-def _sample(rows: RowReader, line: str | None, key: str, number: int) -> RawSample:
+def _sample(rows: RowReader, line: str | None, prefix: str, number: int) -> RawSample:
+    name = row_name(prefix, number)
     if line is None:
-        return RawSample(key, fault="the line is too long")
+        return RawSample(name, fault="the line is too long")
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        return RawSample(key, fault="the line is no JSON")
+        return RawSample(name, fault="the line is no JSON")
     if not isinstance(row, dict):
-        return RawSample(key, fault="the line is no JSON object")
-    return rows.sample(row, key, number)
+        return RawSample(name, fault="the line is no JSON object")
+    return rows.sample(row, prefix, number)

@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawSample, key_of_path, numbered_key
+from pipeline.shard.sources.sample import RawSample, key_of_path, numbered_key, row_name
 from pipeline.shard.sources.texts import Texts
 
 MAX_LINE_BYTES = 4 << 20
@@ -41,8 +41,7 @@ def read_text_lines(folder: Folder, names: Sequence[str], options: SourceOptions
         texts.begin(folder.origin(name))
         with folder.open(name) as file:
             for number, line in enumerate(read_lines(file)):
-                key = numbered_key(prefix, number)
                 if line is None:
-                    yield RawSample(key, fault="the line is too long")
+                    yield RawSample(row_name(prefix, number), fault="the line is too long")
                 elif line.strip():
-                    yield texts.sample(key, line.strip(), number + 1)
+                    yield texts.sample(numbered_key(prefix, number), line.strip(), number + 1)

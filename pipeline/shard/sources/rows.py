@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 from pipeline.modalities import SOURCE_MODALITY_OF, TEXT
 from pipeline.shard.sources.options import KEY_COLUMN, PATH_COLUMNS, TEXT_COLUMNS, SourceOptions
 from pipeline.shard.sources.places import Folder, RemoteFolder, locate
-from pipeline.shard.sources.sample import RawMember, RawSample
+from pipeline.shard.sources.sample import RawMember, RawSample, numbered_key, row_name
 from pipeline.shard.sources.texts import Texts
 
 
@@ -77,17 +77,17 @@ class RowReader:
             )
         return chosen or next((name for name in known if name in found), "")
 
-    def sample(self, row: Mapping[str, object], fallback: str, number: int) -> RawSample:
-        """The sample of a row; `fallback` is its key if the source gives none."""
+    def sample(self, row: Mapping[str, object], prefix: str, number: int) -> RawSample:
+        """The sample of row `number`, from 0; `prefix` begins its key if the source gives none."""
         if self._columns is None:
             self._columns = self.columns(row)
         key_column, text_column, path_column = self._columns
-        value = row.get(key_column) if key_column else fallback
+        value = row.get(key_column) if key_column else numbered_key(prefix, number)
         if value is None or value == "":
-            return RawSample(fallback, fault="the row has no key")
+            return RawSample(row_name(prefix, number), fault="the row has no key")
         key = str(value)
         members: dict[str, RawMember] = {}
-        if text_column and (text := self.texts.add(row.get(text_column), number)):
+        if text_column and (text := self.texts.add(row.get(text_column), number + 1)):
             members[TEXT] = text
         if path_column and (path := row.get(path_column)) and isinstance(path, str):
             extension = path.rpartition(".")[2].lower()

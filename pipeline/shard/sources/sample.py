@@ -91,3 +91,16 @@ def key_of_name(name: str) -> str:
 def numbered_key(prefix: str, number: int) -> str:
     """Key of row `number` of a source that gives no keys, from 0; `prefix` names its file where there are several."""
     return f"{prefix}-{number:08d}" if prefix else f"{number:08d}"
+
+
+def row_name(prefix: str, number: int) -> str:
+    """What a row is called, from 0, that is too damaged to have a key; a dot keeps it apart from every key."""
+    return f"{prefix or 'row'}.{number + 1}"
+
+
+def shown_key(key: str) -> str:
+    """`key` as it can be written down: what is no valid key may hold anything, and any amount of it."""
+    if KEY.fullmatch(key):
+        return key
+    written = key.encode("ascii", "backslashreplace").decode()
+    return written if len(written) <= 200 else f"{written[:180]}...{sha256_bytes(written.encode())[:12]}"

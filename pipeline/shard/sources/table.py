@@ -9,7 +9,7 @@ from pipeline.shard.sources.lines import prefixes, read_lines
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.rows import RowReader
-from pipeline.shard.sources.sample import RawSample, numbered_key
+from pipeline.shard.sources.sample import RawSample, row_name
 
 BATCH_ROWS = 4096
 
@@ -27,8 +27,10 @@ def read_table(folder: Folder, names: Sequence[str], options: SourceOptions) -> 
         with folder.open(name) as file:
             found = parquet_rows(file, rows, origin) if name.lower().endswith(".parquet") else csv_rows(file, name)
             for number, row in enumerate(found):
-                key = numbered_key(prefix, number)
-                yield RawSample(key, fault=row) if isinstance(row, str) else rows.sample(row, key, number + 1)
+                if isinstance(row, str):
+                    yield RawSample(row_name(prefix, number), fault=row)
+                else:
+                    yield rows.sample(row, prefix, number)
 
 
 def csv_rows(file: BinaryIO, name: str) -> Iterator[Mapping[str, object] | str]:

@@ -77,7 +77,7 @@ def read_webdataset(folder: Folder, names: Sequence[str], options: SourceOptions
         for row, (stem, entry) in enumerate(entries.items()):
             yield _sample(tars, number, stem, entry, options, texts, row)
         if damage:
-            yield RawSample(key_of_path(name.replace(".", "_")), fault=damage)
+            yield RawSample(name, fault=damage)  # the dot in the name keeps it apart from every key
 
 
 def _collect(members: Iterator[Member], entries: dict[str, _Entry]) -> None:

@@ -59,7 +59,9 @@ def test_new_samples_go_to_a_new_shard_and_old_shards_stay(photos, tmp_path, tre
     assert build(photos, tmp_path / "out") == 1
     after = tree_bytes(tmp_path / "out")
     assert all(after[name] == before[name] for name in before if name.endswith(".tar"))
-    assert [sample.key for sample in read_shard(tmp_path / "out" / "00003.tar")] == [f"a{number}" for number in range(10)]
+    assert [sample.key for sample in read_shard(tmp_path / "out" / "00003.tar")] == [
+        f"a{number}" for number in range(10)
+    ]
 
 
 def test_changed_sample_rewrites_its_shard_only(photos, tmp_path):
@@ -121,7 +123,7 @@ def test_captions_from_jsonl_with_a_bad_key_and_an_empty_text(tmp_path):
         "has.dot": "key",
         "blank": "read",
     }
-    assert [sample.members["txt"] for sample in read_shard(tmp_path / "out" / "00000.tar")][0] == b"caption 0"
+    assert next(sample.members["txt"] for sample in read_shard(tmp_path / "out" / "00000.tar")) == b"caption 0"
 
 
 @pytest.mark.parametrize("name", ["captions.csv", "captions.parquet", "captions.txt"])
@@ -154,7 +156,9 @@ def test_a_manifest_names_files(photos, tmp_path):
 
 def test_duplicate_keys_are_refused_or_reported(tmp_path):
     source = tmp_path / "captions.jsonl"
-    source.write_text("".join(json.dumps({"key": key, "text": f"{key} {row}"}) + "\n" for row, key in enumerate("abca")))
+    source.write_text(
+        "".join(json.dumps({"key": key, "text": f"{key} {row}"}) + "\n" for row, key in enumerate("abca"))
+    )
     with pytest.raises(UserError, match=r"'a' .*captions.jsonl:1 and .*captions.jsonl:4"):
         build(source, tmp_path / "out", TEXTS)
     build(source, tmp_path / "out", ShardSettings(("text",), 10, "first", 0.5))

@@ -236,7 +236,8 @@ import resource, sys, torch
 from pipeline.retrieve.aggregate import aggregate
 torch.set_num_threads(1)
 queries, memory = (torch.nn.functional.normalize(torch.randn(int(n), 32), dim=1) for n in sys.argv[1:3])
-warm = torch.randn(2048, 32); keys = torch.randn(1024, 32); aggregate(warm, keys, [keys], 0.01)
+warm = torch.randn(2048, 32)
+keys = torch.randn(2048, 32); aggregate(warm, keys, [keys], 0.01)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = aggregate(queries, memory, [memory], 0.01)
 outputs = sum(t.numel() * 4 for t in (*result.vectors, result.top_score)) * 1.1

@@ -1,0 +1,49 @@
+"""A Hugging Face cache in miniature: the three tokenizers that laion_clap asks for, and a RoBERTa of one layer."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import RobertaConfig, RobertaModel
+
+SENTENCES = ["a dog barks in the rain", "waves break on the shore", "someone plays a violin", "an engine starts"] * 8
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+REVISION = "0" * 40
+
+
+def make_tokenizers(cache: Path) -> None:
+    """Fill `cache`, laid out as the Hub's own; the weights are random, seeded, and small except for the width of 768."""
+    roberta = _repository(cache, "roberta-base")
+    vocabulary = _byte_level(roberta)
+    _byte_level(_repository(cache, "facebook/bart-base"))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+    (_repository(cache, "bert-base-uncased") / "vocab.txt").write_text("\n".join(words))
+    config = RobertaConfig(
+        vocab_size=vocabulary,
+        hidden_size=768,  # laion_clap's projection takes exactly this width
+        num_hidden_layers=1,
+        num_attention_heads=12,
+        intermediate_size=64,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        RobertaModel(config).save_pretrained(roberta)
+
+
+def _repository(cache: Path, name: str) -> Path:
+    folder = cache / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(REVISION)
+    snapshot = folder / "snapshots" / REVISION
+    snapshot.mkdir(parents=True)
+    (snapshot / "tokenizer_config.json").write_text('{"model_max_length": 512}')
+    return snapshot
+
+
+def _byte_level(folder: Path) -> int:
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(SENTENCES, vocab_size=331, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.save_model(str(folder))
+    return tokenizer.get_vocab_size()

@@ -1,6 +1,7 @@
 """Make large pictures smaller, once and always in the same way."""
 
 import io
+import warnings
 
 import PIL
 from PIL import Image
@@ -32,7 +33,11 @@ def shrink(content: bytes, max_side: int) -> tuple[str, bytes] | None:
         SampleError: It is no picture, a damaged, an animated or a far too large one.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=tuple(ENCODERS)) as image:
+        with warnings.catch_warnings():
+            # Our own limit is checked below, before the pixels are read.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=tuple(ENCODERS))
+        with image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise SampleError("decode", f"image of {width} x {height} pixels, the limit is {MAX_PIXELS} pixels")
@@ -53,7 +58,9 @@ def _smaller(image: Image.Image, max_side: int) -> tuple[str, bytes]:
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     # The decoder of JPEG can give a picture at a fraction of its size, which is far faster than to shrink the whole.
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    # It cannot with 16 bits.
+    gap = None if image.mode.startswith("I") else 2.0
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=gap)
     exif = Image.Exif()
     if turned:
         exif[_ORIENTATION] = turned

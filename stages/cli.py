@@ -10,6 +10,7 @@ from pipeline.errors import McrError
 from stages.check import check
 from stages.encode import encode
 from stages.evaluate import evaluate
+from stages.init import init
 from stages.metrics import metrics
 from stages.report import report
 from stages.retrieve import retrieve
@@ -40,7 +41,7 @@ def options(
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (shard, encode, retrieve, train, evaluate, report, metrics, search, check, schema):
+for command in (shard, encode, retrieve, train, evaluate, report, metrics, search, init, check, schema):
     app.command()(command)
 
 

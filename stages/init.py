@@ -1,0 +1,50 @@
+"""`mcr init`: start from one of the recipes in presets/."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+PRESETS = Path(__file__).parents[1] / "presets"
+
+
+def init(
+    preset: Annotated[str, typer.Argument(help="Name of a file in presets/, without .yaml.", show_default=False)] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace params.yaml also if it was changed.")] = False,
+) -> None:
+    """Write a recipe to params.yaml and make the folders that it expects.
+
+    Without a name, list the recipes.
+
+    Example: mcr init cmcr-audio-image
+    """
+    from pipeline.atomic import write_text
+    from pipeline.params.load import load_params
+
+    presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+    if not preset:
+        print("\n".join(presets))
+        return
+    if preset not in presets:
+        raise UserError(f"There is no preset {preset!r}.", f"Choose from: {', '.join(presets)}.")
+    target = Path("params.yaml")
+    recipes = {name: _for_root(path.read_text()) for name, path in presets.items()}
+    if target.exists() and target.read_text() not in recipes.values() and not force:
+        raise UserError("params.yaml was changed; it is not replaced.", "Keep a copy of it, then use --force.")
+    params = load_params(presets[preset])
+    write_text(target, recipes[preset])
+    print(f"params.yaml is {preset} now. Put your files here, then run `mcr check` and `dvc repro`:")
+    for name in params.spaces:
+        Path("data/spaces", name).mkdir(parents=True, exist_ok=True)
+        print(f"  data/spaces/{name}/  the weights of the space {name}")
+    for name, corpus in params.corpora.items():
+        source = Path(corpus.source)
+        (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
+        print(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
+
+
+def _for_root(text: str) -> str:
+    """The recipe with the path of its JSON schema as it is from the project's folder."""
+    return text.replace("$schema=params.schema.json", "$schema=presets/params.schema.json")

@@ -11,6 +11,7 @@ from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
 FAMILIES = {
     "open_clip": "pipeline.spaces.open_clip:OpenClipSpace",
     "compact": "pipeline.spaces.compact:CompactSpace",
+    "laion_clap": "pipeline.spaces.laion_clap:LaionClapSpace",
     "ulip2": "pipeline.spaces.ulip2:Ulip2Space",
 }
 

@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 CONTEXT = 77
 VOCABULARY = 49408
@@ -20,23 +21,41 @@ class QuickGelu(nn.Module):
         return values * torch.sigmoid(1.702 * values)
 
 
-class CausalBlock(nn.Module):
-    """A pre-norm transformer block in which a token sees only itself and the tokens before it."""
+class CausalAttention(nn.Module):
+    """Multi-head self-attention in which a token sees only itself and the tokens before it."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.zeros(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Attend within each sequence of `tokens` [B, T, C]."""
+        count, length, _ = tokens.shape
+        joint = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = joint.view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        out: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
+        return out
+
+
+class CausalBlock(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = CausalAttention(width, heads)
         self.ln_1 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGelu(), c_proj=nn.Linear(4 * width, width))
         )
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Transform `tokens` [B, T, C]; `mask` [T, T] is added to the attention scores."""
-        normed = self.ln_1(tokens)
-        attended, _ = self.attn(normed, normed, normed, need_weights=False, attn_mask=mask, is_causal=True)
-        tokens = tokens + attended
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Transform `tokens` [B, T, C]."""
+        tokens = tokens + self.attn(self.ln_1(tokens))
         out: Tensor = tokens + self.mlp(self.ln_2(tokens))
         return out
 
@@ -46,15 +65,12 @@ class CausalTransformer(nn.Module):
 
     def __init__(self, width: int, depth: int, heads: int) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(CausalBlock(width, heads) for _ in range(depth))
+        self.resblocks = nn.Sequential(*(CausalBlock(width, heads) for _ in range(depth)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Transform `tokens` [B, T, C]."""
-        length = tokens.shape[1]
-        mask = torch.full((length, length), -torch.inf, dtype=tokens.dtype, device=tokens.device).triu(1)
-        for block in self.resblocks:
-            tokens = block(tokens, mask)
-        return tokens
+        out: Tensor = self.resblocks(tokens)
+        return out
 
 
 class ClipText(nn.Module):

@@ -40,10 +40,10 @@ def test_none_leaves_coordinates_and_drops_colours() -> None:
 
 def test_a_smaller_cloud_is_repeated_evenly() -> None:
     points = cloud(30)
-    prepared = prepare_cloud(points, CloudSettings(100, normalisation="none"), seed=0)
+    prepared = prepare_cloud(points, CloudSettings(119, normalisation="none"), seed=0)
     distinct, counts = np.unique(prepared, axis=0, return_counts=True)
     np.testing.assert_array_equal(distinct, np.unique(points, axis=0))
-    assert prepared.shape == (100, 3)
+    assert prepared.shape == (119, 3)
     assert set(counts) == {3, 4}
 
 

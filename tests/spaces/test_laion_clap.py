@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = pytest.mark.parametrize("kind", ["plain", pytest.param("fused", marks=pytest.mark.slow)])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Hugging Face home of our own, for the library's sake offline; other tests may have imported transformers."""
     home = tmp_path_factory.mktemp("huggingface")
@@ -78,12 +78,12 @@ class Pair:
         return embeddings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plain(hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(tmp_path_factory.mktemp("clap"), fusion=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fused(hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(tmp_path_factory.mktemp("clap"), fusion=True)
 

@@ -1,31 +1,30 @@
 """Turn a corpus into reproducible shards: same input, same bytes; what is written once does not move."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tarfile import TarError
 
-from pipeline.errors import SampleError, UserError
-from pipeline.hashing import sha256_bytes, sha256_json
+from pipeline.errors import UserError
+from pipeline.hashing import sha256_json
 from pipeline.progress import Progress
 from pipeline.shard.duplicates import Duplicates, write_duplicates
-from pipeline.shard.limits import MAX_BYTES
-from pipeline.shard.members import Conversion, check_member, convert_member
+from pipeline.shard.members import Conversion
+from pipeline.shard.samples import Held, check_sample, convert_samples
 from pipeline.shard.settings import CorpusSettings
 from pipeline.shard.sources import find_samples
 from pipeline.shard.sources.options import SourceOptions
-from pipeline.shard.sources.sample import KEY, RawSample, shown_key
+from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.store.folder import PartFolder
 from pipeline.store.manifest import Failure, Manifest, Part
-from pipeline.store.shards import SHARDS, ShardSample, shard_keys, write_shard
+from pipeline.store.shards import SHARDS, shard_keys, write_shard
 
 log = logging.getLogger(__name__)
 
 CODE_VERSION = 1
-# Files of the shard in work that are kept between check and writing, so that they are read only once.
-HELD_BYTES = 64 << 20
 NO_CONVERSION = Conversion()
 
 
@@ -75,17 +74,17 @@ def build_shards(
         UserError: No such source, a duplicate key under the policy ``error``, or too many rejected samples.
     """
     options = options or SourceOptions(settings.modalities)
-    groups = _by_key(find_samples(str(source), options), settings.duplicates, source)
-    dropped = _same_bytes(groups, settings) if settings.drop_duplicates else []
+    found, again = _by_key(find_samples(str(source), options), settings.duplicates, source)
+    dropped = _same_bytes(found, settings) if settings.drop_duplicates else []
     for key, _ in dropped:
-        del groups[key]
+        del found[key]
     shards = PartFolder(folder, SHARDS, _fingerprint(settings))
-    plan = _assign(sorted(groups), shards.earlier_parts, folder, settings.samples_per_shard)
-    progress.start("shard", len(groups), "samples")
+    plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
+    progress.start("shard", len(found), "samples")
     duplicates = Duplicates()
     for name, keys in plan.items():
-        held = _Held()
-        checked = [_check(groups[key], settings.modalities, held) for key in keys]
+        held = Held()
+        checked = [check_sample(found[key], again[key], settings.modalities, held) for key in keys]
         for one in checked:
             if one.members:
                 duplicates.add(one.key, [digest for _, digest in one.members])
@@ -93,41 +92,13 @@ def build_shards(
         if not shards.reuse(name, content_hash):
             kept: list[str] = []
             rejected: list[Failure] = []
-            stream = _convert(checked, groups, held, settings.conversion, kept, rejected)
+            stream = convert_samples(checked, found, held, settings.conversion, kept, rejected)
             # Both lists are whole only when the shard is written: what has to be decoded can still be rejected.
             shards.commit(name, content_hash, kept, rejected, partial(write_shard, samples=stream))
         progress.advance(len(keys))
     manifest = shards.finish(settings.max_rejected)
     _report(folder, dropped or duplicates.rows(), settings.drop_duplicates)
     return manifest, shards.computed
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """What became of the samples with one key: hashes of its raw members, and the rejects."""
-
-    key: str
-    members: list[list[str]]
-    rejected: list[Failure]
-
-
-class _Held:
-    """Members of checked samples, as many as fit."""
-
-    def __init__(self) -> None:
-        self._members: dict[str, dict[str, bytes]] = {}
-        self._bytes = 0
-
-    def keep(self, key: str, members: dict[str, bytes]) -> None:
-        """Hold the members of `key` if there is room."""
-        size = sum(map(len, members.values()))
-        if self._bytes + size <= HELD_BYTES:
-            self._members[key] = members
-            self._bytes += size
-
-    def take(self, key: str) -> dict[str, bytes] | None:
-        """The members of `key` if they were held; they are let go."""
-        return self._members.pop(key, None)
 
 
 def _fingerprint(settings: ShardSettings) -> dict[str, object]:
@@ -137,28 +108,37 @@ def _fingerprint(settings: ShardSettings) -> dict[str, object]:
     return found
 
 
-def _by_key(samples: Iterable[RawSample], duplicates: str, source: Path | str) -> dict[str, list[RawSample]]:
-    groups: dict[str, list[RawSample]] = {}
+def _by_key(
+    samples: Iterable[RawSample], duplicates: str, source: Path | str
+) -> tuple[dict[str, RawSample], Counter[str]]:
+    """The first sample of each key, and how many more there are of a key."""
+    first: dict[str, RawSample] = {}
+    again: Counter[str] = Counter()
+    example: tuple[RawSample, RawSample] | None = None
     for sample in samples:
-        groups.setdefault(shown_key(sample.key), []).append(sample)
-    repeated = [group for group in groups.values() if len(group) > 1]
-    if repeated and duplicates == "error":
-        first, second = (sample.origin for sample in repeated[0][:2])
+        key = shown_key(sample.key)
+        known = first.setdefault(key, sample)
+        if known is not sample:
+            again[key] += 1
+            example = example or (known, sample)
+    if example and duplicates == "error":
+        known, other = example
         raise UserError(
-            f"{len(repeated)} keys of {source} occur more than once, such as {repeated[0][0].key!r} ({first} and {second}).",
+            f"{len(again)} keys of {source} occur more than once, such as {shown_key(known.key)!r} "
+            f"({known.origin} and {other.origin}).",
             "Give every sample a key of its own, or set the corpus' `duplicates: first` to keep the first of each.",
         )
-    return groups
+    return first, again
 
 
-def _same_bytes(groups: Mapping[str, list[RawSample]], settings: ShardSettings) -> list[tuple[str, str]]:
+def _same_bytes(found: Mapping[str, RawSample], settings: ShardSettings) -> list[tuple[str, str]]:
     """Keys of usable samples whose bytes an earlier key holds, and that key."""
-    found = Duplicates()
-    for key in sorted(groups):
-        checked = _check(groups[key], settings.modalities, _Held())
+    duplicates = Duplicates()
+    for key in sorted(found):
+        checked = check_sample(found[key], 0, settings.modalities, Held())
         if checked.members:
-            found.add(key, [digest for _, digest in checked.members])
-    return found.rows()
+            duplicates.add(key, [digest for _, digest in checked.members])
+    return duplicates.rows()
 
 
 def _report(folder: Path, duplicates: list[tuple[str, str]], dropped: bool) -> None:
@@ -192,81 +172,3 @@ def _assign(
         plan[f"{number:05d}.tar"] = fresh[start : start + samples_per_shard]
         number += 1
     return plan
-
-
-def _check(group: Sequence[RawSample], modalities: Sequence[str], held: _Held) -> _Checked:
-    sample = group[0]
-    key = shown_key(sample.key)
-    again = Failure(key, "key", "Duplicate", "the key occurs more than once, the first sample is kept")
-    rejected = [again] * (len(group) - 1)
-    try:
-        if sample.fault:
-            raise SampleError("read", sample.fault)
-        if not KEY.fullmatch(key):
-            raise SampleError("key", "a key is 1 to 200 characters of A-Z, a-z, 0-9, _ and -")
-        missing = [modality for modality in modalities if modality not in sample.members]
-        if missing:
-            raise SampleError("read", f"the sample has no {', '.join(missing)}")
-        contents = _load(sample)
-        for (modality, member), content in zip(sample.members.items(), contents.values(), strict=True):
-            check_member(modality, member.extension, content)
-        members = [[extension, sha256_bytes(content)] for extension, content in contents.items()]
-        held.keep(key, contents)
-        return _Checked(key, members, rejected)
-    except SampleError as error:
-        return _Checked(key, [], [*rejected, Failure(key, error.step, type(error).__name__, error.message)])
-
-
-def _load(sample: RawSample) -> dict[str, bytes]:
-    """The raw bytes of each member by extension, cut one byte after the most that is allowed.
-
-    Raises:
-        SampleError: A member cannot be read.
-    """
-    try:
-        return {member.extension: member.read(MAX_BYTES[modality] + 1) for modality, member in sample.members.items()}
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise SampleError("read", f"{type(error).__name__}: {reason}") from error
-
-
-def _convert(
-    checked: Sequence[_Checked],
-    groups: Mapping[str, list[RawSample]],
-    held: _Held,
-    how: Conversion,
-    kept: list[str],
-    rejected: list[Failure],
-) -> Iterator[ShardSample]:
-    """The samples as they go into the shard, one by one; fills `kept` and `rejected` on the way."""
-    for one in checked:
-        rejected += one.rejected
-        if not one.members:
-            continue
-        sample = groups[one.key][0]
-        contents = held.take(one.key)
-        if contents is None:
-            contents = _load_again(sample, one)
-        try:
-            members = dict(
-                convert_member(modality, member.extension, contents[member.extension], one.key, how)
-                for modality, member in sample.members.items()
-            )
-        except SampleError as error:
-            rejected.append(Failure(one.key, error.step, type(error).__name__, error.message))
-            continue
-        kept.append(one.key)
-        yield ShardSample(one.key, members)
-
-
-def _load_again(sample: RawSample, checked: _Checked) -> dict[str, bytes]:
-    try:
-        contents = _load(sample)
-    except SampleError:
-        contents = {}
-    if [[extension, sha256_bytes(content)] for extension, content in contents.items()] != checked.members:
-        raise UserError(
-            f"The sample {sample.key!r} ({sample.origin}) changed while it was read.",
-            "Run the stage again when nothing writes to the source any more.",
-        )
-    return contents

@@ -10,6 +10,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.progress import Silent
 from pipeline.shard import build
+from pipeline.shard import samples as samples_of_shard
 from pipeline.shard.limits import MAX_BYTES, MAX_TEXT_BYTES
 from pipeline.shard.sources import texts
 from tests.shard.makers import bomb, cloud, mesh, npy, npz, picture, shards, sound, tar
@@ -135,7 +136,7 @@ def test_files_above_the_limit_are_not_taken_into_memory(tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "tar"])
 def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch, kind):
     """64 MB of sounds in one shard, at most 4 MB of them held."""
-    monkeypatch.setattr(build, "HELD_BYTES", 4 << 20)
+    monkeypatch.setattr(samples_of_shard, "HELD_BYTES", 4 << 20)
     (tmp_path / "in").mkdir()
     files = [(f"s{number:02d}.flac", b"fLaC" + np.random.default_rng(number).bytes(1 << 20)) for number in range(64)]
     if kind == "tar":
@@ -163,7 +164,7 @@ def test_captions_beyond_memory_go_to_a_nameless_file(tmp_path, monkeypatch):
 
 
 def test_a_file_that_changes_between_check_and_writing_stops_the_stage(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "HELD_BYTES", 0)
+    monkeypatch.setattr(samples_of_shard, "HELD_BYTES", 0)
     real = build.write_shard
 
     def late(path, samples):

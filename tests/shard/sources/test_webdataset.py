@@ -195,6 +195,12 @@ def test_sizes_that_lead_backwards_or_far_beyond(kind, size):
     assert all(member.directory or member.fault for member in found)  # nothing of it is read
 
 
+def test_a_header_that_is_far_too_long_is_not_read():
+    content = crafted(b"00050000000\0", tarfile.XHDTYPE) + b"1" * (10 << 20) + bytes(1024)
+    with pytest.raises(TarDamage, match="a header of 10485760 bytes"):
+        list(scan_tar(io.BytesIO(content)))
+
+
 def test_damage_anywhere_ends_in_an_answer():
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:

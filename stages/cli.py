@@ -8,6 +8,8 @@ import typer
 
 from pipeline.errors import McrError
 from stages.check import check
+from stages.convert import convert_openshape
+from stages.demo import app as demo
 from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.init import init
@@ -41,8 +43,10 @@ def options(
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (shard, encode, retrieve, train, evaluate, report, metrics, search, init, check, schema):
+for command in (shard, encode, retrieve, train, evaluate, report, metrics, search, init, convert_openshape, check, schema):
     app.command()(command)
+
+app.add_typer(demo, name="demo")
 
 
 def main() -> None:

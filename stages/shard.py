@@ -13,14 +13,12 @@ def shard(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr shard photos captions
     """
     from pipeline.params.load import load_params
-    from pipeline.shard.build import ShardSettings, build_shards
+    from pipeline.shard.build import build_shards, settings_of
     from stages.context import SHARDS, ConsoleProgress, account
     from stages.options import pick
 
     params = load_params(params_file)
     for name, corpus in pick(params.corpora, names, "corpus"):
-        settings = ShardSettings(
-            tuple(corpus.modalities), corpus.samples_per_shard, corpus.duplicates, params.limits.max_rejected
-        )
-        manifest, computed = build_shards(Path(corpus.source), SHARDS / name, settings, ConsoleProgress())
+        settings, options = settings_of(corpus, params.limits.max_rejected)
+        manifest, computed = build_shards(corpus.source, SHARDS / name, settings, ConsoleProgress(), options)
         account("shard", name, manifest, computed)

@@ -20,7 +20,7 @@ SPECTRA = np.array(
      [1, 0, 0, 0.9, 0], [0.5, 1, 0, 0, 0], [1, 0.9, 0.8, 0.7, 0.6], [1, 0, 0.9, 0, 0.8]], np.float32)  # fmt: skip
 TREMOLO = np.array([0, 0, 0, 0, 14, 26, 14, 26], np.float32)
 # For each material: decay in seconds, stretch of the partials, how fast higher partials fade, noise burst, its decay.
-DECAY = np.array([0.30, 0.07, 0.20, 0.05, 0.12, 0.10], np.float32)
+DECAY = np.array([0.30, 0.09, 0.20, 0.08, 0.14, 0.12], np.float32)
 STRETCH = np.array([0.0, 0.0, 0.06, 0.0, 0.0, 0.0], np.float32)
 DULL = np.array([1.0, 0.85, 1.0, 0.9, 0.5, 0.9], np.float32)
 BURST = np.array([0.0, 0.0, 0.25, 1.2, 0.0, 0.6], np.float32)
@@ -28,8 +28,8 @@ BURST_DECAY = np.array([0.01, 0.01, 0.008, 0.02, 0.01, 0.12], np.float32)
 ATTACK = np.array([0.001, 0.001, 0.001, 0.001, 0.03, 0.01], np.float32)
 GLIDE = np.array([0.0, 0.7, -0.7], np.float32)  # octaves
 GLIDE_TIME = 0.06
-GAIN = np.array([0.12, 0.35, 1.0], np.float32)
-AMBIENCE = 0.03
+GAIN = np.array([0.18, 0.4, 1.0], np.float32)
+AMBIENCE = 0.02
 SILENCE = 0.001
 
 _TIME = np.arange(HIT, dtype=np.float32) / RATE

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline.demo.chunks import chunks
 from pipeline.demo.factors import FACTORS
 from pipeline.demo.scenes import Scenes
 
@@ -95,6 +96,18 @@ def write_captions(scenes: Scenes, style: str, generator: np.random.Generator) -
         synonym = generator.integers(_MOST_WORDS * 6, size=count)
         columns.append(_words(front, WORDS[factor], scenes.levels[factor], said, hearing, synonym))
     return [" ".join(filter(None, words)) for words in zip(*columns, strict=True)]
+
+
+def caption_sets(scenes: Scenes, seed: int, style: str, count: int) -> list[list[str]]:
+    """`count` independent sets of captions, each with one caption for every scene."""
+    return [
+        [
+            text
+            for chunk, generator in chunks(scenes, seed, f"text-{number}")
+            for text in write_captions(chunk, style, generator)
+        ]
+        for number in range(count)
+    ]
 
 
 def _words(

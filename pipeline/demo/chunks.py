@@ -1,13 +1,15 @@
 """Scenes in chunks, each with a generator of its own, so that no output depends on who renders which chunk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.demo.scenes import Scenes
 from pipeline.hashing import seed_from
 
 CHUNK = 256
+Renderer = Callable[[Scenes, np.random.Generator], NDArray]
 
 
 def chunks(scenes: Scenes, seed: int, what: str) -> Iterator[tuple[Scenes, np.random.Generator]]:
@@ -20,3 +22,8 @@ def chunk_at(scenes: Scenes, seed: int, what: str, start: int) -> tuple[Scenes, 
     """The chunk that begins at `start`, a multiple of `CHUNK`, and the generator for rendering `what` from it."""
     generator = np.random.default_rng(seed_from(seed, scenes.corpus, what, start))
     return scenes.part(start, start + CHUNK), generator
+
+
+def render_all(renderer: Renderer, scenes: Scenes, seed: int, what: str) -> NDArray:
+    """What `renderer` makes of all N scenes as one array [N, ...]."""
+    return np.concatenate([renderer(chunk, generator) for chunk, generator in chunks(scenes, seed, what)])

@@ -12,7 +12,17 @@ Levels = NDArray[np.int64]
 
 # Each corpus owns one residue class of a permutation of all combinations of factors, so the size of
 # one corpus never moves the scenes of another. Append only: the position is the residue.
-CORPORA = ("photos", "sounds", "shapes", "captions", "heldout", "pairs", "pretrain-clip", "pretrain-clap", "pretrain-ulip")
+CORPORA = (
+    "photos",
+    "sounds",
+    "shapes",
+    "captions",
+    "heldout",
+    "pairs",
+    "pretrain-clip",
+    "pretrain-clap",
+    "pretrain-ulip",
+)
 COMBINATIONS = int(np.prod([len(levels) for levels in FACTORS.values()]))
 LARGEST_CORPUS = COMBINATIONS // len(CORPORA)
 LARGEST_HELDOUT = int(np.prod([len(FACTORS[factor]) for factor in SHARED_BY_IMAGE_AND_AUDIO]))

@@ -70,7 +70,11 @@ class PartFolder:
     def commit(
         self, name: str, source: str, keys: Sequence[str], rejected: Sequence[Failure], write: Callable[[Path], None]
     ) -> Part:
-        """Write part `name` with `write` and list it in the manifest; both steps are atomic."""
+        """Write part `name` with `write` and list it in the manifest; both steps are atomic.
+
+        `keys` and `rejected` are read after `write`, which may still add to them: what fails while it is written is
+        rejected, too.
+        """
         with atomic_path(self.folder / name) as temporary:
             write(temporary)
             digest = sha256_file(temporary)

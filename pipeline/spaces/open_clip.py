@@ -1,0 +1,166 @@
+"""OpenCLIP models as image-text spaces: any architecture and tag, a checkpoint file, a local or a hub folder."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import PIL
+import torch
+import torchvision
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.hashing import sha256_file
+from pipeline.modalities import IMAGE, TEXT
+from pipeline.spaces.decode import decode_image, decode_text
+from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
+
+CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+HUB = "hf-hub:"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+OPTIONS = ("force_quick_gelu",)
+
+
+class OpenClipSpace:
+    """An OpenCLIP model behind the protocol of frozen spaces."""
+
+    modalities = (TEXT, IMAGE)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Callable[[str], Tensor],
+        precision: str,
+        device: str,
+        sha256: Mapping[str, str],
+    ) -> None:
+        self.precision, self.device, self.sha256 = precision, device, dict(sha256)
+        self.dtype = PRECISIONS[precision]
+        self.model = model.to(device, self.dtype).eval()
+        self.tokenizer = tokenizer
+        self.config = PreprocessCfg(**model.visual.preprocess_cfg)
+        # The last three steps (mode, tensor, normalise) are done here: the mode by the decoder, the others on
+        # the whole batch, so that a picture travels as bytes.
+        self.resize = image_transform_v2(self.config, is_train=False).transforms[:-3]
+        self.mean, self.std = (
+            torch.tensor(values, device=device)[:, None, None] for values in (self.config.mean, self.config.std)
+        )
+        size = self.config.size if isinstance(self.config.size, tuple | list) else (self.config.size,) * 2
+        self.size = (size[1], size[0])
+        self.dimension = self._measure_dimension()
+
+    @classmethod
+    def load(cls, spec: SpaceSpec, device: str) -> "OpenClipSpace":
+        """Load `spec.checkpoint`: a folder with a configuration, a file of weights for the architecture
+        `spec.model`, ``hf-hub:owner/name``, or a pretrained tag of `spec.model`.
+
+        Raises:
+            UserError: A setting is wrong, the weights are missing, damaged or do not have the expected hash.
+        """
+        if spec.precision not in PRECISIONS:
+            raise UserError(f"There is no precision {spec.precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+        if unknown := sorted(set(spec.options) - set(OPTIONS)):
+            raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
+        name, pretrained = _resolve(spec)
+        try:
+            model = open_clip.create_model(name, pretrained, require_pretrained=pretrained is not None, **spec.options)
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:  # OpenCLIP raises what its hub, its file formats and torch raise
+            raise UserError(
+                f"OpenCLIP cannot load {spec.checkpoint!r}{f' as {spec.model}' if spec.model else ''}: {error}",
+                "Check model and checkpoint in params.yaml; without a network give a file or folder.",
+            ) from error
+        sha256 = _hashes(spec, model)
+        if spec.sha256 not in ("", sha256["weights"]):
+            raise UserError(
+                f"The weights {spec.checkpoint!r} have the SHA-256 {sha256['weights']}, params.yaml says {spec.sha256}.",
+                "Get the right file, or correct the hash if the new weights are wanted.",
+            )
+        return cls(model, tokenizer, spec.precision, device, sha256)
+
+    def fingerprint(self, modality: str) -> Fingerprint:
+        """Everything that can change an embedding of `modality`."""
+        packages = {"torch": torch.__version__, "open_clip_torch": open_clip.__version__}
+        if modality == IMAGE:
+            packages |= {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
+            preprocessing: object = {name: getattr(self.config, name) for name in PreprocessCfg.__dataclass_fields__}
+        else:
+            names = ("context_length", "vocab_size")
+            preprocessing = {"tokenizer": type(self.tokenizer).__name__, "truncate": "end"} | {
+                name: getattr(self.tokenizer, name) for name in names if hasattr(self.tokenizer, name)
+            }
+        return {
+            "family": "open_clip",
+            "code_version": CODE_VERSION,
+            "sha256": self.sha256,
+            "precision": self.precision,
+            "preprocessing": preprocessing,
+            "packages": packages,
+        }
+
+    def preprocess(self, modality: str, payload: bytes) -> Tensor:
+        """Token ids [L] of a text, or the resized picture [3, H, W] of bytes."""
+        if modality == TEXT:
+            return self.tokenizer(decode_text(payload))[0]
+        return self._fit(decode_image(payload))
+
+    @torch.inference_mode()
+    def encode(self, modality: str, batch: Tensor) -> Tensor:
+        """Embed a stacked batch as unit vectors [B, D]."""
+        batch = batch.to(self.device)
+        if modality == TEXT:
+            return unit_rows(self.model.encode_text(batch))  # type: ignore[operator]
+        pictures = (batch.float() / 255 - self.mean) / self.std
+        return unit_rows(self.model.encode_image(pictures.to(self.dtype)))  # type: ignore[operator]
+
+    def _fit(self, image: Image) -> Tensor:
+        if image.size != self.size:
+            for step in self.resize:
+                image = step(image)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+    def _measure_dimension(self) -> int:
+        ids = self.tokenizer("a")
+        with torch.inference_mode():
+            return int(self.model.encode_text(ids.to(self.device)).shape[1])  # type: ignore[operator]
+
+
+def _resolve(spec: SpaceSpec) -> tuple[str, str | None]:
+    """Name and `pretrained` argument for OpenCLIP, which would start a folder without weights at random."""
+    folder = Path(spec.checkpoint)
+    if folder.is_dir():
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise UserError(f"The OpenCLIP folder {folder} has no {name}.", "Complete it, or name another one.")
+        return f"local-dir:{folder.absolute()}", None
+    if spec.checkpoint.startswith(HUB):
+        return spec.checkpoint, None
+    if not spec.model:
+        raise UserError(
+            f"There is no OpenCLIP folder {spec.checkpoint!r}, and no model is given for a file or tag.",
+            "Correct the checkpoint in params.yaml, or set the model to its architecture.",
+        )
+    if ("/" in spec.checkpoint or folder.suffix) and not folder.is_file():
+        raise UserError(f"There is no checkpoint {spec.checkpoint!r}.", "Correct its path in params.yaml.")
+    return spec.model, spec.checkpoint
+
+
+def _hashes(spec: SpaceSpec, model: nn.Module) -> dict[str, str]:
+    """SHA-256 of the weights and, for a folder, of its configuration."""
+    path = Path(spec.checkpoint)
+    if path.is_dir():
+        return {"weights": sha256_file(path / WEIGHTS), "config": sha256_file(path / CONFIG)}
+    if path.is_file():
+        return {"weights": sha256_file(path)}
+    # A tag or hub name says where the weights came from, not which they are: hash what was loaded.
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + b"\0")
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return {"weights": digest.hexdigest()}

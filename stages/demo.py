@@ -1,0 +1,69 @@
+"""`mcr demo`: a small world in which everything is known, and three small spaces that learn it separately."""
+
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make the demo's data and its frozen spaces.", no_args_is_help=True)
+
+RAW, SPACES = Path("data/demo/raw"), Path("data/spaces")
+ParamsFile = Annotated[Path, typer.Option("--params", help="The settings of the demo world.")]
+PARAMS = Path("data/demo/params.yaml")
+
+
+class SpaceName(StrEnum):
+    """The spaces of the demo."""
+
+    clip = "clip"
+    clap = "clap"
+    ulip = "ulip"
+
+
+@app.command()
+def world(params_file: ParamsFile = PARAMS) -> None:
+    """Render all corpora of the demo world as ordinary files.
+
+    Example: mcr demo world
+    """
+    from pipeline.demo.params import read_params
+    from pipeline.demo.world import write_world
+    from stages.context import ConsoleProgress
+
+    params = read_params(params_file)
+    started = time.monotonic()
+    # The bytes do not depend on the number of processes.
+    workers = min(os.cpu_count() or 1, 8)
+    count = write_world(RAW, params.seed, params.sizes, workers, ConsoleProgress())
+    print(f"demo world: {count:,} scenes in {time.monotonic() - started:.0f} s")
+
+
+@app.command()
+def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
+    """Train one space of the demo on scenes that nothing else uses.
+
+    Example: mcr demo pretrain clip
+    """
+    from importlib import import_module
+
+    import torch
+
+    from pipeline.demo.params import read_params
+    from stages.context import ConsoleProgress
+
+    params = read_params(params_file)
+    torch.set_num_threads(params.threads)
+    torch.use_deterministic_algorithms(True)
+    started = time.monotonic()
+    # One module for each space, so that a change of one kind of rendering retrains only who sees it.
+    module = import_module(f"pipeline.demo.pretrain_{space.value}")
+    settings = getattr(params.pretrain, space.value)
+    module.pretrain(SPACES / space.value, settings, params.seed, ConsoleProgress())
+    print(f"demo {space.value}: {settings.scenes:,} scenes, {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    app()

@@ -45,7 +45,7 @@ def pretrain(folder: Path, settings: Pretraining, seed: int, progress: Progress)
     used = torch.unique(torch.cat(tokens))
     tokens = [torch.searchsorted(used, ids) for ids in tokens]
     whole = model.token_embedding
-    model.token_embedding = nn.Embedding.from_pretrained(whole.weight[used].clone(), freeze=False)
+    model.token_embedding = nn.Embedding(len(used), whole.embedding_dim, _weight=whole.weight[used].detach().clone())
     mean, std = (torch.tensor(PREPROCESSING[name])[:, None, None] for name in ("mean", "std"))
 
     def embed(batch: Tensor, epoch: int) -> list[Tensor]:

@@ -12,6 +12,7 @@ from pipeline.demo.pretrain_compact import pretrain_compact
 from pipeline.demo.scenes import draw
 from pipeline.modalities import IMAGE, POINT
 from pipeline.progress import Progress
+from pipeline.spaces.compact import Settings
 from pipeline.spaces.compact_towers import ImageSettings, PointSettings
 
 
@@ -20,5 +21,8 @@ def pretrain(folder: Path, settings: Pretraining, seed: int, progress: Progress)
     scenes = draw(seed, "pretrain-ulip", settings.scenes)
     pictures = torch.from_numpy(render_all(render_images, scenes, seed, IMAGE)).permute(0, 3, 1, 2).contiguous()
     clouds = torch.from_numpy(render_all(render_points, scenes, seed, POINT))
-    data = {POINT: (PointSettings(points=POINTS), clouds), IMAGE: (ImageSettings(side=SIDE), pictures)}
+    data: dict[str, tuple[Settings, torch.Tensor]] = {
+        POINT: (PointSettings(points=POINTS), clouds),
+        IMAGE: (ImageSettings(side=SIDE), pictures),
+    }
     pretrain_compact(folder, scenes, "point", data, settings, seed, progress)

@@ -129,7 +129,7 @@ class PointTower(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Embed clouds [B, P, 6] of x, y, z, red, green, blue."""
-        features = self.point(points.to(self.point[0].weight.dtype))
+        features = self.point(points.to(next(self.point.parameters()).dtype))
         return self.head(torch.cat([features.amax(1), features.mean(1)], dim=1))
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import PIL
 import torch
-import torchvision
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class OpenClipSpace:
         self.dtype = PRECISIONS[precision]
         self.model = model.to(device, self.dtype).eval()
         self.tokenizer = tokenizer
-        self.config = PreprocessCfg(**model.visual.preprocess_cfg)
+        self.config = PreprocessCfg(**model.visual.preprocess_cfg)  # type: ignore[union-attr, arg-type]
         # The last three steps (mode, tensor, normalise) are done here: the mode by the decoder, the others on
         # the whole batch, so that a picture travels as bytes.
         self.resize = image_transform_v2(self.config, is_train=False).transforms[:-3]
@@ -88,7 +88,7 @@ class OpenClipSpace:
         """Everything that can change an embedding of `modality`."""
         packages = {"torch": torch.__version__, "open_clip_torch": open_clip.__version__}
         if modality == IMAGE:
-            packages |= {"torchvision": torchvision.__version__, "pillow": PIL.__version__}
+            packages |= {"torchvision": version("torchvision"), "pillow": PIL.__version__}
             preprocessing: object = {name: getattr(self.config, name) for name in PreprocessCfg.__dataclass_fields__}
         else:
             names = ("context_length", "vocab_size")

@@ -59,7 +59,9 @@ def prepare_torch(params: Params) -> str:
 
     torch.set_num_threads(params.threads)
     threadpool_limits(params.threads)  # NumPy's own, which adds up in as many pieces as it has threads
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
+    torch.set_deterministic_debug_mode("warn")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
     if params.run.device != "auto":
         return params.run.device
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,7 +10,7 @@ Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 SIDE = 32
-RADII = np.array([3.3, 4.5, 6.0], np.float32)
+RADII = np.array([4.0, 5.4, 7.2], np.float32)
 COLUMNS = np.array([[16.0, 0, 0], [9.5, 22.5, 0], [6.0, 16.0, 26.0]], np.float32)
 COLOURS = np.array(
     [[0.90, 0.15, 0.12], [0.15, 0.80, 0.20], [0.15, 0.25, 0.95], [0.95, 0.90, 0.15],

@@ -21,5 +21,5 @@ class Connection(Settings):
         (), description="Corpora of the overlapping modality (C-MCR); true pairs (oracle)."
     )
     memories: dict[str, Memory] = Field(description="By space: what its pseudo-partners are made from.")
-    retrieve: RetrieveSettings = RetrieveSettings()
-    train: TrainSettings = TrainSettings()
+    retrieve: RetrieveSettings
+    train: TrainSettings

@@ -179,8 +179,9 @@ def words_of(text: str) -> list[str]:
 
 
 def word_ids(text: str, ids: Mapping[str, int], length: int) -> Tensor:
-    """Ids of the known words of `text`, padded with 0 to [length]."""
-    known = [ids[word] for word in words_of(text) if word in ids][:length]
+    """Ids of the known words of `text`, padded with 0 to [length]; an unknown plural counts as its singular."""
+    singular = (word if word in ids else word.removesuffix("s") for word in words_of(text))
+    known = [ids[word] for word in singular if word in ids][:length]
     return torch.tensor(known + [0] * (length - len(known)))
 
 

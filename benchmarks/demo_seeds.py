@@ -1,0 +1,86 @@
+"""Run the whole demo for several seeds and print what it measures, with the spread over the seeds.
+
+The world and the settings were tuned on seed 0; the other seeds are the evidence. Every run is a copy of the project of
+its own, from the raw files to the metrics; the time of each stage is that of the first one.
+
+    python benchmarks/demo_seeds.py --seeds 1 2 3 --json benchmarks/results/demo.json
+"""
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.project import Project
+
+
+def run(seed: int, folder: Path) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Metrics of one seed and the seconds of each word of the pipeline."""
+    project = Project(folder)
+
+    def reseed(params: dict[str, Any]) -> None:
+        params["seed"] = seed
+
+    project.edit("params.yaml", reseed)
+    project.edit("data/demo/params.yaml", reseed)
+    seconds: dict[str, float] = {}
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=folder, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    word, since = "dvc", time.monotonic()
+    assert process.stdout is not None
+    for line in process.stdout:
+        started = re.match(r"Running stage '(?:.*:)?(\w+)", line)
+        if started:
+            seconds[word] = seconds.get(word, 0.0) + time.monotonic() - since
+            word, since = started[1], time.monotonic()
+    seconds[word] = seconds.get(word, 0.0) + time.monotonic() - since
+    if process.wait():
+        raise SystemExit(f"dvc repro failed for seed {seed} in {folder}")
+    metrics = pd.read_parquet(folder / "data/metrics/metrics.parquet")
+    return metrics.assign(seed=seed), {name: round(value, 1) for name, value in seconds.items()}
+
+
+def main() -> None:
+    """Run the seeds one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--json", type=Path, help="Write the results to this file.")
+    parser.add_argument("--keep", type=Path, help="Keep the copies below this folder.")
+    arguments = parser.parse_args()
+    tables, times = [], {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for seed in arguments.seeds:
+            table, times[seed] = run(seed, (arguments.keep or Path(scratch)) / f"seed-{seed}")
+            tables.append(table)
+            print(f"seed {seed}: {sum(times[seed].values()):.0f} s  {times[seed]}", flush=True)
+    rows = pd.concat(tables)
+    rows = rows[rows.direction == "mean"].assign(row=lambda r: r.task + " " + r.connection + " " + r.method)
+    summary = 100 * rows[rows.metric != "median_rank"].pivot_table(
+        index="row", columns="metric", values="value", aggfunc=["mean", "std"], sort=False
+    )
+    print(summary.round(1).to_string())
+    if arguments.json:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+        result = {
+            "commit": commit,
+            "machine": f"{platform.machine()}, {platform.processor() or 'CPU'}",
+            "seeds": arguments.seeds,
+            "seconds": times,
+            "rows": rows[["seed", "task", "connection", "method", "metric", "value", "chance"]].to_dict("records"),
+        }
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,7 +90,10 @@ class OpenClipSpace:
         packages = {"torch": torch.__version__, "open_clip_torch": open_clip.__version__}
         if modality == IMAGE:
             packages |= {"torchvision": version("torchvision"), "pillow": PIL.__version__}
-            preprocessing: object = {name: getattr(self.config, name) for name in PreprocessCfg.__dataclass_fields__}
+            # Lists, as in the JSON that a stored fingerprint is compared with.
+            preprocessing: object = {
+                name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.config).items()
+            }
         else:
             names = ("context_length", "vocab_size")
             preprocessing = {"tokenizer": type(self.tokenizer).__name__, "truncate": "end"} | {

@@ -34,7 +34,12 @@ def run(seed: int, folder: Path) -> tuple[pd.DataFrame, dict[str, float]]:
     project.edit("data/demo/params.yaml", reseed)
     seconds: dict[str, float] = {}
     process = subprocess.Popen(
-        ["dvc", "repro"], cwd=folder, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["dvc", "repro"],
+        cwd=folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     word, since = "dvc", time.monotonic()
     assert process.stdout is not None

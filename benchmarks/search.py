@@ -35,12 +35,20 @@ def main() -> None:
     scenes = pd.read_parquet("data/demo/raw/scenes.parquet").set_index("key")
     answered = {}
     for question, wanted in QUESTIONS.items():
-        done = subprocess.run(["mcr", "search", question, "--in", "image", "-k", "5"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["mcr", "search", question, "--in", "image", "-k", "5"], capture_output=True, text=True, check=True
+        )
         keys = re.findall(r"photos/([\w-]+)", done.stdout)
-        ranks = [rank for rank, key in enumerate(keys, 1) if all(scenes.loc[key, name] == level for name, level in wanted.items())]
+        ranks = [
+            rank
+            for rank, key in enumerate(keys, 1)
+            if all(scenes.loc[key, name] == level for name, level in wanted.items())
+        ]
         answered[question] = ranks
         print(f"{'yes' if ranks else 'no ':3}  {question}  (matching: {', '.join(map(str, ranks)) or 'none'} of 5)")
-    print(f"{sum(map(bool, answered.values()))} of {len(answered)} questions have a matching picture among the first five.")
+    print(
+        f"{sum(map(bool, answered.values()))} of {len(answered)} questions have a matching picture among the first five."
+    )
     if arguments.json:
         arguments.json.write_text(json.dumps(answered, indent=1) + "\n")
 

@@ -43,7 +43,20 @@ def options(
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (shard, encode, retrieve, train, evaluate, report, metrics, search, init, convert_openshape, check, schema):
+for command in (
+    shard,
+    encode,
+    retrieve,
+    train,
+    evaluate,
+    report,
+    metrics,
+    search,
+    init,
+    convert_openshape,
+    check,
+    schema,
+):
     app.command()(command)
 
 app.add_typer(demo, name="demo")

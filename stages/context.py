@@ -61,7 +61,7 @@ def prepare_torch(params: Params) -> str:
     threadpool_limits(params.threads)  # NumPy's own, which adds up in as many pieces as it has threads
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing
     if params.run.device != "auto":
         return params.run.device
     return "cuda" if torch.cuda.is_available() else "cpu"

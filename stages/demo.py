@@ -58,7 +58,7 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
     torch.set_num_threads(params.threads)
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing
     started = time.monotonic()
     # One module for each space, so that a change of one kind of rendering retrains only who sees it.
     module = import_module(f"pipeline.demo.pretrain_{space.value}")

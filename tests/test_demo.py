@@ -51,7 +51,9 @@ def test_search_crosses_modalities(project):
 
 
 def test_train_parameters_rerun_training_and_what_follows_only(project):
-    project.edit("params.yaml", lambda params: params["connections"]["audio_image"]["train"].update(learning_rate=0.002))
+    project.edit(
+        "params.yaml", lambda params: params["connections"]["audio_image"]["train"].update(learning_rate=0.002)
+    )
     assert sorted(project.repro()) == ["evaluate", "report", "train@audio_image"]
 
 

@@ -48,7 +48,9 @@ def test_our_own_mistake_exits_with_1_and_shows_the_traceback_on_demand(tmp_path
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("command", [command.callback.__name__.replace("_", "-") for command in app.registered_commands])
+@pytest.mark.parametrize(
+    "command", [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
+)
 def test_every_command_explains_itself_with_an_example(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

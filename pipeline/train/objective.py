@@ -1,13 +1,12 @@
 """What a method is, as the training loop sees it."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.train.layout import Layout
-from pipeline.train.settings import TrainSettings
+from pipeline.store import Store
 
 
 class Objective(Protocol):
@@ -21,8 +20,6 @@ class Objective(Protocol):
     columns: tuple[str, ...]
     terms: tuple[str, ...]
 
-    def __init__(self, layout: Layout, settings: TrainSettings) -> None: ...
-
     def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Do once what does not change from step to step; `tables` [N, D] by column."""
         ...
@@ -34,7 +31,20 @@ class Objective(Protocol):
         ...
 
 
-def project_together(projector: nn.Module, inputs: list[Tensor], statistics: str) -> list[Tensor]:
+@runtime_checkable
+class OwnTables(Protocol):
+    """An objective whose pairs are not one table with all of its columns in every part."""
+
+    def rows(self, stores: Sequence[Store]) -> int:
+        """Rows of one epoch."""
+        ...
+
+    def load(self, stores: Sequence[Store], device: str) -> dict[str, Tensor]:
+        """The tables [N, ...] that batches are picked from, by column, on `device`."""
+        ...
+
+
+def project_together(projector: Callable[[Tensor], Tensor], inputs: list[Tensor], statistics: str) -> list[Tensor]:
     """Project `inputs`, each [B, D], by one forward pass over all of them (``joint``) or by one each (``separate``).
 
     It decides what BatchNorm normalises by, and its running statistics: jointly, both modalities share one mean.

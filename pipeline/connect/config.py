@@ -32,14 +32,27 @@ class SpaceRecord(Settings):
     dimension: int = Field(ge=1)
 
 
+class LinkRecord(Settings):
+    """How one leaf was joined to the base; the fields of `ConnectionConfig` that differ between leaves."""
+
+    overlap: str
+    memories: dict[str, str]
+    train: dict[str, Any]
+    pairs: str
+
+
 class ConnectionConfig(Settings):
     """Content of ``config.json``. No time stamp, no host name: equal inputs give equal bytes.
+
+    A connection of several leaves is the union of folders of one leaf each: ``<leaf>/config.json`` and its weights.
 
     Attributes:
         code: Version of the training code; a change of it makes earlier results stale.
         spaces: The frozen spaces in the connection's order: the first that embeds a modality is its default.
-        overlap: The overlapping modality; empty for the oracle.
+        base: The space that all others are projected into and that has no projector itself; empty where there is none.
+        overlap: The overlapping modality; empty for the oracle and where each leaf has its own.
         memories: By space, the modality of its other input (the pseudo-partners).
+        leaves: By leaf, how it was joined; empty unless the configuration unites leaves.
         train: Settings that the numbers depend on.
         pairs: Content hash of the pseudo-pairs.
         files: SHA-256 by name of the files that this configuration was written with.
@@ -50,6 +63,7 @@ class ConnectionConfig(Settings):
     connection: str
     method: str
     spaces: dict[str, SpaceRecord] = Field(min_length=1)
+    base: str = ""
     overlap: str
     memories: dict[str, str]
     projectors: dict[str, ProjectorSpec]
@@ -58,10 +72,28 @@ class ConnectionConfig(Settings):
     seed: int
     threads: int
     files: dict[str, str] = Field(default={})
+    leaves: dict[str, LinkRecord] = Field(default={})
+
+    @property
+    def dimension(self) -> int:
+        """Width E of the connected space: the base's own where there is one."""
+        return self.spaces[self.base].dimension if self.base else next(iter(self.projectors.values())).dimension
+
+    @property
+    def weights(self) -> dict[str, dict[str, ProjectorSpec]]:
+        """By file, relative to the configuration: the projectors in it."""
+        if not self.leaves:
+            return {PROJECTOR_NAME: self.projectors}
+        return {f"{leaf}/{PROJECTOR_NAME}": {leaf: self.projectors[leaf]} for leaf in self.leaves}
+
+    def overlap_of(self, space: str) -> str:
+        """The overlapping modality by which `space` was joined."""
+        return self.leaves[space].overlap if space in self.leaves else self.overlap
 
     def save(self, folder: Path) -> None:
         """Write the configuration to `folder` atomically; it is the last file of a finished connection."""
-        write_text(folder / CONFIG_NAME, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+        unused = {name for name in ("base", "leaves") if not getattr(self, name)}
+        write_text(folder / CONFIG_NAME, json.dumps(self.model_dump(mode="json", exclude=unused), indent=1) + "\n")
 
 
 def load_config(folder: Path) -> ConnectionConfig:
@@ -96,12 +128,16 @@ def load_config(folder: Path) -> ConnectionConfig:
 
 
 def _check_consistent(path: Path, config: ConnectionConfig) -> None:
-    if config.projectors.keys() != config.spaces.keys():
+    if config.base and config.base not in config.spaces:
+        raise UserError(f"{path} has a base {config.base} that is none of its spaces.", "Train the connection again.")
+    if config.projectors.keys() != config.spaces.keys() - {config.base}:
         raise UserError(
             f"{path} has projectors for {', '.join(config.projectors)} but spaces {', '.join(config.spaces)}.",
             "Train the connection again.",
         )
-    if len({spec.dimension for spec in config.projectors.values()}) != 1:
+    if config.leaves and config.leaves.keys() != config.projectors.keys():
+        raise UserError(f"{path} does not say how each leaf was joined.", "Train the connection again.")
+    if {spec.dimension for spec in config.projectors.values()} != {config.dimension}:
         raise UserError(f"{path} has projectors of different output widths.", "Train the connection again.")
     for name, spec in config.projectors.items():
         width = config.spaces[name].dimension

@@ -1,6 +1,6 @@
 """The connected space: frozen spaces plus their projectors, where every modality can be compared with every other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.connect.config import PROJECTOR_NAME, ConnectionConfig, load_config
+from pipeline.connect.config import ConnectionConfig, load_config
+from pipeline.connect.projectors import DecoupledProjector
 from pipeline.connect.weights import load_projectors
 from pipeline.errors import CorruptError, SampleError, UserError
 from pipeline.hashing import sha256_file
@@ -40,7 +41,7 @@ class ConnectedSpace:
         self.modalities = tuple(
             dict.fromkeys(modality for space in config.spaces.values() for modality in space.modalities)
         )
-        self.dimension = next(iter(config.projectors.values())).dimension
+        self.dimension = config.dimension
         self._projectors = {name: projector.to(device).eval() for name, projector in projectors.items()}
         self._frozen: dict[str, Space] = {}
 
@@ -54,10 +55,12 @@ class ConnectedSpace:
         """
         folder = Path(folder)
         config = load_config(folder)
-        path = folder / PROJECTOR_NAME
-        projectors = load_projectors(path, config.projectors)
-        if sha256_file(path) != config.files.get(PROJECTOR_NAME):
-            raise CorruptError(f"{path} is not the file that was trained.", "Run `dvc checkout`, or train again.")
+        projectors: dict[str, nn.Module] = {}
+        for name, specs in config.weights.items():
+            projectors |= load_projectors(folder / name, specs)
+            if sha256_file(folder / name) != config.files.get(name):
+                message = f"{folder / name} is not the file that was trained."
+                raise CorruptError(message, "Run `dvc checkout`, or train again.")
         return cls(config, projectors, device)
 
     def space_of(self, modality: str) -> str:
@@ -74,32 +77,54 @@ class ConnectedSpace:
             f"Choose one of: {', '.join(self.modalities)}.",
         )
 
-    def project(self, space: str, vectors: Tensor | npt.NDArray[np.float32]) -> Tensor:
+    def project(self, space: str, vectors: Tensor | npt.NDArray[np.float32], modality: str | None = None) -> Tensor:
         """Project embeddings [N, D] of the frozen `space` to unit rows [N, E], float32 on the CPU.
 
-        The frozen embeddings are taken as they are: they are unit vectors in every store.
+        The frozen embeddings are taken as they are: they are unit vectors in every store. Those of the base are
+        returned with every bit that they have.
+
+        Args:
+            space: A space of the connection.
+            vectors: Its embeddings.
+            modality: What they are embeddings of; only a leaf of Ex-MCR needs to know.
 
         Raises:
-            UserError: Unknown space, or vectors of another width.
+            UserError: Unknown space, vectors of another width, or no modality where it matters.
         """
-        if space not in self._projectors:
+        if space not in self.config.spaces:
             raise UserError(
                 f"The connection {self.config.connection} has no space {space!r}.",
-                f"Choose one of: {', '.join(self._projectors)}.",
+                f"Choose one of: {', '.join(self.config.spaces)}.",
             )
         vectors = torch.as_tensor(vectors)
-        width = self.config.projectors[space].input
+        width = self.config.spaces[space].dimension
         if vectors.ndim != 2 or vectors.shape[1] != width:
             raise UserError(
                 f"Vectors of shape {list(vectors.shape)} cannot be projected from {space}.",
                 f"Pass an array [N, {width}].",
             )
+        if space == self.config.base:
+            return vectors.to("cpu", torch.float32, copy=True)
+        project = self._way(space, modality)
         projected = torch.empty(len(vectors), self.dimension)
         for start in range(0, len(vectors), PROJECT_ROWS):
             with torch.inference_mode():  # The result itself stays an ordinary tensor that callers may change.
                 rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
-                projected[start : start + len(rows)] = self._projectors[space](rows)
+                projected[start : start + len(rows)] = project(rows)
         return projected
+
+    def _way(self, space: str, modality: str | None) -> Callable[[Tensor], Tensor]:
+        """The projection of `space`; a leaf's overlapping modality skips the layer that only its other one needs."""
+        projector = self._projectors[space]
+        if not isinstance(projector, DecoupledProjector):
+            return projector
+        known = self.config.spaces[space].modalities
+        if modality not in known:
+            raise UserError(
+                f"To project from {space} it must be known of which modality the vectors are, not {modality!r}.",
+                f"Pass modality as one of: {', '.join(known)}.",
+            )
+        return projector.inter if modality == self.config.overlap_of(space) else projector
 
     def embed(self, modality: str, payloads: Sequence[bytes], space: str | None = None) -> Tensor:
         """Embed the bytes of N files of `modality` as unit rows [N, E], float32 on the CPU.
@@ -126,7 +151,7 @@ class ConnectedSpace:
                     message = f"Item {number} is not a usable {modality} ({error.step}: {error.message})."
                     raise UserError(message, "Remove or repair it.") from error
             batches.append(frozen.encode(modality, torch.stack(inputs)))
-        return self.project(name, torch.cat(batches) if batches else torch.empty(0, frozen.dimension))
+        return self.project(name, torch.cat(batches) if batches else torch.empty(0, frozen.dimension), modality)
 
     def frozen_space(self, name: str) -> Space:
         """The frozen space `name`, loaded at its first use."""

@@ -4,7 +4,8 @@ The layers and their names are those of C-MCR (arXiv 2305.14381, section 3 and a
 published checkpoints loads into these modules after its prefix (``Head_A.``, ``Head_B.``) is removed:
 
 * ``mlp``, between CLIP and CLAP: Linear, BatchNorm, ReLU, Linear, BatchNorm;
-* ``linear``, between CLIP and ULIP: Linear, BatchNorm, ReLU.
+* ``linear``, between CLIP and ULIP: Linear, BatchNorm, ReLU;
+* ``decoupled``, of Ex-MCR (arXiv 2310.08884) from a leaf into its base: a linear layer, then two blocks like ``mlp``.
 
 A new kind of projector is one class and one line in `PROJECTORS`.
 """
@@ -37,17 +38,40 @@ class ProjectorSpec(Settings):
     dimension: int = Field(ge=1)
 
 
-class MlpProjector(nn.Module):
-    """Linear-BatchNorm-ReLU-Linear-BatchNorm (C-MCR between CLIP and CLAP); ends without an activation."""
+class _Block(nn.Module):
+    """Linear-BatchNorm-ReLU-Linear-BatchNorm; ends without an activation."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.net1 = nn.Sequential(_linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
+        self.net2 = nn.Sequential(_linear(hidden, outputs), nn.BatchNorm1d(outputs))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map `embeddings` [B, D] to [B, E], not normalised."""
+        outputs: Tensor = self.net2(self.net1(embeddings))
+        return outputs
+
+
+class MlpProjector(_Block):
+    """One block (C-MCR between CLIP and CLAP)."""
 
     def __init__(self, spec: ProjectorSpec) -> None:
-        super().__init__()
-        self.net1 = nn.Sequential(_linear(spec.input, spec.hidden), nn.BatchNorm1d(spec.hidden), nn.ReLU(inplace=True))
-        self.net2 = nn.Sequential(_linear(spec.hidden, spec.dimension), nn.BatchNorm1d(spec.dimension))
+        super().__init__(spec.input, spec.hidden, spec.dimension)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Project `embeddings` [B, D] to unit vectors [B, E]."""
-        return normalize(self.net2(self.net1(embeddings)), dim=-1)
+        return normalize(super().forward(embeddings), dim=-1)
+
+
+class _TwoBlocks(nn.Module):
+    def __init__(self, spec: ProjectorSpec) -> None:
+        super().__init__()
+        self.mlp1 = _Block(spec.input, spec.hidden, spec.dimension)
+        self.mlp2 = _Block(spec.dimension, spec.hidden, spec.dimension)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        outputs: Tensor = self.mlp2(self.mlp1(embeddings))
+        return outputs
 
 
 class LinearProjector(nn.Module):
@@ -64,7 +88,39 @@ class LinearProjector(nn.Module):
         return normalize(self.net(embeddings), dim=-1)
 
 
-PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {"mlp": MlpProjector, "linear": LinearProjector}
+class DecoupledProjector(nn.Module):
+    """f_l, then f_m: Ex-MCR's way from a leaf space into its base (section 3.3 there).
+
+    f_l (`Head1`, linear, starts as the identity) moves the leaf's own modality onto the overlapping one and so closes
+    the gap between them; f_m (`Head2`, two blocks) carries both into the base. The overlapping modality skips f_l.
+    """
+
+    IDENTITY = ("Head1",)
+
+    def __init__(self, spec: ProjectorSpec) -> None:
+        super().__init__()
+        self.Head1 = _linear(spec.input, spec.input)
+        self.Head2 = _TwoBlocks(spec)
+
+    def intra(self, embeddings: Tensor) -> Tensor:
+        """f_l: move `embeddings` [B, D] of the leaf's own modality within the leaf space, not normalised."""
+        moved: Tensor = self.Head1(embeddings)
+        return moved
+
+    def inter(self, embeddings: Tensor) -> Tensor:
+        """f_m: project `embeddings` [B, D] of the overlapping modality, or what f_l made, to unit vectors [B, E]."""
+        return normalize(self.Head2(embeddings), dim=-1)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Project `embeddings` [B, D] of the leaf's own modality to unit vectors [B, E]."""
+        return self.inter(self.intra(embeddings))
+
+
+PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
+    "mlp": MlpProjector,
+    "linear": LinearProjector,
+    "decoupled": DecoupledProjector,
+}
 
 
 def build_projector(spec: ProjectorSpec, init: str = "xavier", generator: torch.Generator | None = None) -> nn.Module:
@@ -72,7 +128,8 @@ def build_projector(spec: ProjectorSpec, init: str = "xavier", generator: torch.
 
     Args:
         spec: Kind and widths.
-        init: ``xavier`` (uniform) or ``eye`` for the weights; biases start as in `torch.nn.Linear`.
+        init: ``xavier`` (uniform) or ``eye`` for the weights; biases start as in `torch.nn.Linear`. Layers that a
+            projector lists in ``IDENTITY`` start as the identity in any case.
         generator: Source of the initial weights; a fixed one if None, for weights that are loaded afterwards.
 
     Raises:
@@ -84,9 +141,10 @@ def build_projector(spec: ProjectorSpec, init: str = "xavier", generator: torch.
         raise UserError(f"There is no initialisation {init!r}.", "Choose xavier or eye.")
     generator = generator or torch.Generator().manual_seed(0)
     projector = PROJECTORS[spec.kind](spec)
-    for module in projector.modules():
+    identity = getattr(projector, "IDENTITY", ())
+    for name, module in projector.named_modules():
         if isinstance(module, nn.Linear):
-            if init == "eye":
+            if init == "eye" or name in identity:
                 nn.init.eye_(module.weight)
             else:
                 nn.init.xavier_uniform_(module.weight, generator=generator)

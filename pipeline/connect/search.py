@@ -17,6 +17,7 @@ def search(
     stores: Mapping[str, Path],
     count: int,
     query_space: str | None = None,
+    gallery_modality: str | None = None,
 ) -> list[tuple[str, str, float]]:
     """The `count` items of the stores that are nearest to `payload` in the connected space.
 
@@ -28,6 +29,7 @@ def search(
         stores: Embedding stores by corpus.
         count: How many.
         query_space: The frozen space that embeds the query, where several can.
+        gallery_modality: What the stores hold embeddings of; only a leaf of Ex-MCR needs to know.
 
     Returns:
         (corpus, key, cosine), nearest first.
@@ -39,7 +41,7 @@ def search(
     found: list[tuple[str, str, float]] = []
     for corpus, folder in stores.items():
         keys, embeddings = read_embeddings([folder])
-        scores = space.project(gallery_space, embeddings) @ query
+        scores = space.project(gallery_space, embeddings, gallery_modality) @ query
         best = torch.topk(scores, min(count, len(keys)))
         found += [
             (corpus, keys[row], score) for row, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)

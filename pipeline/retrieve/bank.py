@@ -1,6 +1,7 @@
 """A memory of one space, loaded and ready to be queried."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +14,49 @@ from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import read_embeddings
 
 
-class Bank:
-    """Embeddings that pseudo-partners are averaged from.
+@dataclass(frozen=True)
+class Search:
+    """How and where a memory is searched.
 
-    On a GPU they are held and multiplied in float16, with float32 sums.
-
-    Args:
-        folders: Embedding stores of one space and modality.
+    Attributes:
         settings: How to retrieve.
         device: Where to compute.
         threads: Threads of FAISS.
         seed: Seed of an IVF index.
     """
 
-    def __init__(
-        self, folders: Sequence[Path], settings: RetrieveSettings, device: str, threads: int, seed: int
-    ) -> None:
-        self.keys, embeddings = read_embeddings(folders)
-        self._settings = settings
-        self._dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
-        self.embeddings = torch.from_numpy(embeddings).to(device, self._dtype)
-        self._index = self._build_index(threads, seed)
+    settings: RetrieveSettings
+    device: str
+    threads: int
+    seed: int
+
+
+class Bank:
+    """Embeddings that pseudo-partners are averaged from.
+
+    On a GPU they are held and multiplied in float16, with float32 sums.
+
+    Args:
+        keys: Of the N samples.
+        embeddings: [N, D], which queries are compared with.
+        search: How.
+        copy: The same samples as another space embeds them, [N, E]: averaged with the same weights.
+    """
+
+    def __init__(self, keys: list[str], embeddings: np.ndarray, search: Search, copy: np.ndarray | None = None) -> None:
+        self.keys = keys
+        self._settings = search.settings
+        self._dtype = torch.float16 if torch.device(search.device).type == "cuda" else torch.float32
+        self.embeddings = torch.from_numpy(embeddings).to(search.device, self._dtype)
+        self._values = [self.embeddings]
+        if copy is not None:
+            self._values.append(torch.from_numpy(copy).to(search.device, self._dtype))
+        self._index = self._build_index(search.threads, search.seed)
+
+    @classmethod
+    def read(cls, folders: Sequence[Path], search: Search) -> "Bank":
+        """The memory in embedding stores of one space and modality."""
+        return cls(*read_embeddings(folders), search)
 
     def _build_index(self, threads: int, seed: int) -> TopK | None:
         settings = self._settings
@@ -48,11 +71,11 @@ class Bank:
         return torch.from_numpy(queries).to(self.embeddings.device, self._dtype)
 
     def retrieve(self, queries: np.ndarray) -> Aggregate:
-        """The softmax-weighted average of the memory for each of `queries` [Q, D]; see `Aggregate`."""
-        prepared, memory = self._queries(queries), self.embeddings
+        """The softmax-weighted averages of the memory, and of its copy, for `queries` [Q, D]; see `Aggregate`."""
+        prepared, memory, values = self._queries(queries), self.embeddings, tuple(self._values)
         if self._index is None:
-            return aggregate(prepared, memory, (memory,), self._settings.temperature)
-        return aggregate_top_k(self._index, prepared, memory, (memory,), self._settings.temperature)
+            return aggregate(prepared, memory, values, self._settings.temperature)
+        return aggregate_top_k(self._index, prepared, memory, values, self._settings.temperature)
 
     def nearest(self, queries: np.ndarray, count: int) -> list[list[tuple[str, float, float]]]:
         """Key, score and weight in the softmax over the whole memory of each query's `count` best neighbours.

@@ -8,14 +8,12 @@ import numpy as np
 
 from pipeline.hashing import seed_from
 from pipeline.retrieve.aggregate import Aggregate
-from pipeline.retrieve.bank import Bank
+from pipeline.retrieve.bank import Bank, Search
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
-from pipeline.retrieve.method import Example
+from pipeline.retrieve.method import EXAMPLE_NEIGHBOURS, Example, listed, spread
 from pipeline.retrieve.plan import PairPlan
 from pipeline.store import Rows
-
-EXAMPLE_QUERIES, EXAMPLE_NEIGHBOURS = 24, 5
 
 
 class CmcrPairs:
@@ -32,13 +30,7 @@ class CmcrPairs:
         self._joined = JoinedStores(plan.spaces, plan.query_stores(first), plan.query_stores(second))
         self.parts = self._joined.parts
         self._banks = {
-            space: Bank(
-                plan.memories[space].folders,
-                plan.settings,
-                device,
-                threads,
-                seed_from(plan.seed, plan.connection, "index", space),
-            )
+            space: Bank.read(plan.memories[space].folders, search_of(plan, space, device, threads))
             for space in plan.spaces
         }
         self._keys = self._joined.keys()
@@ -80,25 +72,20 @@ class CmcrPairs:
 
     def examples(self) -> list[Example]:
         """The best neighbours of queries that are spread evenly over all rows."""
-        count = len(self._keys)
-        chosen = sorted({row * count // EXAMPLE_QUERIES for row in range(EXAMPLE_QUERIES)})
         found: list[Example] = []
-        for part in self.parts:
-            here = [row - part.first_row for row in chosen if 0 <= row - part.first_row < len(part.keys)]
-            if not here:
-                continue
+        for part, rows in spread(self.parts):
             overlap_first, _, ask_second = self._queries(part)
             nearest = {
-                self._plan.memory_column(space): self._banks[space].nearest(ask[here], EXAMPLE_NEIGHBOURS)
+                self._plan.memory_column(space): self._banks[space].nearest(ask[rows], EXAMPLE_NEIGHBOURS)
                 for space, ask in zip(self._plan.spaces, (overlap_first, ask_second), strict=True)
             }
-            found += [
-                Example(part.keys[row], memory, rank, *neighbour)
-                for place, row in enumerate(here)
-                for memory, lists in nearest.items()
-                for rank, neighbour in enumerate(lists[place], 1)
-            ]
+            found += listed([part.keys[row] for row in rows], nearest)
         return found
+
+
+def search_of(plan: PairPlan, space: str, device: str, threads: int) -> Search:
+    """How the memory of `space` is searched."""
+    return Search(plan.settings, device, threads, seed_from(plan.seed, plan.connection, "index", space))
 
 
 def statistics(column: str, result: Aggregate) -> dict[str, np.ndarray]:

@@ -46,8 +46,8 @@ class JoinedStores:
 
     def __init__(self, spaces: tuple[str, str], first: Sequence[Path], second: Sequence[Path]) -> None:
         self._spaces = spaces
-        self._first = _Located(first)
-        self._second = _Located(second)
+        self._first = Located(first)
+        self._second = Located(second)
         self._cached: tuple[int, np.ndarray] | None = None
         self.parts = list(self._join())
         self.rows = sum(len(part.keys) for part in self.parts)
@@ -102,7 +102,7 @@ class JoinedStores:
         return [key for part in self.parts for key in part.keys]
 
 
-class _Located:
+class Located:
     """Parts of several stores under one numbering, and where each key is: (part number, row)."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -127,3 +127,19 @@ class _Located:
     def read(self, number: int) -> np.ndarray:
         """Embeddings of part `number`."""
         return read_rows(self.parts[number][0], [EMBEDDING_COLUMN]).vectors[EMBEDDING_COLUMN]
+
+
+class SingleStores:
+    """The samples of one space as queries, in the parts and the order of its stores; nothing is joined or rejected."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._located = Located(folders)
+        self.parts: list[JoinedPart] = []
+        first_row = 0
+        for number, ((_, part), keys) in enumerate(zip(self._located.parts, self._located.keys, strict=True)):
+            self.parts.append(JoinedPart(f"part-{number:05d}.parquet", part.sha256, keys, first_row, ()))
+            first_row += len(keys)
+
+    def embeddings(self, part: JoinedPart) -> np.ndarray:
+        """Embeddings [n, D] of the samples of `part`."""
+        return self._located.read(self.parts.index(part))

@@ -27,14 +27,15 @@ class PairPlan:
     """Everything that decides the pseudo-pairs of one connection.
 
     Attributes:
-        connection: Its name.
+        connection: Its name; of a leaf of Ex-MCR ``<connection>/<leaf>``.
         method: A key of `pipeline.retrieve.pseudo_pairs.METHODS`.
-        spaces: The two spaces; the first one's stores decide the order of the rows.
+        spaces: The two spaces; the first one's stores decide the order of the rows. For Ex-MCR: base and leaf.
         overlap: The modality that both embed; empty for the oracle.
         queries: By space: its embedding stores of the overlapping modality, one per corpus (none for the oracle).
         memories: By space: its memory.
         settings: How to retrieve.
         seed: Base of every draw.
+        centre: Ex-MCR: whose samples are the queries, ``overlap``, ``leaf`` or ``base``.
     """
 
     connection: str
@@ -45,6 +46,7 @@ class PairPlan:
     memories: Mapping[str, MemoryStores]
     settings: RetrieveSettings
     seed: int
+    centre: str = "overlap"
 
     def memory_column(self, space: str) -> str:
         """Column of the partners of `space`, such as ``clip_image``."""
@@ -58,23 +60,31 @@ class PairPlan:
         """Stores of the queries of `space`; none where nothing overlaps (the oracle)."""
         return tuple(self.queries[space]) if self.overlap else ()
 
+    def averaged(self) -> dict[str, tuple[Path, ...]]:
+        """By column: the stores that concern every row, because rows are averages over them or drawn from them."""
+        memories = {self.memory_column(space): self.memories[space].folders for space in self.spaces}
+        overlaps = {self.overlap_column(space): self.query_stores(space) for space in self.spaces}
+        if self.centre == "overlap":
+            # A control that shuffles over all queries makes each part depend on all of them.
+            return memories if self.settings.control == "none" else memories | overlaps
+        base, leaf = self.spaces
+        asks = self.memory_column(leaf if self.centre == "leaf" else base)
+        return overlaps | {column: folders for column, folders in memories.items() if column != asks}
+
 
 def fingerprint(plan: PairPlan) -> dict[str, object]:
-    """Everything that can change a part, apart from the part's own queries.
-
-    A control that shuffles over all queries makes each part depend on all of them, so their hashes come in then.
-    """
-    sources = {plan.memory_column(space): stores_hash(plan.memories[space].folders) for space in plan.spaces}
-    if plan.settings.control != "none":
-        sources |= {plan.overlap_column(space): stores_hash(plan.query_stores(space)) for space in plan.spaces}
-    return {
+    """Everything that can change a part, apart from the part's own queries."""
+    # Which sets there are changes none of them.
+    entries: dict[str, object] = {"settings": plan.settings.model_dump(mode="json", exclude={"sets"})}
+    if plan.method == "exmcr":
+        entries["centre"] = plan.centre
+    return entries | {
         "connection": plan.connection,
         "method": plan.method,
         "spaces": {space: _space_fingerprint(plan, space) for space in plan.spaces},
         "overlap": plan.overlap,
         "memories": {space: plan.memories[space].modality for space in plan.spaces},
-        "settings": plan.settings.model_dump(mode="json"),
-        "sources": sources,
+        "sources": {column: stores_hash(folders) for column, folders in plan.averaged().items()},
         "seed": plan.seed,
         "code": CODE_VERSION,
     }

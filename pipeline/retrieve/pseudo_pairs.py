@@ -13,13 +13,18 @@ from pipeline.atomic import atomic_path
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.retrieve.cmcr import CmcrPairs
+from pipeline.retrieve.exmcr import exmcr_pairs
 from pipeline.retrieve.method import Example, PairMethod
 from pipeline.retrieve.oracle import OraclePairs
 from pipeline.retrieve.plan import PairPlan, fingerprint
 from pipeline.store import PAIRS, PartFolder, write_rows
 
 # Adding a method is one file and one line here.
-METHODS: dict[str, Callable[[PairPlan, str, int], PairMethod]] = {"cmcr": CmcrPairs, "oracle": OraclePairs}
+METHODS: dict[str, Callable[[PairPlan, str, int], PairMethod]] = {
+    "cmcr": CmcrPairs,
+    "exmcr": exmcr_pairs,
+    "oracle": OraclePairs,
+}
 
 EXAMPLES_NAME = "_examples.parquet"
 EXAMPLES_SCHEMA = pa.schema(
@@ -43,7 +48,7 @@ def write_pairs(
 
     Args:
         plan: What to retrieve.
-        folder: ``data/pairs/<connection>``.
+        folder: ``data/pairs/<connection>``; of a set of Ex-MCR ``data/pairs/<connection>/<leaf>/<set>``.
         device: Where to compute, such as ``cpu`` or ``cuda:0``.
         threads: Threads of FAISS; those of torch are the caller's to set.
         max_rejected: Largest share of samples that one space may lack.

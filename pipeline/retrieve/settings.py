@@ -27,3 +27,19 @@ class RetrieveSettings(Settings):
     control: Literal["none", "shuffled_overlap", "random_partners"] = Field(
         "none", description="Negative control: break the bridge between the spaces, or the pseudo-pairs."
     )
+
+
+class LeafRetrieveSettings(RetrieveSettings):
+    """How the pseudo-pairs of a leaf of Ex-MCR are made."""
+
+    sets: Annotated[tuple[Literal["overlap", "leaf", "base"], ...], Field(min_length=1)] = Field(
+        ("overlap", "leaf", "base"),
+        description="Whose samples are queries: of the overlapping modality, of the leaf's memory, of the base's; "
+        "training uses all sets together.",
+    )
+    renormalise_chain: bool = Field(
+        False, description="Normalise the averaged overlapping embedding before it queries the second memory."
+    )
+    control: Literal["none", "shuffled_overlap"] = Field(
+        "none", description="Negative control: break the bridge between the base and the leaf."
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -26,6 +27,20 @@ class Layout:
     spaces: dict[str, dict[str, Any]]
     overlap: str
     memories: dict[str, str]
+
+    @classmethod
+    def of_all(cls, stores: Sequence[Store], order: Sequence[str]) -> "Layout":
+        """The layout that `stores` share.
+
+        Raises:
+            UserError: They were not made for the same link; see also `of`.
+        """
+        layouts = [cls.of(store, order) for store in stores]
+        for store, layout in zip(stores, layouts, strict=True):
+            if layout != layouts[0]:
+                message = f"{stores[0].folder} and {store.folder} were made from different spaces or modalities."
+                raise UserError(message, "Run the retrieve stage of this connection again.")
+        return layouts[0]
 
     @classmethod
     def of(cls, store: Store, order: Sequence[str] = ()) -> "Layout":
@@ -69,8 +84,8 @@ class Layout:
         return f"{space}_{self.memories[space]}"
 
 
-def load_tables(store: Store, columns: Sequence[str], device: str) -> dict[str, Tensor]:
-    """Load `columns` of `store` onto `device`, part by part, as tables [N, D] float32.
+def load_tables(stores: Sequence[Store], columns: Sequence[str], device: str) -> dict[str, Tensor]:
+    """Load `columns` of `stores`, one after the other, onto `device`, part by part, as tables [N, D] float32.
 
     Everything is resident: picking a batch is an index, no loader and no worker is involved.
 
@@ -79,11 +94,12 @@ def load_tables(store: Store, columns: Sequence[str], device: str) -> dict[str, 
     """
     tables: dict[str, Tensor] = {}
     start = 0
-    for part, rows in store.parts(columns):
+    total = sum(len(store) for store in stores)
+    for part, rows in chain.from_iterable(store.parts(columns) for store in stores):
         for name in columns:
             matrix = torch.from_numpy(rows.vectors[name])
             if name not in tables:
-                tables[name] = torch.empty(len(store), matrix.shape[1], device=device)
+                tables[name] = torch.empty(total, matrix.shape[1], device=device)
             tables[name][start : start + len(matrix)] = matrix
         start += part.rows
     return tables

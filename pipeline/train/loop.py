@@ -12,7 +12,7 @@ from pipeline.progress import Progress
 from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.objective import Objective
 from pipeline.train.schedule import learning_rate
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import ScheduleSettings
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Trainer:
         objective: Objective,
         tables: dict[str, Tensor],
         projectors: dict[str, nn.Module],
-        settings: TrainSettings,
+        settings: ScheduleSettings,
         draws: Draws,
     ) -> None:
         self.objective = objective

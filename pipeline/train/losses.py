@@ -1,4 +1,4 @@
-"""The losses of C-MCR (arXiv 2305.14381, section 3.3)."""
+"""The losses of C-MCR (arXiv 2305.14381, section 3.3) and Ex-MCR (arXiv 2310.08884)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,9 +36,14 @@ class _SymmetricInfoNCE(torch.autograd.Function):
         return ((rows + columns) / 2 - positives).mean()
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         gradient, first, second = ctx.saved_tensors
-        return outer[0] * (gradient @ second), outer[0] * (gradient.T @ first), None
+        wanted = ctx.needs_input_grad  # The targets of Ex-MCR are fixed.
+        return (
+            outer[0] * (gradient @ second) if wanted[0] else None,
+            outer[0] * (gradient.T @ first) if wanted[1] else None,
+            None,
+        )
 
 
 def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -68,7 +73,11 @@ def intra_alignment(pairs: Sequence[tuple[Tensor, Tensor]], norm: str) -> Tensor
         pairs: Per space, the projected embeddings [B, E] of its two modalities.
         norm: ``l2``, or ``squared`` for the squared distance.
     """
-    distances = [torch.linalg.vector_norm(first - second, dim=-1) for first, second in pairs]
+    return 0.5 * torch.stack([mean_distance(first, second, norm) for first, second in pairs]).sum()
+
+
+def mean_distance(first: Tensor, second: Tensor, norm: str) -> Tensor:
+    """Mean distance between paired rows [B, E]: ``l2``, or ``squared`` for the squared distance."""
     if norm == "squared":
-        distances = [(first - second).square().sum(-1) for first, second in pairs]
-    return 0.5 * torch.stack([distance.mean() for distance in distances]).sum()
+        return (first - second).square().sum(-1).mean()
+    return torch.linalg.vector_norm(first - second, dim=-1).mean()

@@ -1,18 +1,22 @@
 """The methods by name. Another one is one file and one line here."""
 
+from collections.abc import Callable
 from difflib import get_close_matches
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.train.cmcr import CMCR
+from pipeline.train.exmcr import ExMCR
 from pipeline.train.layout import Layout
 from pipeline.train.objective import Objective
 from pipeline.train.oracle import Oracle
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import ScheduleSettings
 
-METHODS: dict[str, type[Objective]] = {"cmcr": CMCR, "oracle": Oracle}
+# Each takes the layout of the pairs and its own settings.
+METHODS: dict[str, Callable[[Layout, Any], Objective]] = {"cmcr": CMCR, "exmcr": ExMCR, "oracle": Oracle}
 
 
-def build_objective(method: str, layout: Layout, settings: TrainSettings) -> Objective:
+def build_objective(method: str, layout: Layout, settings: ScheduleSettings) -> Objective:
     """The objective of `method` for pairs of `layout`.
 
     Raises:

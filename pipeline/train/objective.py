@@ -1,13 +1,10 @@
 """What a method is, as the training loop sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-
-from pipeline.train.layout import Layout
-from pipeline.train.settings import TrainSettings
 
 
 class Objective(Protocol):
@@ -21,8 +18,6 @@ class Objective(Protocol):
     columns: tuple[str, ...]
     terms: tuple[str, ...]
 
-    def __init__(self, layout: Layout, settings: TrainSettings) -> None: ...
-
     def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Do once what does not change from step to step; `tables` [N, D] by column."""
         ...
@@ -34,7 +29,7 @@ class Objective(Protocol):
         ...
 
 
-def project_together(projector: nn.Module, inputs: list[Tensor], statistics: str) -> list[Tensor]:
+def project_together(projector: Callable[[Tensor], Tensor], inputs: list[Tensor], statistics: str) -> list[Tensor]:
     """Project `inputs`, each [B, D], by one forward pass over all of them (``joint``) or by one each (``separate``).
 
     It decides what BatchNorm normalises by, and its running statistics: jointly, both modalities share one mean.

@@ -1,53 +1,16 @@
-"""The `train` stage: pseudo-pairs go in, the projectors of one connection come out."""
+"""The `train` stage for methods that give each of two spaces a projector (C-MCR, the oracle)."""
 
-import json
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config
-from pipeline.connect.projectors import ProjectorSpec, build_projector
-from pipeline.connect.weights import save_projectors
-from pipeline.errors import McrError, UserError
-from pipeline.hashing import sha256_file
+from pipeline.connect.config import ConnectionConfig
+from pipeline.connect.projectors import ProjectorSpec
 from pipeline.progress import Progress, Silent
 from pipeline.store import PAIRS, Store
-from pipeline.store.folder import differences
-from pipeline.train.checkpoint import Checkpoint
-from pipeline.train.history import HISTORY_NAME, write_history
-from pipeline.train.layout import Layout, load_tables
-from pipeline.train.loop import Draws, Trainer
+from pipeline.train.fit import CODE_VERSION, Job, TrainResult, fit
+from pipeline.train.layout import Layout
 from pipeline.train.methods import build_objective
 from pipeline.train.settings import TrainSettings
-
-log = logging.getLogger(__name__)
-
-# Raised when a change of the code changes the weights: earlier results are then stale.
-CODE_VERSION = 1
-CHECKPOINT_FOLDER = "checkpoint"
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run did.
-
-    Attributes:
-        pairs: Pseudo-pairs that it learned from.
-        used: Pairs per epoch; the others are the last partial batch, another selection in every epoch.
-        epochs: Epochs of the finished result.
-        computed: Epochs computed by this run; 0 if the result was there.
-        steps: Steps of the finished result.
-    """
-
-    pairs: int
-    used: int
-    epochs: int
-    computed: int
-    steps: int
 
 
 def train_connection(
@@ -87,34 +50,8 @@ def train_connection(
     layout = Layout.of(store, spaces)
     objective = build_objective(method, layout, settings)
     config = _config(layout, settings, connection, store.content_hash, seed, threads)
-    per_epoch = len(store) // settings.batch_size
-    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.model_dump(mode="json"))
-    if _finished(output, config):
-        checkpoint.remove()
-        return TrainResult(len(store), per_epoch * settings.batch_size, settings.epochs, 0, per_epoch * settings.epochs)
-    if not per_epoch:
-        raise UserError(
-            f"{pairs} holds {len(store)} pairs, less than one batch of {settings.batch_size}.",
-            f"Set train.batch_size of {connection} to {len(store)} or less, or retrieve more pairs.",
-        )
-    # An earlier result is no longer a result; its files are replaced one by one.
-    (output / CONFIG_NAME).unlink(missing_ok=True)
-    with _threads(threads):
-        draws = Draws(seed, connection)
-        tables = load_tables(store, objective.columns, device)
-        projectors = {
-            space: build_projector(spec, settings.projector.init, draws.generator(f"init {space}")).to(device)
-            for space, spec in config.projectors.items()
-        }
-        trainer = Trainer(objective, tables, projectors, settings, draws)
-        computed = trainer.run(checkpoint, progress or Silent(), connection)
-    save_projectors(output / PROJECTOR_NAME, projectors)
-    rates = [trainer.rate(step) for step in range(trainer.steps)]
-    write_history(output / HISTORY_NAME, objective.terms, trainer.history.cpu().numpy(), per_epoch, rates)
-    files = {name: sha256_file(output / name) for name in (PROJECTOR_NAME, HISTORY_NAME)}
-    config.model_copy(update={"files": files}).save(output)
-    checkpoint.remove()
-    return TrainResult(len(store), per_epoch * settings.batch_size, settings.epochs, computed, trainer.steps)
+    job = Job(config, objective, settings, settings.projector.init, (store,))
+    return fit(job, output, device, progress or Silent())
 
 
 def _config(
@@ -142,36 +79,3 @@ def _config(
             "threads": threads,
         }
     )
-
-
-def _finished(output: Path, config: ConnectionConfig) -> bool:
-    """Whether `output` holds the intact result of `config`; if it holds another one, the log says why it is stale."""
-    if not (output / CONFIG_NAME).is_file():
-        return False
-    try:
-        found = load_config(output)
-    except McrError as error:
-        log.info("%s is trained again: %s", output, error.message)
-        return False
-    before, now = (json.loads(each.model_dump_json(exclude={"files"})) for each in (found, config))
-    reasons = differences(before, now)
-    if list(found.spaces) != list(config.spaces):
-        reasons.append("the order of the spaces changed")
-    for name, digest in found.files.items():
-        if not (output / name).is_file() or sha256_file(output / name) != digest:
-            reasons.append(f"{name} is missing or damaged")
-    if reasons:
-        log.info("%s is trained again: %s", output, "; ".join(reasons))
-        return False
-    log.info("%s is up to date: nothing to train", output)
-    return True
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

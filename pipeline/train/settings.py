@@ -1,6 +1,6 @@
 """Settings of the `train` stage; defaults are those of C-MCR between CLIP and CLAP."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,10 +16,21 @@ class ProjectorSettings(Settings):
     init: Literal["xavier", "eye"] = Field(default="xavier", description="Initial weights.")
 
 
-class TrainSettings(Settings):
-    """Objective and schedule of the projectors. Values that the papers leave unsure are settings."""
+class DecoupledSettings(Settings):
+    """Architecture of the projector of a leaf (Ex-MCR, section 3.3); its width is that of the base."""
 
-    projector: ProjectorSettings = ProjectorSettings()
+    kind: Literal["decoupled"] = Field(
+        default="decoupled", description="A linear layer for the leaf's own modality, then two blocks for both."
+    )
+    hidden: int = Field(default=1024, ge=1, description="Width of the hidden layer of both blocks.")
+    init: Literal["xavier", "eye"] = Field(
+        default="xavier", description="Initial weights of the blocks; the linear layer starts as the identity."
+    )
+
+
+class ScheduleSettings(Settings):
+    """Steps of the optimiser and semantic completion, which all methods share."""
+
     epochs: int = Field(default=36, ge=1)
     batch_size: int = Field(
         default=10240, ge=2, description="Pairs per step; the last partial batch of an epoch is dropped."
@@ -30,16 +41,6 @@ class TrainSettings(Settings):
     warmup_steps: int = Field(
         default=0, ge=0, description="Steps in which the learning rate rises linearly to its peak."
     )
-    temperature_overlap: float = Field(
-        default=0.01, gt=0, description="InfoNCE temperature of the overlapping modality (tau 2)."
-    )
-    temperature_pseudo: float = Field(
-        default=0.01,
-        gt=0,
-        description="InfoNCE temperature of the pseudo-pairs (tau 3), or of the oracle's true pairs.",
-    )
-    overlap_weight: float = Field(default=1.0, ge=0)
-    pseudo_weight: float = Field(default=1.0, ge=0)
     intra_weight: float = Field(default=0.1, ge=0, description="Weight of the intra-MCR alignment (lambda).")
     intra_norm: Literal["l2", "squared"] = Field(
         default="l2", description="Distance in the intra-MCR alignment, or its square."
@@ -60,3 +61,43 @@ class TrainSettings(Settings):
     checkpoint_every: int = Field(
         default=1, ge=1, description="Epochs between checkpoints; a killed run loses at most this much."
     )
+
+
+class TrainSettings(ScheduleSettings):
+    """Objective and schedule of C-MCR and the oracle. Values that the paper leaves unsure are settings."""
+
+    projector: ProjectorSettings = ProjectorSettings()
+    temperature_overlap: float = Field(
+        default=0.01, gt=0, description="InfoNCE temperature of the overlapping modality (tau 2)."
+    )
+    temperature_pseudo: float = Field(
+        default=0.01,
+        gt=0,
+        description="InfoNCE temperature of the pseudo-pairs (tau 3), or of the oracle's true pairs.",
+    )
+    overlap_weight: float = Field(default=1.0, ge=0)
+    pseudo_weight: float = Field(default=1.0, ge=0)
+
+
+DenseTerm = Literal["leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base"]
+DENSE: tuple[DenseTerm, ...] = ("leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base")
+
+
+class LeafTrainSettings(ScheduleSettings):
+    """Objective and schedule of a leaf of Ex-MCR. Values that the paper leaves unsure are settings."""
+
+    projector: DecoupledSettings = DecoupledSettings()
+    batch_size: int = Field(
+        default=4096, ge=2, description="Pairs per step; the last partial batch of an epoch is dropped."
+    )
+    temperature: float = Field(default=0.05, gt=0, description="InfoNCE temperature (tau 2).")
+    terms: Annotated[tuple[DenseTerm, ...], Field(min_length=1)] = Field(
+        default=DENSE,
+        description="InfoNCE terms: what the leaf contributes (its own modality or the overlapping one), and the base's "
+        "target (the overlapping modality or its own).",
+    )
+    dense: Literal["mean", "sum"] = Field(default="mean", description="How the terms are put together.")
+    intra_normalise: bool = Field(
+        default=False, description="Normalise what the linear layer makes before the intra-MCR distance."
+    )
+    noise_on_base: bool = Field(default=True, description="Semantic completion noise on the base's targets, too.")

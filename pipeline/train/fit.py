@@ -1,0 +1,146 @@
+"""Train one set of projectors, or continue, or find that nothing is to do."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config
+from pipeline.connect.projectors import build_projector
+from pipeline.connect.weights import save_projectors
+from pipeline.errors import McrError, UserError
+from pipeline.hashing import sha256_file
+from pipeline.progress import Progress
+from pipeline.store import Store
+from pipeline.store.folder import differences
+from pipeline.train.checkpoint import Checkpoint
+from pipeline.train.history import HISTORY_NAME, write_history
+from pipeline.train.layout import load_tables
+from pipeline.train.loop import Draws, Trainer
+from pipeline.train.objective import Objective
+from pipeline.train.settings import ScheduleSettings
+
+log = logging.getLogger(__name__)
+
+# Raised when a change of the code changes the weights: earlier results are then stale.
+CODE_VERSION = 1
+CHECKPOINT_FOLDER = "checkpoint"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run did.
+
+    Attributes:
+        pairs: Pseudo-pairs that it learned from.
+        used: Pairs per epoch; the others are the last partial batch, another selection in every epoch.
+        epochs: Epochs of the finished result.
+        computed: Epochs computed by this run; 0 if the result was there.
+        steps: Steps of the finished result.
+    """
+
+    pairs: int
+    used: int
+    epochs: int
+    computed: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained.
+
+    Attributes:
+        config: What the result will say about itself; it decides whether an earlier one still holds.
+        objective: The method.
+        settings: Schedule and optimiser.
+        init: Initial weights, as `build_projector` knows them.
+        stores: Pseudo-pairs, taken together.
+        replaces: Files that hold no longer once the training starts.
+    """
+
+    config: ConnectionConfig
+    objective: Objective
+    settings: ScheduleSettings
+    init: str
+    stores: tuple[Store, ...]
+    replaces: tuple[Path, ...] = ()
+
+
+def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
+    """Train the projectors of `job` into `output`: weights, history and, last, ``config.json``.
+
+    Raises:
+        UserError: There are fewer pairs than one batch.
+        McrError: The loss is not a finite number.
+    """
+    config, settings, name = job.config, job.settings, job.config.connection
+    pairs = sum(len(store) for store in job.stores)
+    per_epoch = pairs // settings.batch_size
+    used = per_epoch * settings.batch_size
+    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.model_dump(mode="json"))
+    if _finished(output, config):
+        checkpoint.remove()
+        return TrainResult(pairs, used, settings.epochs, 0, per_epoch * settings.epochs)
+    if not per_epoch:
+        places = ", ".join(str(store.folder) for store in job.stores)
+        raise UserError(
+            f"{places} holds {pairs} pairs, less than one batch of {settings.batch_size}.",
+            f"Set train.batch_size of {name} to {pairs} or less, or retrieve more pairs.",
+        )
+    # An earlier result is no longer a result; its files are replaced one by one.
+    for stale in (*job.replaces, output / CONFIG_NAME):
+        stale.unlink(missing_ok=True)
+    with _threads(config.threads):
+        draws = Draws(config.seed, name)
+        tables = load_tables(job.stores, job.objective.columns, device)
+        projectors = {
+            space: build_projector(spec, job.init, draws.generator(f"init {space}")).to(device)
+            for space, spec in config.projectors.items()
+        }
+        trainer = Trainer(job.objective, tables, projectors, settings, draws)
+        computed = trainer.run(checkpoint, progress, name)
+    save_projectors(output / PROJECTOR_NAME, projectors)
+    rates = [trainer.rate(step) for step in range(trainer.steps)]
+    write_history(output / HISTORY_NAME, job.objective.terms, trainer.history.cpu().numpy(), per_epoch, rates)
+    files = {file: sha256_file(output / file) for file in (PROJECTOR_NAME, HISTORY_NAME)}
+    config.model_copy(update={"files": files}).save(output)
+    checkpoint.remove()
+    return TrainResult(pairs, used, settings.epochs, computed, trainer.steps)
+
+
+def _finished(output: Path, config: ConnectionConfig) -> bool:
+    """Whether `output` holds the intact result of `config`; if it holds another one, the log says why it is stale."""
+    if not (output / CONFIG_NAME).is_file():
+        return False
+    try:
+        found = load_config(output)
+    except McrError as error:
+        log.info("%s is trained again: %s", output, error.message)
+        return False
+    before, now = (json.loads(each.model_dump_json(exclude={"files"})) for each in (found, config))
+    reasons = differences(before, now)
+    if list(found.spaces) != list(config.spaces):
+        reasons.append("the order of the spaces changed")
+    for name, digest in found.files.items():
+        if not (output / name).is_file() or sha256_file(output / name) != digest:
+            reasons.append(f"{name} is missing or damaged")
+    if reasons:
+        log.info("%s is trained again: %s", output, "; ".join(reasons))
+        return False
+    log.info("%s is up to date: nothing to train", output)
+    return True
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

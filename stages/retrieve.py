@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from stages.options import Names, ParamsFile
 
 if TYPE_CHECKING:
-    from pipeline.params.connection import Connection
+    from pipeline.params.connection import Connection, Link
     from pipeline.retrieve.plan import PairPlan
+    from pipeline.retrieve.settings import RetrieveSettings
 
 
 def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
@@ -17,6 +18,7 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> Non
     """
     from pipeline.params.load import load_params
     from pipeline.retrieve.pseudo_pairs import write_pairs
+    from pipeline.store.prune import keep_only
     from stages.context import PAIRS, ConsoleProgress, account, prepare_torch
     from stages.options import pick
 
@@ -24,32 +26,42 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> Non
     connections = pick(params.connections, names, "connection")
     device = prepare_torch(params)
     for name, connection in connections:
-        plan = pair_plan(name, connection, params.seed)
-        pairs = write_pairs(plan, PAIRS / name, device, params.threads, params.limits.max_rejected, ConsoleProgress())
-        account("retrieve", name, pairs.manifest, pairs.computed)
+        plans = pair_plans(name, connection, params.seed)
+        for place, plan in plans.items():
+            pairs = write_pairs(
+                plan, PAIRS / place, device, params.threads, params.limits.max_rejected, ConsoleProgress()
+            )
+            account("retrieve", place, pairs.manifest, pairs.computed)
+        keep_only(PAIRS / name, [PAIRS / place for place in plans])
 
 
-def pair_plan(name: str, connection: "Connection", seed: int) -> "PairPlan":
-    """Where a connection's stores lie, from its settings."""
+def pair_plans(name: str, connection: "Connection", seed: int) -> "dict[str, PairPlan]":
+    """What a connection retrieves, by folder below data/pairs: one set of C-MCR, one per leaf and set of Ex-MCR."""
+    from dataclasses import replace
+
+    if connection.method != "exmcr":
+        return {name: _plan(name, connection.method, connection.spaces, connection, connection.retrieve, seed)}
+    plans = {}
+    for leaf, link in connection.leaves.items():
+        settings = connection.retrieve_of(leaf)
+        plan = _plan(f"{name}/{leaf}", connection.method, (connection.base, leaf), link, settings, seed)
+        plans |= {f"{name}/{leaf}/{centre}": replace(plan, centre=centre) for centre in settings.sets}
+    return plans
+
+
+def _plan(
+    name: str, method: str, spaces: tuple[str, str], link: "Link", settings: "RetrieveSettings", seed: int
+) -> "PairPlan":
+    """Where the stores lie that join two spaces."""
     from pipeline.retrieve.plan import MemoryStores, PairPlan
     from stages.context import EMBEDDINGS
 
-    overlap = connection.overlap or ""
-    return PairPlan(
-        name,
-        connection.method,
-        connection.spaces,
-        overlap,
-        {
-            space: tuple(EMBEDDINGS / space / corpus / overlap for corpus in connection.queries)
-            for space in connection.spaces
-        },
-        {
-            space: MemoryStores(
-                memory.modality, tuple(EMBEDDINGS / space / corpus / memory.modality for corpus in memory.corpora)
-            )
-            for space, memory in connection.memories.items()
-        },
-        connection.retrieve,
-        seed,
-    )
+    overlap = link.overlap or ""
+    queries = {space: tuple(EMBEDDINGS / space / corpus / overlap for corpus in link.queries) for space in spaces}
+    memories = {
+        space: MemoryStores(
+            memory.modality, tuple(EMBEDDINGS / space / corpus / memory.modality for corpus in memory.corpora)
+        )
+        for space, memory in link.memories.items()
+    }
+    return PairPlan(name, method, spaces, overlap, queries, memories, settings, seed)

@@ -1,8 +1,14 @@
 """`mcr train`: pseudo-pairs become the projectors of a connection."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.options import Names, ParamsFile
+
+if TYPE_CHECKING:
+    from pipeline.params.connection import Connection
+    from pipeline.params.model import Params
+    from pipeline.train.fit import TrainResult
 
 
 def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
@@ -13,28 +19,48 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr train audio_image
     """
     from pipeline.params.load import load_params
-    from pipeline.train.run import train_connection
-    from stages.context import MODELS, PAIRS, ConsoleProgress, prepare_torch
+    from stages.context import prepare_torch
     from stages.options import pick
 
     params = load_params(params_file)
     connections = pick(params.connections, names, "connection")
     device = prepare_torch(params)
     for name, connection in connections:
+        for part, result in _train(name, connection, params, device).items():
+            print(
+                f"train {part}: in {result.pairs:,} = {result.used:,} used in each epoch + "
+                f"{result.pairs - result.used:,} left for another epoch; "
+                f"{result.computed} of {result.epochs} epochs computed, {result.steps:,} steps"
+            )
+
+
+def _train(name: str, connection: "Connection", params: "Params", device: str) -> "dict[str, TrainResult]":
+    """Train what a connection consists of: both projectors of C-MCR together, each leaf of Ex-MCR by itself."""
+    from pipeline.train.leaves import LeafPlan, train_leaves
+    from pipeline.train.run import train_connection
+    from stages.context import MODELS, PAIRS, ConsoleProgress
+
+    progress, pairs, model = ConsoleProgress(), PAIRS / name, MODELS / name
+    seed, threads = params.seed, params.threads
+    if connection.method != "exmcr":
         result = train_connection(
-            PAIRS / name,
-            MODELS / name,
+            pairs,
+            model,
             name,
             connection.method,
             connection.train,
             spaces=connection.spaces,
-            seed=params.seed,
-            threads=params.threads,
+            seed=seed,
+            threads=threads,
             device=device,
-            progress=ConsoleProgress(),
+            progress=progress,
         )
-        print(
-            f"train {name}: in {result.pairs:,} = {result.used:,} used in each epoch + "
-            f"{result.pairs - result.used:,} left for another epoch; "
-            f"{result.computed} of {result.epochs} epochs computed, {result.steps:,} steps"
-        )
+        return {name: result}
+    leaves = {
+        leaf: LeafPlan([pairs / leaf / each for each in connection.retrieve_of(leaf).sets], connection.train_of(leaf))
+        for leaf in connection.leaves
+    }
+    results = train_leaves(
+        leaves, model, name, connection.base, seed=seed, threads=threads, device=device, progress=progress
+    )
+    return {f"{name}/{leaf}": result for leaf, result in results.items()}

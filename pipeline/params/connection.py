@@ -1,25 +1,83 @@
-"""A connection: two spaces joined by one method over an overlapping modality."""
+"""A connection: frozen spaces joined by one method, each pair of them over a modality that both embed."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from pipeline.retrieve.settings import Memory, RetrieveSettings
+from pipeline.retrieve.settings import LeafRetrieveSettings, Memory, RetrieveSettings
 from pipeline.settings import Modality, Settings
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import LeafTrainSettings, TrainSettings
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-class Connection(Settings):
-    """Which spaces, joined by which modality, with which unpaired data."""
+class Link(Settings):
+    """What two spaces are joined by: a modality that both embed, and unpaired data of each."""
+
+    overlap: Modality | None = Field(None, description="Modality that both spaces embed (not of the oracle).")
+    queries: tuple[str, ...] = Field((), description="Corpora of the overlapping modality.")
+    memories: dict[str, Memory] = Field(description="By space: what its pseudo-partners are made from.")
+
+
+class PairConnection(Link):
+    """C-MCR, or the oracle: two spaces, each with a projector into a new space."""
 
     method: Literal["cmcr", "oracle"] = Field(
         description="C-MCR; or the oracle, which is trained on true pairs and bounds what any method can reach."
     )
     spaces: tuple[str, str]
-    overlap: Modality | None = Field(None, description="Modality that both spaces embed (C-MCR).")
-    queries: tuple[str, ...] = Field(
-        (), description="Corpora of the overlapping modality (C-MCR); true pairs (oracle)."
-    )
-    memories: dict[str, Memory] = Field(description="By space: what its pseudo-partners are made from.")
     retrieve: RetrieveSettings
     train: TrainSettings
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """The one link between the two spaces, under no name."""
+        return {"": self}
+
+
+class Leaf(Link):
+    """A space that Ex-MCR projects into the base; linked to it as two spaces are in C-MCR."""
+
+    retrieve: LeafRetrieveSettings | None = Field(None, description="What differs from the connection's `retrieve`.")
+    train: LeafTrainSettings | None = Field(None, description="What differs from the connection's `train`.")
+
+
+class BaseConnection(Settings):
+    """Ex-MCR: a base that stays as it is, and any number of leaves, trained independently of each other."""
+
+    method: Literal["exmcr"] = Field(description="Ex-MCR.")
+    base: str = Field(description="The space that all leaves are projected into; it has no projector.")
+    leaves: Annotated[dict[str, Leaf], Field(min_length=1)] = Field(description="By space: how it joins the base.")
+    retrieve: LeafRetrieveSettings
+    train: LeafTrainSettings
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """The base, then the leaves."""
+        return (self.base, *self.leaves)
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        """The link of each leaf to the base."""
+        return self.leaves
+
+    def retrieve_of(self, leaf: str) -> LeafRetrieveSettings:
+        """The connection's settings with what the leaf changes."""
+        return _changed(self.retrieve, self.leaves[leaf].retrieve)
+
+    def train_of(self, leaf: str) -> LeafTrainSettings:
+        """The connection's settings with what the leaf changes."""
+        return _changed(self.train, self.leaves[leaf].train)
+
+
+Connection = Annotated[PairConnection | BaseConnection, Field(discriminator="method")]
+
+
+def _changed(settings: AnySettings, changes: Settings | None) -> AnySettings:
+    """`settings` with every value that `changes` sets explicitly, group by group."""
+    update: dict[str, Any] = {}
+    for name in changes.model_fields_set if changes else ():
+        before, after = getattr(settings, name), getattr(changes, name)
+        update[name] = _changed(before, after) if isinstance(before, Settings) else after
+    return settings.model_copy(update=update)

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -59,19 +59,24 @@ def load_params(path: Path) -> Params:
 
 def _describe(detail: Any) -> str:
     location = [part for part in detail["loc"] if part != "function-after"]
-    where = ".".join(str(part) for part in location)
+    where = ".".join(str(part) for part in written(Params, location))
+    if detail["type"] == "union_tag_not_found":
+        return f"{where}.{_choices(detail, 'discriminator')[0]}: is required"
+    if detail["type"] == "union_tag_invalid":
+        where, tags = f"{where}.{_choices(detail, 'discriminator')[0]}", _choices(detail, "expected_tags")
+        return f"{where} = {detail['ctx']['tag']!r}: is none of {', '.join(tags)}{nearest(detail['ctx']['tag'], tags)}"
     if detail["type"] == "extra_forbidden":
         names = known_names(Params, location[:-1])
         return f"{where}: there is no such setting{nearest(str(location[-1]), names)}"
     if detail["type"] == "missing":
         return f"{where}: is required"
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    close = nearest(str(detail["input"]), _choices(detail)) if detail["type"] == "literal_error" else ""
+    close = nearest(str(detail["input"]), _choices(detail, "expected")) if detail["type"] == "literal_error" else ""
     return f"{where} = {detail['input']!r}: {message}{close}"
 
 
-def _choices(detail: Any) -> list[str]:
-    return [part for part in detail["ctx"]["expected"].split("'") if part.strip(" ,or")]
+def _choices(detail: Any, field: str) -> list[str]:
+    return [part for part in detail["ctx"][field].split("'") if part.strip(" ,or")]
 
 
 def nearest(name: str, names: list[str]) -> str:
@@ -90,22 +95,36 @@ def known_names(model: type[BaseModel], location: list[Any]) -> list[str]:
     return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
+def written(model: type[BaseModel], location: list[Any]) -> list[Any]:
+    """`location` as a person writes it: pydantic also names the member of a union, by its tag."""
+    annotation: Any = model
+    parts = []
+    for part in location:
+        if not any(part in _tags(member) for member in _members(annotation)):
+            parts.append(part)
+        annotation = _descend(annotation, part)
+    return parts
+
+
 def _descend(annotation: Any, part: Any) -> Any:
     origin = get_origin(annotation)
+    if members := _members(annotation):
+        tagged = [member for member in members if part in _tags(member)]
+        return tagged[0] if tagged else _descend(members[0], part)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields:
         return annotation.model_fields[part].annotation
-    if origin is dict:
-        return get_args(annotation)[1]
-    if origin in (Union, UnionType):
-        # Pydantic names the member of a tagged union by its tag.
-        return next((arg for arg in get_args(annotation) if _tag(arg) == part), None)
-    return None
+    return get_args(annotation)[1] if origin is dict else None
 
 
-def _tag(annotation: Any) -> str | None:
-    field = (
-        annotation.model_fields.get("task")
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        else None
-    )
-    return get_args(field.annotation)[0] if field else None
+def _members(annotation: Any) -> list[Any]:
+    """The models of a union, without None; nothing if it is none."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    return [member for member in members if member is not type(None)]
+
+
+def _tags(annotation: Any) -> tuple[Any, ...]:
+    """Values by which a union knows the model: of a connection its method, of a task its kind."""
+    fields = annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
+    return tuple(tag for name in ("task", "method") if name in fields for tag in get_args(fields[name].annotation))

@@ -38,23 +38,46 @@ def _connections(raw: Mapping[str, Any]) -> Iterator[str]:
     spaces = _table(raw, "spaces")
     for name, entry in _table(raw, "connections").items():
         where = f"connections.{name}"
+        if entry.get("method") == "exmcr":
+            yield from _leaves(raw, where, entry)
+            continue
         joined = entry.get("spaces")
         joined = [space for space in joined if isinstance(space, str)] if isinstance(joined, list) else []
         for space in joined:
             yield from _missing(f"{where}.spaces", space, "space", spaces)
-        memories = entry.get("memories")
-        memories = memories if isinstance(memories, Mapping) else {}
-        if joined and sorted(map(str, memories)) != sorted(joined):
-            yield f"{where}.memories: needs one entry for each of {', '.join(joined)}"
+        yield from _link(raw, where, entry, joined)
+
+
+def _leaves(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    spaces, base = _table(raw, "spaces"), entry.get("base")
+    yield from _missing(f"{where}.base", base, "space", spaces)
+    for leaf, link in _table(entry, "leaves").items():
+        place = f"{where}.leaves.{leaf}"
+        if leaf == base:
+            yield f"{place}: is the base itself; a leaf is another space"
+        yield from _missing(place, leaf, "space", spaces)
+        yield from _link(raw, place, {**link, "method": "exmcr"}, [base, leaf] if isinstance(base, str) else [])
+
+
+def _link(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any], joined: list[str]) -> Iterator[str]:
+    """What joins two spaces: memories of both, and except for the oracle the modality that both embed."""
+    memories = entry.get("memories")
+    memories = memories if isinstance(memories, Mapping) else {}
+    if joined and sorted(map(str, memories)) != sorted(joined):
+        yield f"{where}.memories: needs one entry for each of {', '.join(joined)}"
+    for space, memory in memories.items():
+        if isinstance(memory, Mapping):
+            yield from _encoded(
+                raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space]
+            )
+    if entry.get("method") in ("cmcr", "exmcr"):
+        overlap = entry.get("overlap")
+        if not overlap or not entry.get("queries"):
+            yield f"{where}: method {entry['method']} needs `overlap` (a modality) and `queries` (corpora of it)"
         for space, memory in memories.items():
-            if isinstance(memory, Mapping):
-                yield from _encoded(
-                    raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space]
-                )
-        if entry.get("method") == "cmcr":
-            if not entry.get("overlap") or not entry.get("queries"):
-                yield f"{where}: method cmcr needs `overlap` (a modality) and `queries` (corpora of it)"
-            yield from _encoded(raw, f"{where}.queries", entry, "queries", entry.get("overlap"), joined)
+            if isinstance(memory, Mapping) and overlap and memory.get("modality") == overlap:
+                yield f"{where}.memories.{space}.modality = {overlap!r}: is the overlapping modality; name the other one"
+        yield from _encoded(raw, f"{where}.queries", entry, "queries", overlap, joined)
 
 
 def _encoded(

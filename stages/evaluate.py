@@ -1,8 +1,13 @@
 """`mcr evaluate`: every task of params.yaml becomes rows of one table."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.options import ParamsFile
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.sources import ConnectionData
+    from pipeline.params.connection import Connection, Link
 
 
 def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
@@ -11,22 +16,34 @@ def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr evaluate && mcr metrics
     """
     from pipeline.evaluate.run import evaluate as measure
-    from pipeline.evaluate.sources import ConnectionData, Folders, Memory
+    from pipeline.evaluate.sources import Folders
     from pipeline.params.load import load_params
     from stages.context import EMBEDDINGS, METRICS, MODELS, PAIRS, ConsoleProgress, prepare_torch
 
     params = load_params(params_file)
     device = prepare_torch(params)
-    connections = {
-        name: ConnectionData(
-            connection.spaces,
-            connection.overlap or "",
-            connection.queries,
-            {space: Memory(memory.modality, memory.corpora) for space, memory in connection.memories.items()},
-        )
-        for name, connection in params.connections.items()
-    }
+    connections = {name: connection_data(connection) for name, connection in params.connections.items()}
     folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS)
     summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
     rows = ", ".join(f"{count:,} {name}" for name, count in summary.rows.items())
     print(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")
+
+
+def connection_data(connection: "Connection") -> "ConnectionData":
+    """What a connection was made from, in the evaluation's own words."""
+    from pipeline.evaluate.sources import ConnectionData
+
+    if connection.method != "exmcr":
+        return _link_data(connection.spaces, connection, "")
+    leaves = {
+        leaf: _link_data((connection.base, leaf), link, connection.retrieve_of(leaf).sets[0])
+        for leaf, link in connection.leaves.items()
+    }
+    return ConnectionData(connection.spaces, leaves=leaves)
+
+
+def _link_data(spaces: tuple[str, str], link: "Link", pairs: str) -> "ConnectionData":
+    from pipeline.evaluate.sources import ConnectionData, Memory
+
+    memories = {space: Memory(memory.modality, memory.corpora) for space, memory in link.memories.items()}
+    return ConnectionData(spaces, link.overlap or "", link.queries, memories, pairs=pairs)

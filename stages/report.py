@@ -16,10 +16,13 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
     from stages.context import DATA, REPORTS
 
     params = load_params(params_file)
-    connections = {
-        name: Sources(entry.queries, {space: memory.corpora for space, memory in entry.memories.items()})
-        for name, entry in params.connections.items()
-    }
+    connections = {}
+    for name, entry in params.connections.items():
+        links = {
+            leaf: Sources(link.queries, {space: memory.corpora for space, memory in link.memories.items()})
+            for leaf, link in entry.links.items()
+        }
+        connections[name] = links[""] if "" in links else Sources(leaves=links)
     tasks: dict[str, dict[str, str]] = {
         name: {str(modality): task.corpora.get(modality, task.corpus) for modality in task.modalities}
         for name, task in params.evaluate.tasks.items()

@@ -41,7 +41,7 @@ def pair_plans(name: str, connection: "Connection", seed: int) -> "dict[str, Pai
 
     if connection.method != "exmcr":
         return {name: _plan(name, connection.method, connection.spaces, connection, connection.retrieve, seed)}
-    plans = {}
+    plans: dict[str, PairPlan] = {}
     for leaf, link in connection.leaves.items():
         settings = connection.retrieve_of(leaf)
         plan = _plan(f"{name}/{leaf}", connection.method, (connection.base, leaf), link, settings, seed)

@@ -49,7 +49,7 @@ def search(
     space = ConnectedSpace.load(MODELS / name, prepare_torch(params))
     gallery, corpora = _gallery(params, space, name, modality, corpus)
     stores = {corpus: EMBEDDINGS / gallery / corpus / modality for corpus in corpora}
-    results = nearest(space, source, payload, gallery, stores, count, through or None)
+    results = nearest(space, source, payload, gallery, stores, count, through or None, modality)
     for found, key, score in results:
         print(f"{score:6.3f}  {found}/{key}")
     if save:
@@ -67,7 +67,10 @@ def _modality_of(file: Path) -> str:
 
 def _first_connection(params: "Params", source: str, target: str) -> str:
     for name, connection in params.connections.items():
-        held = {memory.modality for memory in connection.memories.values()} | {connection.overlap}
+        links = connection.links.values()
+        held = {memory.modality for link in links for memory in link.memories.values()} | {
+            link.overlap for link in links
+        }
         if connection.method != "oracle" and connection.retrieve.control == "none" and {source, target} <= held:
             return name
     raise UserError(f"No connection joins {source} and {target}.", "Add one to `connections` in params.yaml.")
@@ -80,10 +83,12 @@ def _gallery(
     connection = params.connections.get(name)
     if connection is None:
         raise UserError(f"params.yaml has no connection {name!r}.", f"Choose from: {', '.join(params.connections)}.")
-    for memory_space, memory in connection.memories.items():
+    links = list(connection.links.values())
+    for memory_space, memory in (entry for link in links for entry in link.memories.items()):
         if memory.modality == modality:
             return memory_space, (corpus,) if corpus else memory.corpora
-    return space.space_of(modality), (corpus,) if corpus else connection.queries
+    queries = next((link.queries for link in links if link.overlap == modality), ())
+    return space.space_of(modality), (corpus,) if corpus else queries
 
 
 def _save(folder: Path, modality: str, found: list[tuple[str, str]]) -> None:

@@ -54,7 +54,7 @@ def test_train_parameters_rerun_training_and_what_follows_only(project):
     project.edit(
         "params.yaml", lambda params: params["connections"]["audio_image"]["train"].update(learning_rate=0.002)
     )
-    assert sorted(project.repro()) == ["evaluate", "report", "train@audio_image"]
+    assert sorted(project.repro()) == ["evaluate", "report", "retrieve@audio_image", "train@audio_image"]
 
 
 def test_the_title_of_the_report_reruns_the_report_only(project):

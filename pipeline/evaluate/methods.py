@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, Bridge
 from pipeline.evaluate.settings import RetrievalTask
 from pipeline.evaluate.sources import ConnectionData, Folders, bridge_spaces, load_bridge
-from pipeline.evaluate.views import Scorer, Views, unit
+from pipeline.evaluate.views import Scorer, Views
 from pipeline.store import Store
 from pipeline.store.folder import differences
 
@@ -94,7 +94,11 @@ def _trained(name: str, task: RetrievalTask, folders: Folders, device: str) -> M
         _check_same_space(space, name, frozen, folders, task.corpora.get(modality, task.corpus), modality)
 
     def score(first: np.ndarray, second: np.ndarray) -> Views:
-        return Views((space.project(spaces[0], first).numpy(), space.project(spaces[1], second).numpy()))
+        sides = [
+            space.project(frozen, rows, modality).numpy()
+            for frozen, rows, modality in zip(spaces, (first, second), task.modalities, strict=True)
+        ]
+        return Views((sides[0], sides[1]))
 
     return Method(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)
 
@@ -118,4 +122,5 @@ def _check_same_space(
 
 
 def _frozen(first: np.ndarray, second: np.ndarray) -> Views:
-    return Views((unit(first), unit(second)))
+    # As they are: they are unit rows in every store, and a base of Ex-MCR must get the same numbers to the last bit.
+    return Views((first, second))

@@ -1,7 +1,7 @@
 """Where the evaluation reads from, in plain values, and how the data of a bridge is read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +45,27 @@ class ConnectionData:
         overlap: The overlapping modality; empty for an oracle.
         queries: Corpora of the overlapping modality.
         memories: By space.
+        leaves: Of Ex-MCR, by leaf: its link to the base, which has all of the above, where the connection has nothing.
+        pairs: Folder of the pseudo-pairs below that of the connection or leaf.
     """
 
-    spaces: tuple[str, str]
-    overlap: str
-    queries: tuple[str, ...]
-    memories: Mapping[str, Memory]
+    spaces: tuple[str, ...]
+    overlap: str = ""
+    queries: tuple[str, ...] = ()
+    memories: Mapping[str, Memory] = field(default_factory=dict)
+    leaves: Mapping[str, "ConnectionData"] = field(default_factory=dict)
+    pairs: str = ""
+
+    @property
+    def bridged(self) -> set[str]:
+        """Modalities of the memories."""
+        return {memory.modality for memory in self.memories.values()}
+
+
+def link_of(name: str, connection: ConnectionData, modalities: tuple[str, str]) -> tuple[str, ConnectionData]:
+    """What joins two spaces by memories of `modalities`, and its name: the connection itself, or one of its leaves."""
+    fitting = [leaf for leaf, link in connection.leaves.items() if set(modalities) <= link.bridged]
+    return (f"{name}/{fitting[0]}", connection.leaves[fitting[0]]) if fitting else (name, connection)
 
 
 def load_bridge(
@@ -62,6 +77,7 @@ def load_bridge(
         UserError: The connection does not bridge these modalities, or a store that it needs is missing.
     """
     spaces = bridge_spaces(name, connection, modalities)
+    name, connection = link_of(name, connection, modalities)
     overlaps = [
         read_embeddings([folders.store(space, corpus, connection.overlap) for corpus in connection.queries])
         for space in spaces
@@ -72,13 +88,13 @@ def load_bridge(
     rows, others = rows[order], others[order]
     memories = [_memory(connection.memories[space], space, folders) for space in spaces]
     columns = [f"{space}_{modality}" for space, modality in zip(spaces, modalities, strict=True)]
-    pseudo = Store.open(folders.pairs / name, PAIRS).read(columns).vectors
+    pseudo = Store.open(folders.pairs / name / connection.pairs, PAIRS).read(columns).vectors
     config = load_config(folders.models / name)
     return Bridge(
         overlap=(evenly(overlaps[0][1][rows], most), evenly(overlaps[1][1][others], most)),
         memories=(evenly(memories[0], most), evenly(memories[1], most)),
         pseudo=(evenly(pseudo[columns[0]], most), evenly(pseudo[columns[1]], most)),
-        projectors=(config.projectors[spaces[0]], config.projectors[spaces[1]]),
+        projectors=(config.projectors.get(spaces[0]), config.projectors.get(spaces[1])),
         init=str(config.train.get("projector", {}).get("init", "xavier")),
         seed=seed_from(seed, name, "baselines"),
     )
@@ -90,11 +106,15 @@ def bridge_spaces(name: str, connection: ConnectionData, modalities: tuple[str, 
     Raises:
         UserError: There are none: the connection has nothing to say about this pair without training.
     """
-    space_of = {memory.modality: space for space, memory in connection.memories.items()}
-    if not connection.overlap or set(modalities) - space_of.keys():
+    _, link = link_of(name, connection, modalities)
+    space_of = {memory.modality: space for space, memory in link.memories.items()}
+    if not link.overlap or set(modalities) - space_of.keys():
+        links = [*connection.leaves.values()] or [connection]
+        held = "; or ".join(" and ".join(sorted(each.bridged)) for each in links)
+        overlaps = "" if all(each.overlap for each in links) else ", and it has no overlapping modality"
         raise UserError(
-            f"Connection {name} cannot give baselines for {modalities[0]} and {modalities[1]}: its memories hold "
-            f"{' and '.join(sorted(space_of))}{'' if connection.overlap else ', and it has no overlapping modality'}.",
+            f"Connection {name} cannot give baselines for {modalities[0]} and {modalities[1]}: "
+            f"its memories hold {held}{overlaps}.",
             "Name a connection whose two memories hold the task's modalities, or leave `baselines` empty.",
         )
     return space_of[modalities[0]], space_of[modalities[1]]

@@ -101,4 +101,5 @@ def _mean(bins: Sequence[tuple[float, float, float]]) -> float:
 def training_figures(connections: Mapping[str, ConnectionFiles]) -> list[Figure]:
     """Training of every connection that has a history, controls last."""
     ordered = sorted(connections.values(), key=lambda files: ("connection", "oracle", "control").index(files.group))
-    return [figure for files in ordered if (figure := training_figure(files))]
+    trained = [each for files in ordered for each in (files.leaves.values() or [files])]
+    return [figure for files in trained if (figure := training_figure(files))]

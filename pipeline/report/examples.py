@@ -3,13 +3,41 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.inputs import Inputs, Record, Sources
+from pipeline.report.inputs import ConnectionFiles, Inputs, Record, Sources
 from pipeline.report.media import Gallery, Need, Shown
 from pipeline.report.settings import ReportSettings
 from pipeline.report.table import split_direction
 
 Queries = dict[str, list[Record]]
 """Rows of the neighbours by key of the query."""
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """One set of pseudo-pairs: where its samples lie, and the first queries of it.
+
+    Attributes:
+        overlap: The overlapping modality.
+        sources: Corpora of the link between two spaces.
+        modality: Of the queries.
+        corpora: Of the queries.
+    """
+
+    overlap: str
+    sources: Sources
+    modality: str
+    corpora: tuple[str, ...]
+    queries: Queries
+
+    def query(self, key: str) -> Need:
+        """The sample of a query."""
+        return Need(key, self.modality, self.corpora)
+
+    def neighbour(self, record: Record) -> Need:
+        """The sample of a neighbour."""
+        space, _, modality = str(record["memory"]).rpartition("_")
+        corpora = self.sources.queries if modality == self.overlap else self.sources.memories.get(space, ())
+        return Need(str(record["neighbour_key"]), modality, tuple(corpora))
 
 
 @dataclass(frozen=True)
@@ -63,14 +91,12 @@ class Examples:
         own = [r for r in inputs.examples or () if main and (r["connection"], r["method"]) == (main.name, main.method)]
         self._most = settings.neighbours
         self._tasks = inputs.tasks
-        self._sources = inputs.sources[main.name] if main else Sources()
         self._retrieval: dict[tuple[str, tuple[str, str]], Queries] = {}
         for task, direction in dict.fromkeys((str(r["task"]), str(r["direction"])) for r in own):
             rows = [r for r in own if (r["task"], r["direction"]) == (task, direction)]
             if sides := split_direction(direction):
                 self._retrieval[task, sides] = _first_queries(rows, settings.examples)
-        self._pairs = _first_queries((main.neighbours if main else None) or [], settings.pseudo_pairs)
-        self._overlap = str(main.fingerprint.get("overlap") or "text") if main else "text"
+        self._sets = _pair_sets(main, inputs.sources[main.name], settings.pseudo_pairs) if main else []
 
     def needs(self) -> list[Need]:
         """Everything that the page shows."""
@@ -79,8 +105,9 @@ class Examples:
             for query, rows in queries.items():
                 needs.append(self._sample(task, query, source))
                 needs += [self._sample(task, str(r["neighbour_key"]), target) for r in rows]
-        for query, rows in self._pairs.items():
-            needs += [self._query(query), *(self._neighbour(r) for r in rows)]
+        for each in self._sets:
+            for query, rows in each.queries.items():
+                needs += [each.query(query), *(each.neighbour(r) for r in rows)]
         return needs
 
     def directions(self, gallery: Gallery) -> Iterator[Direction]:
@@ -104,26 +131,39 @@ class Examples:
 
     def pseudo_pairs(self, gallery: Gallery) -> Iterator[PseudoPair]:
         """Queries with their nearest neighbours in every memory."""
-        for query, rows in self._pairs.items():
-            shown = gallery.show(self._query(query))
-            memories: dict[str, list[Found]] = {}
-            for r in sorted(rows, key=lambda r: (str(r["memory"]), int(r["rank"]))):
-                found = memories.setdefault(str(r["memory"]), [])
-                if len(found) < self._most:
-                    sample = gallery.show(self._neighbour(r))
-                    found.append(Found(sample, int(r["rank"]), float(r["score"]), float(r["weight"])))
-            yield PseudoPair(shown, memories)
+        for each in self._sets:
+            for query, rows in each.queries.items():
+                shown = gallery.show(each.query(query))
+                memories: dict[str, list[Found]] = {}
+                for r in sorted(rows, key=lambda r: (str(r["memory"]), int(r["rank"]))):
+                    found = memories.setdefault(str(r["memory"]), [])
+                    if len(found) < self._most:
+                        sample = gallery.show(each.neighbour(r))
+                        found.append(Found(sample, int(r["rank"]), float(r["score"]), float(r["weight"])))
+                yield PseudoPair(shown, memories)
 
     def _sample(self, task: str, key: str, modality: str) -> Need:
         corpus = self._tasks.get(task, {}).get(modality)
         return Need(key, modality, (corpus,) if corpus else ())
 
-    def _query(self, key: str) -> Need:
-        return Need(key, self._overlap, tuple(self._sources.queries))
 
-    def _neighbour(self, record: Record) -> Need:
-        space, _, modality = str(record["memory"]).rpartition("_")
-        return Need(str(record["neighbour_key"]), modality, tuple(self._sources.memories.get(space, ())))
+def _pair_sets(main: ConnectionFiles, sources: Sources, count: int) -> list[PairSet]:
+    """The sets of `main`; several share the `count` queries that are shown."""
+    found = []
+    share = -(-count // max(len(main.pairs), 1)) if count else 0
+    for folder, manifest in main.pairs.items():
+        leaf, _, centre = folder.rpartition("/")
+        link = sources.leaves.get(leaf, sources)
+        overlap = str(manifest.fingerprint.get("overlap") or "text")
+        memories = manifest.fingerprint.get("memories")
+        kinds = dict(memories) if isinstance(memories, Mapping) else {}
+        base = next((space for space in kinds if space != leaf), "")
+        space = {"leaf": leaf, "base": base}.get(centre, "")
+        kind = kinds.get(space)
+        modality, corpora = (str(kind), link.memories.get(space, ())) if kind else (overlap, link.queries)
+        queries = _first_queries(main.neighbours(folder) or [], share)
+        found.append(PairSet(overlap, link, modality, tuple(corpora), queries))
+    return found
 
 
 def _first_queries(rows: Sequence[Record], count: int) -> Queries:

@@ -1,5 +1,6 @@
 """Plain sentences about the result table, each computed from its numbers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.report.inputs import ConnectionFiles, Inputs
@@ -68,9 +69,25 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
         return []
     said = _controls(table, label)
     if row and label in row.cells:
+        said += _emergent(main, inputs.tasks.get(table.task, {})) if main else []
         said += _against_baselines(table, row, label) + _against_connections(table, row, label)
         said += _against_oracle(table, row, label) + _against_frozen(table, row, label)
     return said
+
+
+def _emergent(main: ConnectionFiles, modalities: Iterable[str]) -> list[Finding]:
+    """What a connection of leaves finds between two of them, which no data ever linked."""
+    base = str((main.config or {}).get("base") or "")
+    if not base:
+        return []
+    homes = [
+        {space for space, facts in main.spaces.items() if modality in facts.get("modalities", ())}
+        for modality in modalities
+    ]
+    if len(homes) != 2 or any(base in home for home in homes) or homes[0] & homes[1]:
+        return []
+    first, second = modalities
+    return [Finding(f"Emergent: no data ever linked {first} and {second}; they meet in {base}, which embeds neither.")]
 
 
 def _with(table: Table, label: str, **wanted: str) -> list[tuple[Row, Cell]]:
@@ -158,6 +175,8 @@ def _against_frozen(table: Table, row: Row, label: str) -> list[Finding]:
         verdict = "kept within the intervals" if cell.overlaps(frozen_cell) else "not kept"
         if cell.interval[0] > frozen_cell.interval[1]:
             verdict = "improved"
+        if cell == frozen_cell:
+            verdict = "kept exactly, to the last bit"
         numbers = f"{percent(frozen_cell.value)}; connected by {row.label}: {percent(cell.value)}"
         said.append(Finding(f"What {frozen.detail} can do by itself: {label} {numbers}, {verdict}."))
     return said

@@ -33,11 +33,6 @@ def read_records(path: Path) -> list[Record] | None:
     return records
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of `folder`; None when there is none."""
-    return load_manifest(folder) if (folder / MANIFEST_NAME).is_file() else None
-
-
 def read_json(path: Path) -> Record | None:
     """The JSON object in `path`; None when it does not exist.
 
@@ -62,10 +57,12 @@ class Sources:
     Attributes:
         queries: Corpora of the overlapping modality.
         memories: By space: corpora of its memory.
+        leaves: Of Ex-MCR, by leaf: the same of its link to the base.
     """
 
     queries: tuple[str, ...] = ()
     memories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    leaves: Mapping[str, "Sources"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,19 +83,34 @@ class ConnectionFiles:
         return read_records(self.data / "models" / self.name / "history.parquet")
 
     @cached_property
-    def pairs(self) -> Manifest | None:
-        """Manifest of the pseudo-pairs."""
-        return read_manifest(self.data / "pairs" / self.name)
+    def leaves(self) -> dict[str, "ConnectionFiles"]:
+        """Of Ex-MCR: every leaf as a connection of its own to the base, in the order of the configuration."""
+        named = (self.config or {}).get("leaves") or {}
+        found = {path.split("/")[0]: None for path in self.pairs if path.count("/") == 1}
+        return {leaf: ConnectionFiles(self.data, f"{self.name}/{leaf}") for leaf in {**dict.fromkeys(named), **found}}
 
     @cached_property
-    def neighbours(self) -> list[Record] | None:
-        """A few queries with their nearest neighbours in every memory."""
-        return read_records(self.data / "pairs" / self.name / "_examples.parquet")
+    def pairs(self) -> dict[str, Manifest]:
+        """Manifests of the pseudo-pairs by folder: "." of C-MCR, "overlap" of a leaf, "clap/overlap" of Ex-MCR."""
+        root = self.data / "pairs" / self.name
+        found = sorted(root.rglob(MANIFEST_NAME)) if root.is_dir() else []
+        # The sets of a leaf stand in the order in which they are explained: overlap first.
+        found.sort(key=lambda path: (path.parent.parent, path.parent.name != "overlap"))
+        return {path.parent.relative_to(root).as_posix(): load_manifest(path.parent) for path in found}
+
+    @property
+    def rows(self) -> int | None:
+        """Number of pseudo-pairs; None when there are none."""
+        return sum(manifest.rows for manifest in self.pairs.values()) if self.pairs else None
+
+    def neighbours(self, folder: str = ".") -> list[Record] | None:
+        """A few queries of one set with their nearest neighbours in every memory."""
+        return read_records(self.data / "pairs" / self.name / folder / "_examples.parquet")
 
     @property
     def fingerprint(self) -> Record:
-        """Fingerprint of the pseudo-pairs; empty when there are none."""
-        return self.pairs.fingerprint if self.pairs else {}
+        """Fingerprint of the pseudo-pairs, of the first set if there are several; empty when there are none."""
+        return next((manifest.fingerprint for manifest in self.pairs.values()), {})
 
     @property
     def method(self) -> str:

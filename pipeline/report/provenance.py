@@ -42,8 +42,8 @@ def accounts(inputs: Inputs) -> list[Account]:
         corpus = shards.get(name.split("/")[1]) if name.count("/") == 2 else None
         found.append(_account("encode", name, manifest, corpus.rows if corpus else None))
     for files in inputs.connections.values():
-        if files.pairs:
-            found.append(_account("retrieve", files.name, files.pairs))
+        for folder, manifest in files.pairs.items():
+            found.append(_account("retrieve", f"{files.name}/{folder}".removesuffix("/."), manifest))
     return found
 
 
@@ -104,8 +104,10 @@ def connection_facts(files: ConnectionFiles) -> ConnectionFacts:
     config, pairs = files.config or {}, files.fingerprint
     retrieve, train = pairs.get("settings") or {}, config.get("train") or {}
     facts = {
-        "overlapping modality": config.get("overlap") or pairs.get("overlap"),
-        "true pairs" if files.group == "oracle" else "pseudo-pairs": files.pairs.rows if files.pairs else None,
+        "base, which stays as it is": config.get("base"),
+        "leaves": ", ".join(files.leaves),
+        "overlapping modality": None if files.leaves else config.get("overlap") or pairs.get("overlap"),
+        "true pairs" if files.group == "oracle" else "pseudo-pairs": files.rows,
         "negative control": files.control if files.control != "none" else None,
         "seed": config.get("seed", pairs.get("seed")),
         "threads": config.get("threads"),

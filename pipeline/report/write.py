@@ -99,7 +99,9 @@ def _facts(inputs: Inputs) -> dict[str, object]:
         "alarms": [finding.text for task in tasks for finding in task.findings if finding.loud],
         "accounts": accounts(inputs),
         "spaces": space_facts(inputs),
-        "connections": [connection_facts(files) for files in inputs.connections.values()],
+        "connections": [
+            connection_facts(each) for files in inputs.connections.values() for each in (files, *files.leaves.values())
+        ],
         "limits": limits(inputs, tables),
         "modalities": _modalities(inputs, tables),
         "missing": _missing(inputs),
@@ -143,14 +145,15 @@ def _missing(inputs: Inputs) -> list[str]:
     metrics = {name: getattr(inputs, name) for name in ("metrics", "examples", "similarities", "ranks")}
     missing = [f"metrics/{name}.parquet" for name, records in metrics.items() if records is None]
     for files in inputs.connections.values():
-        found = {"config.json": files.config, "history.parquet": files.history}
-        missing += [f"models/{files.name}/{name}" for name, content in found.items() if content is None]
-        if files.pairs is None and files.group != "oracle":
+        for each in files.leaves.values() or [files]:
+            found = {"config.json": each.config, "history.parquet": each.history}
+            missing += [f"models/{each.name}/{name}" for name, content in found.items() if content is None]
+        if not files.pairs and files.group != "oracle":
             missing.append(f"pairs/{files.name}/_manifest.json")
     main = inputs.main
-    if main and main.neighbours is None:
-        missing.append(f"pairs/{main.name}/_examples.parquet")
-    return missing
+    folders = [f"{main.name}/{folder}".removesuffix("/.") for folder in main.pairs or ["."]] if main else []
+    absent = [name for name in folders if not (inputs.data / "pairs" / name / "_examples.parquet").is_file()]
+    return missing + [f"pairs/{name}/_examples.parquet" for name in absent]
 
 
 @cache

@@ -50,7 +50,9 @@ def spread(parts: Sequence[JoinedPart]) -> Iterator[tuple[JoinedPart, list[int]]
             yield part, here
 
 
-def listed(queries: Sequence[str], nearest: Mapping[str, Sequence[Sequence[tuple[str, float, float]]]]) -> list[Example]:
+def listed(
+    queries: Sequence[str], nearest: Mapping[str, Sequence[Sequence[tuple[str, float, float]]]]
+) -> list[Example]:
     """Examples from the neighbours (key, score, weight) of each query in each memory."""
     return [
         Example(query, memory, rank, *neighbour)

@@ -34,7 +34,7 @@ class ExMCR:
         self.settings = settings
         self.dense = tuple(term for term in DENSE if term in settings.terms)
         self.terms: tuple[str, ...] = ("loss", *self.dense, "intra")
-        self.columns = (
+        self.columns: tuple[str, ...] = (
             layout.memory_column(self.leaf),
             layout.overlap_column(self.leaf),
             layout.overlap_column(base),

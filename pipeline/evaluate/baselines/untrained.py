@@ -13,7 +13,7 @@ def untrained(bridge: Bridge) -> Scorer:
     """Projectors of the trained ones' architecture with random weights."""
     seeds = [seed_from(bridge.seed, "untrained", side) for side in range(2)]
     projectors = [
-        build_projector(spec, bridge.init, torch.Generator().manual_seed(seed)).eval()
+        build_projector(spec, bridge.init, torch.Generator().manual_seed(seed)).eval() if spec else torch.nn.Identity()
         for spec, seed in zip(bridge.projectors, seeds, strict=True)
     ]
 

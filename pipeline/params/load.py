@@ -92,6 +92,8 @@ def known_names(model: type[BaseModel], location: list[Any]) -> list[str]:
     annotation: Any = model
     for part in location:
         annotation = _descend(annotation, part)
+    members = _members(annotation)
+    annotation = members[0] if len(members) == 1 else annotation
     return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 

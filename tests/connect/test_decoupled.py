@@ -7,7 +7,9 @@ import torch
 from pipeline.connect.projectors import build_projector
 from tests.connect.test_projectors import seeded, slow, spec, used
 
-BLOCKS = [f"Head2.mlp{number}.{layer}" for number in (1, 2) for layer in ("net1.0", "net1.1", "relu", "net2.0", "net2.1")]
+BLOCKS = [
+    f"Head2.mlp{number}.{layer}" for number in (1, 2) for layer in ("net1.0", "net1.1", "relu", "net2.0", "net2.1")
+]
 LAYERS = [layer if "relu" not in layer else "relu" for layer in BLOCKS]
 
 

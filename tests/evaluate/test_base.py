@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+import evaluate_world
 import numpy as np
 import pandas as pd
 import pytest
 from evaluate_world import embedded, fingerprint, write_store
 
-import evaluate_world
 from pipeline.connect import ConnectedSpace
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings

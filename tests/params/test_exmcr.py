@@ -59,7 +59,12 @@ def test_the_plans_of_a_connection_are_its_leaves_and_sets(tmp_path):
     plans = pair_plans("unified", params.connections["unified"], 5)
     assert list(plans) == [*(f"unified/clap/{centre}" for centre in ("overlap", "leaf", "base")), "unified/ulip/leaf"]
     plan = plans["unified/ulip/leaf"]
-    assert (plan.connection, plan.method, plan.spaces, plan.centre) == ("unified/ulip", "exmcr", ("clip", "ulip"), "leaf")
+    assert (plan.connection, plan.method, plan.spaces, plan.centre) == (
+        "unified/ulip",
+        "exmcr",
+        ("clip", "ulip"),
+        "leaf",
+    )
     assert plan.overlap_column("ulip") == "ulip_image" and plan.memory_column("clip") == "clip_text"
     assert plan.queries["ulip"] == (Path("data/embeddings/ulip/photos/image"),)
     assert list(pair_plans("audio_image", params.connections["audio_image"], 5)) == ["audio_image"]
@@ -79,7 +84,11 @@ MISTAKES = [
     ("leaves.clap.queries", ["photos"], "holds image, not text"),
     ("leaves.clap.memories.clap.corpora", ["pairs"], None),
     ("leaves.clap.memories.clap.corpora", ["shapes"], "holds point, not audio"),
-    ("leaves.clap.memories", {"clip": {"modality": "image", "corpora": ["photos"]}}, "one entry for each of clip, clap"),
+    (
+        "leaves.clap.memories",
+        {"clip": {"modality": "image", "corpora": ["photos"]}},
+        "one entry for each of clip, clap",
+    ),
     ("leaves.clap.train", {"epoch": 3}, "did you mean 'epochs'?"),
     ("leaves.clap.trian", {}, "did you mean 'train'?"),
     ("leaves.clap.retrieve", {"sets": []}, "at least 1"),

@@ -81,7 +81,9 @@ def test_the_page_says_what_was_joined_and_accounts_for_every_set(data: Path) ->
             assert f"q-{leaf}-{centre}-1" not in written.page.read_text()
     assert "Ex-MCR" in written.card.read_text()
     before = written.page.read_bytes()
-    assert write_report(data, SOURCES, TASKS, ReportSettings(pseudo_pairs=6), data / "reports").page.read_bytes() == before
+    assert (
+        write_report(data, SOURCES, TASKS, ReportSettings(pseudo_pairs=6), data / "reports").page.read_bytes() == before
+    )
 
 
 def test_samples_of_every_set_are_looked_up_in_their_own_corpora(data: Path) -> None:

@@ -62,7 +62,8 @@ def soft(query: list[float], keys: list[list[float]], values: list[list[float]],
     logits = [sum(q * k for q, k in zip(query, key, strict=True)) / tau for key in keys]
     weights = [np.exp(logit - max(logits)) for logit in logits]
     return [
-        sum(w * value[d] for w, value in zip(weights, values, strict=True)) / sum(weights) for d in range(len(values[0]))
+        sum(w * value[d] for w, value in zip(weights, values, strict=True)) / sum(weights)
+        for d in range(len(values[0]))
     ]
 
 
@@ -119,7 +120,9 @@ def test_queries_keep_every_bit_and_both_softmaxes_are_described(plan: PairPlan,
         rows = Store.open(tmp_path / centre, PAIRS).read()
         raw = np.stack([vector(*query, key, 1) for key in rows.keys])
         np.testing.assert_array_equal(rows.vectors["_".join(query)], raw)
-        names = {f"{column}_{name}" for column in described[centre] for name in ("neighbours", "top_score", "missed_mass")}
+        names = {
+            f"{column}_{name}" for column in described[centre] for name in ("neighbours", "top_score", "missed_mass")
+        }
         assert rows.numbers.keys() == names
         for column in described[centre]:
             assert (rows.numbers[f"{column}_neighbours"] > 1).all()
@@ -196,7 +199,11 @@ def test_pruning_keeps_what_is_named_and_nothing_else(tmp_path: Path) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("x")
     keep_only(root, [root / "clap" / "leaf"])
-    assert [path.relative_to(root).as_posix() for path in sorted(root.rglob("*"))] == ["clap", "clap/leaf", "clap/leaf/a"]
+    assert [path.relative_to(root).as_posix() for path in sorted(root.rglob("*"))] == [
+        "clap",
+        "clap/leaf",
+        "clap/leaf/a",
+    ]
     keep_only(root, [root])
     assert list(root.iterdir()) == []
     keep_only(tmp_path / "nothing", [])

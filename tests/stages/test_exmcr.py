@@ -25,7 +25,11 @@ TASKS = {
 
 def write_store(space: str, corpus: str, modality: str, rows: int) -> None:
     latents = unit(np.random.default_rng([*corpus.encode()]).standard_normal((rows, 12)))
-    made = {"spec": {"encoder": "compact"}, "modalities": MODALITIES[space], "dimension": WIDTHS[space]}
+    made = {
+        "spec": {"encoder": "compact", "checkpoint": "x"},
+        "modalities": MODALITIES[space],
+        "dimension": WIDTHS[space],
+    }
     folder = PartFolder(Path("data/embeddings") / space / corpus / modality, EMBEDDINGS, {**made, "modality": modality})
     keys = [f"{row:03d}" for row in range(rows)]  # Equal in every corpus: a key belongs to its corpus.
     content = Rows(keys, {EMBEDDING_COLUMN: embed(space, modality, latents, 0)}, {})
@@ -37,7 +41,11 @@ def write_params(**changes: object) -> None:
     raw = params_with({**UNIFIED, **changes})
     raw["connections"] = {"unified": raw["connections"]["unified"]}
     common = {"task": "retrieval", "corpus": "heldout", "connections": ["unified"]}
-    raw["evaluate"] = {"bootstrap": 20, "examples": 2, "tasks": {name: {**common, **task} for name, task in TASKS.items()}}
+    raw["evaluate"] = {
+        "bootstrap": 20,
+        "examples": 2,
+        "tasks": {name: {**common, **task} for name, task in TASKS.items()},
+    }
     Path("params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
@@ -92,7 +100,9 @@ def test_from_stores_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     scores = ConnectedSpace.load("data/models/unified").project("ulip", shapes, "point") @ query
     lines = mcr("search", "bell.flac", "--in", "point", "-k", "3").splitlines()
     best = scores.topk(3)
-    assert lines == [f"{s:6.3f}  shapes/{keys[i]}" for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+    assert lines == [
+        f"{s:6.3f}  shapes/{keys[i]}" for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
 
     pairs, models = files("data/pairs"), files("data/models")
     mcr("retrieve", "unified")

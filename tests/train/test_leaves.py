@@ -16,7 +16,7 @@ from pipeline.store import PAIRS, PartFolder, Rows, write_rows
 from pipeline.train.leaves import LeafPlan, train_leaves
 from pipeline.train.settings import DecoupledSettings, LeafTrainSettings
 from tests.train.conftest import LATENT, aggregate, unit
-from tests.train.test_run import Killed, KillAt
+from tests.train.test_run import KillAt, Killed
 
 WIDTHS = {"clip": 24, "clap": 20, "ulip": 18}
 MODALITIES = {"clip": ["text", "image"], "clap": ["text", "audio"], "ulip": ["image", "point"]}
@@ -59,8 +59,11 @@ def write_sets(folder: Path, leaf: str, rows: int = 64, changed: int = 0) -> lis
         }
         store = PartFolder(folder / leaf / name, PAIRS, fingerprint)
         keys = [f"{row:03d}" for row in range(rows)]  # The same keys in every set: each is a store of its own.
+        content = Rows(keys, columns, {})
         source = sha256_bytes(b"".join(matrix.tobytes() for matrix in columns.values()))
-        store.commit("part-00000.parquet", source, keys, [], lambda path, c=columns: write_rows(path, Rows(keys, c, {}), {}))
+        store.commit(
+            "part-00000.parquet", source, keys, [], lambda path, content=content: write_rows(path, content, {})
+        )
         store.finish(0.0)
     return [folder / leaf / name for name in SETS]
 
@@ -70,12 +73,14 @@ def plans(tmp_path: Path) -> dict[str, LeafPlan]:
     return {leaf: LeafPlan(write_sets(tmp_path / "pairs", leaf), SETTINGS) for leaf in ("clap", "ulip")}
 
 
-def train(plans: dict[str, LeafPlan], output: Path, **changed: object):  # noqa: ANN201
+def train(plans: dict[str, LeafPlan], output: Path, **changed: object):
     return train_leaves(plans, output, "unified", "clip", **{"seed": 3, **changed})  # type: ignore[arg-type]
 
 
 def content(output: Path) -> dict[str, bytes]:
-    return {path.relative_to(output).as_posix(): path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()
+    }
 
 
 FILES = ("projector.safetensors", "history.parquet", "config.json")
@@ -89,7 +94,9 @@ def test_two_runs_give_the_same_bytes_and_a_third_does_nothing(plans, tmp_path: 
     first = content(tmp_path / "a")
     assert first == content(tmp_path / "b")
     assert first.keys() == {"config.json", *(f"{leaf}/{name}" for leaf in plans for name in FILES)}
-    assert {(result.pairs, result.used, result.computed, result.steps) for result in results.values()} == {(192, 160, 3, 12)}
+    assert {(result.pairs, result.used, result.computed, result.steps) for result in results.values()} == {
+        (192, 160, 3, 12)
+    }
     assert [result.computed for result in train(plans, tmp_path / "a").values()] == [0, 0]
     assert content(tmp_path / "a") == first
     train(plans, tmp_path / "c", seed=4)
@@ -157,9 +164,7 @@ def test_the_connected_space_keeps_the_base_and_knows_which_modality_skips_f_l(p
             space.project(leaf, rows)
         with pytest.raises(UserError, match="must be known"):
             space.project(leaf, rows, {"clap": "point", "ulip": "audio"}[leaf])
-    weights = {
-        name for leaf in plans for name in load_file(tmp_path / "model" / leaf / "projector.safetensors")
-    }
+    weights = {name for leaf in plans for name in load_file(tmp_path / "model" / leaf / "projector.safetensors")}
     assert {"clap.Head1.weight", "ulip.Head2.mlp2.net2.1.running_var"} <= weights
     assert not [name for name in weights if name.startswith("clip")]
     path = tmp_path / "model" / "ulip" / "projector.safetensors"
@@ -173,7 +178,10 @@ def test_sets_are_taken_together_and_in_their_order(plans, tmp_path: Path) -> No
     assert train(one, tmp_path / "one")["clap"].pairs == 64
     two = {"clap": LeafPlan(plans["clap"].pairs[1:], SETTINGS)}
     assert train(two, tmp_path / "two")["clap"].pairs == 128
-    assert content(tmp_path / "one")["clap/projector.safetensors"] != content(tmp_path / "two")["clap/projector.safetensors"]
+    assert (
+        content(tmp_path / "one")["clap/projector.safetensors"]
+        != content(tmp_path / "two")["clap/projector.safetensors"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from pipeline.retrieve.settings import LeafRetrieveSettings, Memory, RetrieveSettings
+from pipeline.retrieve.settings import CouplingRetrieveSettings, LeafRetrieveSettings, Memory, RetrieveSettings
 from pipeline.settings import Modality, Settings
-from pipeline.train.settings import LeafTrainSettings, TrainSettings
+from pipeline.train.settings import CouplingTrainSettings, LeafTrainSettings, TrainSettings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -20,20 +20,33 @@ class Link(Settings):
     memories: dict[str, Memory] = Field(description="By space: what its pseudo-partners are made from.")
 
 
-class PairConnection(Link):
-    """C-MCR, or the oracle: two spaces, each with a projector into a new space."""
+class TwoSpaces(Link):
+    """Two spaces, each with a projector into a new space."""
 
-    method: Literal["cmcr", "oracle"] = Field(
-        description="C-MCR; or the oracle, which is trained on true pairs and bounds what any method can reach."
-    )
     spaces: tuple[str, str]
-    retrieve: RetrieveSettings
-    train: TrainSettings
 
     @property
     def links(self) -> dict[str, Link]:
         """The one link between the two spaces, under no name."""
         return {"": self}
+
+
+class PairConnection(TwoSpaces):
+    """C-MCR, or the oracle."""
+
+    method: Literal["cmcr", "oracle"] = Field(
+        description="C-MCR; or the oracle, which is trained on true pairs and bounds what any method can reach."
+    )
+    retrieve: RetrieveSettings
+    train: TrainSettings
+
+
+class CouplingConnection(TwoSpaces):
+    """Coupling: real samples of both memories become each other's partners."""
+
+    method: Literal["coupling"] = Field(description="Coupling of real samples, our own method.")
+    retrieve: CouplingRetrieveSettings
+    train: CouplingTrainSettings
 
 
 class Leaf(Link):
@@ -71,7 +84,7 @@ class BaseConnection(Settings):
         return _changed(self.train, self.leaves[leaf].train)
 
 
-Connection = Annotated[PairConnection | BaseConnection, Field(discriminator="method")]
+Connection = Annotated[PairConnection | CouplingConnection | BaseConnection, Field(discriminator="method")]
 
 
 def _changed(settings: AnySettings, changes: Settings | None) -> AnySettings:

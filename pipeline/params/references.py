@@ -70,7 +70,7 @@ def _link(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any], joined: 
             yield from _encoded(
                 raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space]
             )
-    if entry.get("method") in ("cmcr", "exmcr"):
+    if entry.get("method") in ("cmcr", "coupling", "exmcr"):
         overlap = entry.get("overlap")
         if not overlap or not entry.get("queries"):
             yield f"{where}: method {entry['method']} needs `overlap` (a modality) and `queries` (corpora of it)"

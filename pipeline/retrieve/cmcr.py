@@ -13,6 +13,7 @@ from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
 from pipeline.retrieve.method import EXAMPLE_NEIGHBOURS, Example, listed, spread
 from pipeline.retrieve.plan import PairPlan
+from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import Rows
 
 
@@ -85,6 +86,7 @@ class CmcrPairs:
 
 def search_of(plan: PairPlan, space: str, device: str, threads: int) -> Search:
     """How the memory of `space` is searched."""
+    assert isinstance(plan.settings, RetrieveSettings)
     return Search(plan.settings, device, threads, seed_from(plan.seed, plan.connection, "index", space))
 
 

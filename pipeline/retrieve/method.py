@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.retrieve.joined import JoinedPart
 from pipeline.store import Rows
@@ -37,6 +37,16 @@ class PairMethod(Protocol):
 
     def examples(self) -> list[Example]:
         """A few queries with their nearest neighbours in each memory."""
+        ...
+
+
+@runtime_checkable
+class Solved(Protocol):
+    """A method that solves for some of its settings before it makes the first part; the manifest says what it found."""
+
+    @property
+    def solved(self) -> Mapping[str, float]:
+        """What was found, by name."""
         ...
 
 

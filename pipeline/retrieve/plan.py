@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
-from pipeline.retrieve.settings import RetrieveSettings
+from pipeline.retrieve.settings import SearchSettings
 from pipeline.store import Store
 
 CODE_VERSION = 1
@@ -44,7 +44,7 @@ class PairPlan:
     overlap: str
     queries: Mapping[str, tuple[Path, ...]]
     memories: Mapping[str, MemoryStores]
-    settings: RetrieveSettings
+    settings: SearchSettings
     seed: int
     centre: str = "overlap"
 
@@ -65,8 +65,9 @@ class PairPlan:
         memories = {self.memory_column(space): self.memories[space].folders for space in self.spaces}
         overlaps = {self.overlap_column(space): self.query_stores(space) for space in self.spaces}
         if self.centre == "overlap":
-            # A control that shuffles over all queries makes each part depend on all of them.
-            return memories if self.settings.control == "none" else memories | overlaps
+            # A control that shuffles over all queries makes each part depend on all of them; coupling always does.
+            whole = self.settings.control != "none" or self.method == "coupling"
+            return memories | overlaps if whole else memories
         base, leaf = self.spaces
         asks = self.memory_column(leaf if self.centre == "leaf" else base)
         return overlaps | {column: folders for column, folders in memories.items() if column != asks}

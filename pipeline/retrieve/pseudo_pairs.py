@@ -13,8 +13,9 @@ from pipeline.atomic import atomic_path
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.retrieve.cmcr import CmcrPairs
+from pipeline.retrieve.coupling import CouplingPairs
 from pipeline.retrieve.exmcr import exmcr_pairs
-from pipeline.retrieve.method import Example, PairMethod
+from pipeline.retrieve.method import Example, PairMethod, Solved
 from pipeline.retrieve.oracle import OraclePairs
 from pipeline.retrieve.plan import PairPlan, fingerprint
 from pipeline.store import PAIRS, PartFolder, write_rows
@@ -22,6 +23,7 @@ from pipeline.store import PAIRS, PartFolder, write_rows
 # Adding a method is one file and one line here.
 METHODS: dict[str, Callable[[PairPlan, str, int], PairMethod]] = {
     "cmcr": CmcrPairs,
+    "coupling": CouplingPairs,
     "exmcr": exmcr_pairs,
     "oracle": OraclePairs,
 }
@@ -62,8 +64,11 @@ def write_pairs(
     """
     if plan.method not in METHODS:
         raise UserError(f"There is no method {plan.method!r}.", f"Choose one of: {', '.join(METHODS)}.")
-    pairs = PartFolder(folder, PAIRS, fingerprint(plan))
+    made_from = fingerprint(plan)
     method = METHODS[plan.method](plan, device, threads)
+    if isinstance(method, Solved):
+        made_from["solved"] = dict(method.solved)
+    pairs = PartFolder(folder, PAIRS, made_from)
     progress.start(f"retrieve {plan.connection}", sum(len(part.keys) for part in method.parts), "queries")
     for part in method.parts:
         if pairs.reuse(part.name, part.source):

@@ -1,8 +1,8 @@
 """Settings of the `retrieve` stage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings import Modality, Settings
 
@@ -14,10 +14,9 @@ class Memory(Settings):
     corpora: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class RetrieveSettings(Settings):
-    """How a query becomes a pseudo-partner."""
+class SearchSettings(Settings):
+    """How a memory is searched, whatever becomes of what is found."""
 
-    temperature: float = Field(0.01, gt=0, description="Softmax temperature over the memory (tau 1 of both papers).")
     search: Literal["exact", "flat", "ivf"] = Field(
         "exact", description="Softmax over the whole memory, or over the top k found by a FAISS index."
     )
@@ -27,6 +26,37 @@ class RetrieveSettings(Settings):
     control: Literal["none", "shuffled_overlap", "random_partners"] = Field(
         "none", description="Negative control: break the bridge between the spaces, or the pseudo-pairs."
     )
+
+
+class RetrieveSettings(SearchSettings):
+    """How a query becomes a pseudo-partner."""
+
+    temperature: float = Field(0.01, gt=0, description="Softmax temperature over the memory (tau 1 of both papers).")
+
+
+class Softness(Settings):
+    """How flat a softmax is: its temperature, or the effective number of items that it is to spread over."""
+
+    temperature: float | None = Field(None, gt=0, description="The temperature itself.")
+    perplexity: float | None = Field(
+        None, gt=1, description="Exponential of the mean entropy; the temperature is solved for on a sample."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.temperature is None) == (self.perplexity is None):
+            raise ValueError("give either a temperature or a perplexity")
+        return self
+
+
+class CouplingRetrieveSettings(SearchSettings):
+    """How real samples of two memories become partners through their profiles over the overlapping modality."""
+
+    profile: Softness = Field(
+        Softness(perplexity=40), description="Softmax of a sample over the overlapping modality (t 1)."
+    )
+    partner: Softness = Field(Softness(perplexity=15), description="Softmax of a sample over its partners (t 2).")
+    draws: int = Field(32, ge=1, description="Partners kept per sample; training picks another one at every step.")
 
 
 class LeafRetrieveSettings(RetrieveSettings):

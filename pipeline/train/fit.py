@@ -21,7 +21,7 @@ from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.history import HISTORY_NAME, write_history
 from pipeline.train.layout import load_tables
 from pipeline.train.loop import Draws, Trainer
-from pipeline.train.objective import Objective
+from pipeline.train.objective import Objective, OwnTables
 from pipeline.train.settings import ScheduleSettings
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
         McrError: The loss is not a finite number.
     """
     config, settings, name = job.config, job.settings, job.config.connection
-    pairs = sum(len(store) for store in job.stores)
+    objective, stores = job.objective, job.stores
+    pairs = objective.rows(stores) if isinstance(objective, OwnTables) else sum(len(store) for store in stores)
     per_epoch = pairs // settings.batch_size
     used = per_epoch * settings.batch_size
     checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.model_dump(mode="json"))
@@ -97,7 +98,10 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
         stale.unlink(missing_ok=True)
     with _threads(config.threads):
         draws = Draws(config.seed, name)
-        tables = load_tables(job.stores, job.objective.columns, device)
+        if isinstance(objective, OwnTables):
+            tables = objective.load(stores, device)
+        else:
+            tables = load_tables(stores, objective.columns, device)
         projectors = {
             space: build_projector(spec, job.init, draws.generator(f"init {space}")).to(device)
             for space, spec in config.projectors.items()

@@ -41,7 +41,7 @@ class Trainer:
 
     Args:
         objective: The method.
-        tables: Its columns [N, D] float32, on the training device.
+        tables: Its columns, N rows each, on the training device.
         projectors: By space, on the training device.
         settings: Schedule and optimiser.
         draws: Source of the batches' order and of the noise.
@@ -60,7 +60,7 @@ class Trainer:
         self.projectors = projectors
         self.settings = settings
         self.draws = draws
-        table = next(iter(tables.values()))
+        table = next(iter(self.tables.values()))
         self.rows, self.device = len(table), table.device
         self.steps_per_epoch = self.rows // settings.batch_size
         self.steps = self.steps_per_epoch * settings.epochs

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.train.cmcr import CMCR
+from pipeline.train.coupling import Coupling
 from pipeline.train.exmcr import ExMCR
 from pipeline.train.layout import Layout
 from pipeline.train.objective import Objective
@@ -13,7 +14,12 @@ from pipeline.train.oracle import Oracle
 from pipeline.train.settings import ScheduleSettings
 
 # Each takes the layout of the pairs and its own settings.
-METHODS: dict[str, Callable[[Layout, Any], Objective]] = {"cmcr": CMCR, "exmcr": ExMCR, "oracle": Oracle}
+METHODS: dict[str, Callable[[Layout, Any], Objective]] = {
+    "cmcr": CMCR,
+    "coupling": Coupling,
+    "exmcr": ExMCR,
+    "oracle": Oracle,
+}
 
 
 def build_objective(method: str, layout: Layout, settings: ScheduleSettings) -> Objective:

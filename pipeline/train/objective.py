@@ -1,10 +1,12 @@
 """What a method is, as the training loop sees it."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from pipeline.store import Store
 
 
 class Objective(Protocol):
@@ -26,6 +28,19 @@ class Objective(Protocol):
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Terms of the loss for `batch`, rows [B, D] by column; `generator` is the source of all noise."""
+        ...
+
+
+@runtime_checkable
+class OwnTables(Protocol):
+    """An objective whose pairs are not one table with all of its columns in every part."""
+
+    def rows(self, stores: Sequence[Store]) -> int:
+        """Rows of one epoch."""
+        ...
+
+    def load(self, stores: Sequence[Store], device: str) -> dict[str, Tensor]:
+        """The tables [N, ...] that batches are picked from, by column, on `device`."""
         ...
 
 

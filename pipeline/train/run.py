@@ -10,7 +10,7 @@ from pipeline.store import PAIRS, Store
 from pipeline.train.fit import CODE_VERSION, Job, TrainResult, fit
 from pipeline.train.layout import Layout
 from pipeline.train.methods import build_objective
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import CouplingTrainSettings, TrainSettings
 
 
 def train_connection(
@@ -18,7 +18,7 @@ def train_connection(
     output: Path,
     connection: str,
     method: str,
-    settings: TrainSettings,
+    settings: TrainSettings | CouplingTrainSettings,
     *,
     spaces: Sequence[str] = (),
     seed: int = 0,
@@ -55,7 +55,12 @@ def train_connection(
 
 
 def _config(
-    layout: Layout, settings: TrainSettings, connection: str, pairs: str, seed: int, threads: int
+    layout: Layout,
+    settings: TrainSettings | CouplingTrainSettings,
+    connection: str,
+    pairs: str,
+    seed: int,
+    threads: int,
 ) -> ConnectionConfig:
     head = settings.projector
     return ConnectionConfig.model_validate(

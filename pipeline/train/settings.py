@@ -41,18 +41,11 @@ class ScheduleSettings(Settings):
     warmup_steps: int = Field(
         default=0, ge=0, description="Steps in which the learning rate rises linearly to its peak."
     )
-    intra_weight: float = Field(default=0.1, ge=0, description="Weight of the intra-MCR alignment (lambda).")
-    intra_norm: Literal["l2", "squared"] = Field(
-        default="l2", description="Distance in the intra-MCR alignment, or its square."
-    )
     noise_variance: float = Field(
         default=0.004, ge=0, description="Variance per dimension of the semantic completion noise at 512 dimensions."
     )
     noise_scaling: Literal["none", "dimension"] = Field(
         default="none", description="`dimension` keeps the norm of the noise: variance x 512 / D."
-    )
-    renormalise_pseudo: bool = Field(
-        default=False, description="Normalise the aggregated embedding before noise is added."
     )
     batch_statistics: Literal["joint", "separate"] = Field(
         default="joint",
@@ -63,7 +56,19 @@ class ScheduleSettings(Settings):
     )
 
 
-class TrainSettings(ScheduleSettings):
+class AveragedSettings(ScheduleSettings):
+    """What methods need whose pseudo-partners are averages."""
+
+    intra_weight: float = Field(default=0.1, ge=0, description="Weight of the intra-MCR alignment (lambda).")
+    intra_norm: Literal["l2", "squared"] = Field(
+        default="l2", description="Distance in the intra-MCR alignment, or its square."
+    )
+    renormalise_pseudo: bool = Field(
+        default=False, description="Normalise the aggregated embedding before noise is added."
+    )
+
+
+class TrainSettings(AveragedSettings):
     """Objective and schedule of C-MCR and the oracle. Values that the paper leaves unsure are settings."""
 
     projector: ProjectorSettings = ProjectorSettings()
@@ -79,11 +84,27 @@ class TrainSettings(ScheduleSettings):
     pseudo_weight: float = Field(default=1.0, ge=0)
 
 
+class CouplingTrainSettings(ScheduleSettings):
+    """Objective and schedule of method coupling; defaults are those that worked in the demo world."""
+
+    projector: ProjectorSettings = ProjectorSettings()
+    temperature_overlap: float = Field(
+        default=0.05, gt=0, description="InfoNCE temperature of the overlapping modality."
+    )
+    temperature_pseudo: float = Field(
+        default=0.15,
+        gt=0,
+        description="InfoNCE temperature of the coupled samples; some partners are wrong, so not sharp.",
+    )
+    overlap_weight: float = Field(default=0.5, ge=0)
+    pseudo_weight: float = Field(default=1.0, ge=0)
+
+
 DenseTerm = Literal["leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base"]
 DENSE: tuple[DenseTerm, ...] = ("leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base")
 
 
-class LeafTrainSettings(ScheduleSettings):
+class LeafTrainSettings(AveragedSettings):
     """Objective and schedule of a leaf of Ex-MCR. Values that the paper leaves unsure are settings."""
 
     projector: DecoupledSettings = DecoupledSettings()

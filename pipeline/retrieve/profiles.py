@@ -1,0 +1,58 @@
+"""Samples of two spaces made comparable: each is described in its own space and, by its profile, in the other one.
+
+With C_T and A_T the embeddings of the same texts in CLIP and CLAP, the profile of an image v is what the texts near it
+look like in CLAP, at(v) = normalise(softmax(v C_T^T / t1) A_T), and ct(a) is that of a sound a in CLIP. With the means m
+of the memories and of their profiles, the score of two samples that never met is
+
+    s(v, a) = cos(at(v) - m_AT, a - m_A) + cos(v - m_V, ct(a) - m_CT).
+
+Without the means the gap between the modalities dominates both terms. The sum is one inner product of concatenated unit
+vectors, so that it can be searched and sampled like any memory.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pipeline.retrieve.aggregate import aggregate
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What the texts say about N samples of one memory.
+
+    Attributes:
+        vectors: [N, D2], unit rows in the other space.
+        neighbours: [N], effective number of texts.
+        top_score: [N], cosine of the nearest text.
+    """
+
+    vectors: Tensor
+    neighbours: Tensor
+    top_score: Tensor
+
+
+def profile(samples: Tensor, texts: Tensor, texts_there: Tensor, temperature: float) -> Profiles:
+    """Profiles of `samples` [N, D1]: the softmax over `texts` [T, D1], read in the other space [T, D2]."""
+    result = aggregate(samples, texts, (texts_there,), temperature)
+    return Profiles(normalize(result.vectors[0], dim=1), result.neighbours, result.top_score)
+
+
+def features(own_first: bool, samples: Tensor, profiles: Tensor) -> Tensor:
+    """Concatenated centred unit rows [N, D1 + D2] whose inner product between two memories is the score s.
+
+    Args:
+        own_first: Whether the samples belong to the first space: its coordinates come first on both sides.
+        samples: A whole memory [N, D], whose mean is taken away.
+        profiles: Its profiles [N, D'], whose mean is taken away.
+    """
+    both = (_centred(samples), _centred(profiles))
+    return torch.cat(both if own_first else both[::-1], dim=1)
+
+
+def _centred(rows: Tensor) -> Tensor:
+    # float64 sums: the mean of a million float32 rows would lose digits, and the order of the threads would show.
+    mean = rows.mean(0, dtype=torch.float64)
+    return normalize(rows - mean.to(rows.dtype), dim=1)

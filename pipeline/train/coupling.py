@@ -1,0 +1,100 @@
+"""Coupling: contrast real samples with partners drawn for them, and keep the overlapping modality aligned."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.store import Store
+from pipeline.train.completion import complete, completion_variance
+from pipeline.train.coupled import Coupled, items_per_epoch, of_kind
+from pipeline.train.layout import Layout
+from pipeline.train.losses import symmetric_info_nce
+from pipeline.train.objective import project_together
+from pipeline.train.settings import CouplingTrainSettings
+
+ITEM = "item"
+
+
+class Coupling:
+    """L = pseudo_weight x InfoNCE(samples, drawn partners) + overlap_weight x InfoNCE(overlap, overlap).
+
+    Both sides of the first term are real samples: they get no noise, are no averages, and there is no gap between
+    averages and samples for an intra-MCR term to close. Noise completes the overlapping modality alone. An item is a
+    sample of either memory; at every step one of the partners that were drawn for it is picked anew, and as many other
+    rows of the overlapping modality as there are items.
+    """
+
+    columns: tuple[str, ...] = (ITEM,)
+    terms: tuple[str, ...] = ("loss", "overlap", "pseudo")
+
+    def __init__(self, layout: Layout, settings: CouplingTrainSettings) -> None:
+        if len(layout.spaces) != 2 or not layout.overlap:
+            raise UserError("Coupling joins two spaces over one overlapping modality.", "Set `spaces` and `overlap`.")
+        self.layout = layout
+        self.settings = settings
+        self.spaces = tuple(layout.spaces)
+        self.variances = [
+            completion_variance(settings.noise_variance, settings.noise_scaling, layout.dimension(space))
+            for space in self.spaces
+        ]
+        self._coupled: Coupled | None = None
+
+    def rows(self, stores: Sequence[Store]) -> int:
+        """Items of one epoch."""
+        (store,) = stores
+        return items_per_epoch([len(of_kind(store, self.layout.memory_column(space))) for space in self.spaces])
+
+    def load(self, stores: Sequence[Store], device: str) -> dict[str, Tensor]:
+        """Keep all tables on `device` and return the items: rows of the first memory, then of the second."""
+        (store,) = stores
+        coupled = Coupled.load(store, self.layout, device)
+        self._coupled = coupled
+        first, second = (len(samples) for samples in coupled.samples)
+        each = torch.arange(items_per_epoch((first, second)) // 2, device=device)
+        return {ITEM: torch.cat([each % first, first + each % second])}
+
+    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing to prepare."""
+        return tables
+
+    def __call__(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Terms of the loss for a batch of items."""
+        assert self._coupled is not None
+        settings, coupled = self.settings, self._coupled
+        pairs = draw_pairs(coupled, batch[ITEM], generator)
+        texts = draw_overlap(coupled, len(batch[ITEM]), generator)
+        projected = []
+        for number, space in enumerate(self.spaces):
+            overlap = complete(coupled.overlap[number][texts], self.variances[number], generator)
+            samples = coupled.samples[number][pairs[number]]
+            projected.append(project_together(projectors[space], [overlap, samples], settings.batch_statistics))
+        (overlap_first, first), (overlap_second, second) = projected
+        overlap_loss = symmetric_info_nce(overlap_first, overlap_second, settings.temperature_overlap)
+        pseudo_loss = symmetric_info_nce(first, second, settings.temperature_pseudo)
+        loss = settings.overlap_weight * overlap_loss + settings.pseudo_weight * pseudo_loss
+        return {"loss": loss, "overlap": overlap_loss, "pseudo": pseudo_loss}
+
+
+def draw_pairs(coupled: Coupled, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rows of the first and of the second memory [B] for `items` [B], each with one of its partners."""
+    first = len(coupled.samples[0])
+    draws = coupled.partners[0].shape[1]
+    drawn = torch.randint(draws, items.shape, generator=generator, device=items.device)
+    of_first = items < first
+    # Rows are clamped where the other direction's item is looked up in vain; `where` then leaves it out.
+    here, there = items.clamp_max(first - 1), (items - first).clamp_min(0)
+    return (
+        torch.where(of_first, here, coupled.partners[1][there, drawn].long()),
+        torch.where(of_first, coupled.partners[0][here, drawn].long(), there),
+    )
+
+
+def draw_overlap(coupled: Coupled, count: int, generator: torch.Generator) -> Tensor:
+    """`count` different rows of the overlapping modality; where it has fewer, all of them over and over."""
+    rows = len(coupled.overlap[0])
+    order = torch.randperm(rows, generator=generator, device=coupled.overlap[0].device)
+    return order[torch.arange(count, device=order.device) % rows]

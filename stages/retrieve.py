@@ -8,7 +8,7 @@ from stages.options import Names, ParamsFile
 if TYPE_CHECKING:
     from pipeline.params.connection import Connection, Link
     from pipeline.retrieve.plan import PairPlan
-    from pipeline.retrieve.settings import RetrieveSettings
+    from pipeline.retrieve.settings import SearchSettings
 
 
 def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
@@ -50,7 +50,7 @@ def pair_plans(name: str, connection: "Connection", seed: int) -> "dict[str, Pai
 
 
 def _plan(
-    name: str, method: str, spaces: tuple[str, str], link: "Link", settings: "RetrieveSettings", seed: int
+    name: str, method: str, spaces: tuple[str, str], link: "Link", settings: "SearchSettings", seed: int
 ) -> "PairPlan":
     """Where the stores lie that join two spaces."""
     from pipeline.retrieve.plan import MemoryStores, PairPlan

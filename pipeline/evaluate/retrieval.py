@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -80,7 +81,9 @@ def count(views: Views, positives: Positives, device: str) -> tuple[Counts, Coun
 
 
 def _measures(recall_at: tuple[int, ...]) -> dict[str, tuple[Callable[[Counts], np.ndarray], Statistic]]:
-    recalls = {f"R@{k}": (lambda counts, k=k: hits(counts, k), "mean") for k in recall_at}
+    recalls: dict[str, tuple[Callable[[Counts], np.ndarray], Statistic]] = {
+        f"R@{k}": (partial(hits, k=k), "mean") for k in recall_at
+    }
     return {**recalls, "mAP": (average_precision, "mean"), "median_rank": (best_rank, "median")}
 
 
@@ -110,8 +113,8 @@ def _add_metrics(
         for metric, (function, statistic) in _measures(context.settings.recall_at).items():
             samples, chances = [], []
             for one, side in zip(counts, evaluation.sides, strict=True):
-                samples.append(Sample(function(one), side.items, statistic))  # type: ignore[arg-type]
-                chances.append(Sample(function(all_tied(one)), side.items, statistic).value())  # type: ignore[arg-type]
+                samples.append(Sample(function(one), side.items, statistic))
+                chances.append(Sample(function(all_tied(one)), side.items, statistic).value())
             choices = [(direction, [at]) for at, direction in enumerate(task.directions)] + [(MEAN, [0, 1])]
             for direction, chosen in choices:
                 n = evaluation.items if direction == MEAN else len(samples[chosen[0]].values)

@@ -34,12 +34,12 @@ def connection_data(connection: "Connection") -> "ConnectionData":
     from pipeline.evaluate.sources import ConnectionData
 
     if connection.method != "exmcr":
-        return _link_data(connection.spaces, connection, "")
+        return _link_data(connection.join.spaces, connection.join, "")
     leaves = {
-        leaf: _link_data((connection.base, leaf), link, connection.retrieve_of(leaf).sets[0])
-        for leaf, link in connection.leaves.items()
+        leaf: _link_data((connection.join.base, leaf), link, connection.retrieve_of(leaf).sets[0])
+        for leaf, link in connection.join.leaves.items()
     }
-    return ConnectionData(connection.spaces, leaves=leaves)
+    return ConnectionData(connection.join.spaces, leaves=leaves)
 
 
 def _link_data(spaces: tuple[str, str], link: "Link", pairs: str) -> "ConnectionData":

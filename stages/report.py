@@ -20,7 +20,7 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
     for name, entry in params.connections.items():
         links = {
             leaf: Sources(link.queries, {space: memory.corpora for space, memory in link.memories.items()})
-            for leaf, link in entry.links.items()
+            for leaf, link in entry.join.links.items()
         }
         connections[name] = links[""] if "" in links else Sources(leaves=links)
     tasks: dict[str, dict[str, str]] = {

@@ -40,11 +40,13 @@ def pair_plans(name: str, connection: "Connection", seed: int) -> "dict[str, Pai
     from dataclasses import replace
 
     if connection.method != "exmcr":
-        return {name: _plan(name, connection.method, connection.spaces, connection, connection.retrieve, seed)}
+        return {
+            name: _plan(name, connection.method, connection.join.spaces, connection.join, connection.retrieve, seed)
+        }
     plans: dict[str, PairPlan] = {}
-    for leaf, link in connection.leaves.items():
+    for leaf, link in connection.join.leaves.items():
         settings = connection.retrieve_of(leaf)
-        plan = _plan(f"{name}/{leaf}", connection.method, (connection.base, leaf), link, settings, seed)
+        plan = _plan(f"{name}/{leaf}", connection.method, (connection.join.base, leaf), link, settings, seed)
         plans |= {f"{name}/{leaf}/{centre}": replace(plan, centre=centre) for centre in settings.sets}
     return plans
 

@@ -67,7 +67,7 @@ def _modality_of(file: Path) -> str:
 
 def _first_connection(params: "Params", source: str, target: str) -> str:
     for name, connection in params.connections.items():
-        links = connection.links.values()
+        links = connection.join.links.values()
         held = {memory.modality for link in links for memory in link.memories.values()} | {
             link.overlap for link in links
         }
@@ -83,7 +83,7 @@ def _gallery(
     connection = params.connections.get(name)
     if connection is None:
         raise UserError(f"params.yaml has no connection {name!r}.", f"Choose from: {', '.join(params.connections)}.")
-    links = list(connection.links.values())
+    links = list(connection.join.links.values())
     for memory_space, memory in (entry for link in links for entry in link.memories.items()):
         if memory.modality == modality:
             return memory_space, (corpus,) if corpus else memory.corpora

@@ -49,7 +49,7 @@ def _train(name: str, connection: "Connection", params: "Params", device: str) -
             name,
             connection.method,
             connection.train,
-            spaces=connection.spaces,
+            spaces=connection.join.spaces,
             seed=seed,
             threads=threads,
             device=device,
@@ -58,9 +58,9 @@ def _train(name: str, connection: "Connection", params: "Params", device: str) -
         return {name: result}
     leaves = {
         leaf: LeafPlan([pairs / leaf / each for each in connection.retrieve_of(leaf).sets], connection.train_of(leaf))
-        for leaf in connection.leaves
+        for leaf in connection.join.leaves
     }
     results = train_leaves(
-        leaves, model, name, connection.base, seed=seed, threads=threads, device=device, progress=progress
+        leaves, model, name, connection.join.base, seed=seed, threads=threads, device=device, progress=progress
     )
     return {f"{name}/{leaf}": result for leaf, result in results.items()}

@@ -30,8 +30,8 @@ def only_compact_spaces(params: dict[str, Any]) -> None:
     jobs = ("clap-captions", "clap-sounds", "clap-heldout", "ulip-captions", "ulip-shapes", "ulip-heldout")
     params["encode"] = {job: dict(zip(("space", "corpus"), job.split("-"), strict=True)) for job in jobs}
     connection = params["connections"]["audio_image"]
-    connection["spaces"] = ["clap", "ulip"]
-    connection["memories"] = {
+    connection["join"]["spaces"] = ["clap", "ulip"]
+    connection["join"]["memories"] = {
         "clap": {"modality": "audio", "corpora": ["sounds"]},
         "ulip": {"modality": "point", "corpora": ["shapes"]},
     }

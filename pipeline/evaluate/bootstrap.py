@@ -13,6 +13,8 @@ import numpy as np
 QUANTILES = (0.025, 0.975)
 CHUNK_WEIGHTS = 2**23
 
+Statistic = Literal["mean", "median"]
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -26,7 +28,7 @@ class Sample:
 
     values: np.ndarray
     items: np.ndarray
-    statistic: Literal["mean", "median"] = "mean"
+    statistic: Statistic = "mean"
 
     def value(self) -> float:
         """The summary of the whole sample."""
@@ -61,12 +63,20 @@ def intervals(measures: Sequence[Sequence[Sample]], items: int, resamples: int, 
     return [(float(low), float(high)) for low, high in limits]
 
 
-def paired_difference(first: Sample, second: Sample, items: int, resamples: int, seed: int) -> Interval:
-    """First minus second method on the same items: the interval of the difference, not a difference of intervals."""
-    chunks = _weights(items, resamples, seed)
-    differences = np.concatenate([_resampled(first, weights) - _resampled(second, weights) for weights in chunks])
-    low, high = np.nanquantile(differences, QUANTILES)
-    return Interval(first.value() - second.value(), float(low), float(high))
+def paired_difference(
+    first: Sequence[Sample], second: Sequence[Sample], items: int, resamples: int, seed: int
+) -> Interval:
+    """First minus second method on the same items: the interval of the difference, not a difference of intervals.
+
+    A method is given by one or more samples (its directions), of which the mean is compared.
+    """
+    differences = []
+    for weights in _weights(items, resamples, seed):
+        means = [np.mean([_resampled(sample, weights) for sample in samples], axis=0) for samples in (first, second)]
+        differences.append(means[0] - means[1])
+    low, high = np.nanquantile(np.concatenate(differences), QUANTILES)
+    values = [float(np.mean([sample.value() for sample in samples])) for samples in (first, second)]
+    return Interval(values[0] - values[1], float(low), float(high))
 
 
 def _weights(items: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from pipeline.evaluate.bootstrap import Sample, intervals
+from pipeline.evaluate.bootstrap import Sample, Statistic, intervals
+from pipeline.evaluate.differences import Measures, add_differences
 from pipeline.evaluate.items import EvaluationSet, load_set
 from pipeline.evaluate.methods import Method, methods_of
 from pipeline.evaluate.metrics import all_tied, average_precision, best_rank, hits
@@ -59,6 +61,16 @@ def evaluate_retrieval(name: str, task: RetrievalTask, context: Context, tables:
             add_similarities(name, task, method, evaluation, views, context.seed, tables)
         context.progress.advance(1)
     _add_metrics(name, task, measured, evaluation, context, tables)
+    add_differences(
+        {"task": name, "dataset": task.corpus},
+        {**{direction: [at] for at, direction in enumerate(task.directions)}, MEAN: [0, 1]},
+        measured,
+        _samples(context.settings.recall_at, evaluation),
+        evaluation,
+        context.settings.bootstrap,
+        seed_from(context.seed, name, "bootstrap"),
+        tables,
+    )
 
 
 def count(views: Views, positives: Positives, device: str) -> tuple[Counts, Counts]:
@@ -68,9 +80,22 @@ def count(views: Views, positives: Positives, device: str) -> tuple[Counts, Coun
     return rank(*views.forward, positives, device=device), rank(*views.backward, positives.transposed(), device=device)
 
 
-def _measures(recall_at: tuple[int, ...]) -> dict[str, tuple[Callable[[Counts], np.ndarray], str]]:
-    recalls = {f"R@{k}": (lambda counts, k=k: hits(counts, k), "mean") for k in recall_at}
+def _measures(recall_at: tuple[int, ...]) -> dict[str, tuple[Callable[[Counts], np.ndarray], Statistic]]:
+    recalls: dict[str, tuple[Callable[[Counts], np.ndarray], Statistic]] = {
+        f"R@{k}": (partial(hits, k=k), "mean") for k in recall_at
+    }
     return {**recalls, "mAP": (average_precision, "mean"), "median_rank": (best_rank, "median")}
+
+
+def _samples(recall_at: tuple[int, ...], evaluation: EvaluationSet) -> Measures:
+    """By metric: from the counts of both directions to the values of every query."""
+
+    def of(function: Callable[[Counts], np.ndarray], statistic: Statistic) -> Callable[..., list[Sample]]:
+        return lambda counts: [
+            Sample(function(one), side.items, statistic) for one, side in zip(counts, evaluation.sides, strict=True)
+        ]
+
+    return {name: of(function, statistic) for name, (function, statistic) in _measures(recall_at).items()}
 
 
 def _add_metrics(
@@ -88,8 +113,8 @@ def _add_metrics(
         for metric, (function, statistic) in _measures(context.settings.recall_at).items():
             samples, chances = [], []
             for one, side in zip(counts, evaluation.sides, strict=True):
-                samples.append(Sample(function(one), side.items, statistic))  # type: ignore[arg-type]
-                chances.append(Sample(function(all_tied(one)), side.items, statistic).value())  # type: ignore[arg-type]
+                samples.append(Sample(function(one), side.items, statistic))
+                chances.append(Sample(function(all_tied(one)), side.items, statistic).value())
             choices = [(direction, [at]) for at, direction in enumerate(task.directions)] + [(MEAN, [0, 1])]
             for direction, chosen in choices:
                 n = evaluation.items if direction == MEAN else len(samples[chosen[0]].values)
@@ -108,10 +133,10 @@ def _add_metrics(
                 )
                 labels.append(method.label)
                 groups.append([samples[at] for at in chosen])
-    resamples = context.settings.bootstrap
+    resamples, seed = context.settings.bootstrap, seed_from(context.seed, name, "bootstrap")
     limits: list[tuple[float | None, float | None]] = [(None, None)] * len(rows)
     if resamples:
-        limits = list(intervals(groups, evaluation.items, resamples, seed_from(context.seed, name, "bootstrap")))
+        limits = list(intervals(groups, evaluation.items, resamples, seed))
     for row, label, (low, high) in zip(rows, labels, limits, strict=True):
         tables.add("metrics", {**row, "ci_low": low, "ci_high": high})
         tables.mirrored(name, label, str(row["direction"]), str(row["metric"]), float(str(row["value"])))

@@ -88,12 +88,17 @@ def load_bridge(
     rows, others = rows[order], others[order]
     memories = [_memory(connection.memories[space], space, folders) for space in spaces]
     columns = [f"{space}_{modality}" for space, modality in zip(spaces, modalities, strict=True)]
-    pseudo = Store.open(folders.pairs / name / connection.pairs, PAIRS).read(columns).vectors
+    pairs = Store.open(folders.pairs / name / connection.pairs, PAIRS)
+    # Coupling pairs samples by the numbers of their rows, several to one: no table of pairs lies there.
+    pseudo = None
+    if pairs.manifest.fingerprint.get("method") != "coupling":
+        vectors = pairs.read(columns).vectors
+        pseudo = evenly(vectors[columns[0]], most), evenly(vectors[columns[1]], most)
     config = load_config(folders.models / name)
     return Bridge(
         overlap=(evenly(overlaps[0][1][rows], most), evenly(overlaps[1][1][others], most)),
         memories=(evenly(memories[0], most), evenly(memories[1], most)),
-        pseudo=(evenly(pseudo[columns[0]], most), evenly(pseudo[columns[1]], most)),
+        pseudo=pseudo,
         projectors=(config.projectors.get(spaces[0]), config.projectors.get(spaces[1])),
         init=str(config.train.get("projector", {}).get("init", "xavier")),
         seed=seed_from(seed, name, "baselines"),

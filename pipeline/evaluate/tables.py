@@ -37,6 +37,17 @@ SCHEMAS = {
             ("average_precision", pa.float64()),
         ]
     ),
+    "differences": pa.schema(
+        [
+            *_WHICH,
+            ("against", pa.string()),
+            ("metric", pa.string()),
+            ("value", pa.float64()),
+            ("ci_low", pa.float64()),
+            ("ci_high", pa.float64()),
+            ("n", pa.int64()),
+        ]
+    ),
     "examples": pa.schema(
         [
             *_WHICH,

@@ -26,27 +26,9 @@ class TwoSpaces(Link):
     spaces: tuple[str, str]
 
     @property
-    def links(self) -> dict[str, Link]:
+    def links(self) -> Mapping[str, Link]:
         """The one link between the two spaces, under no name."""
         return {"": self}
-
-
-class PairConnection(TwoSpaces):
-    """C-MCR, or the oracle."""
-
-    method: Literal["cmcr", "oracle"] = Field(
-        description="C-MCR; or the oracle, which is trained on true pairs and bounds what any method can reach."
-    )
-    retrieve: RetrieveSettings
-    train: TrainSettings
-
-
-class CouplingConnection(TwoSpaces):
-    """Coupling: real samples of both memories become each other's partners."""
-
-    method: Literal["coupling"] = Field(description="Coupling of real samples, our own method.")
-    retrieve: CouplingRetrieveSettings
-    train: CouplingTrainSettings
 
 
 class Leaf(Link):
@@ -56,14 +38,11 @@ class Leaf(Link):
     train: LeafTrainSettings | None = Field(None, description="What differs from the connection's `train`.")
 
 
-class BaseConnection(Settings):
-    """Ex-MCR: a base that stays as it is, and any number of leaves, trained independently of each other."""
+class BaseAndLeaves(Settings):
+    """A space that stays as it is, and any number of spaces that are projected into it."""
 
-    method: Literal["exmcr"] = Field(description="Ex-MCR.")
     base: str = Field(description="The space that all leaves are projected into; it has no projector.")
     leaves: Annotated[dict[str, Leaf], Field(min_length=1)] = Field(description="By space: how it joins the base.")
-    retrieve: LeafRetrieveSettings
-    train: LeafTrainSettings
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -75,13 +54,46 @@ class BaseConnection(Settings):
         """The link of each leaf to the base."""
         return self.leaves
 
+
+# Every connection has the same four keys, whatever its method: dvc.yaml names them, and DVC refuses a key that is
+# not there.
+
+
+class PairConnection(Settings):
+    """C-MCR, or the oracle."""
+
+    method: Literal["cmcr", "oracle"] = Field(
+        description="C-MCR; or the oracle, which is trained on true pairs and bounds what any method can reach."
+    )
+    join: TwoSpaces
+    retrieve: RetrieveSettings
+    train: TrainSettings
+
+
+class CouplingConnection(Settings):
+    """Coupling: real samples of both memories become each other's partners."""
+
+    method: Literal["coupling"] = Field(description="Coupling of real samples, our own method.")
+    join: TwoSpaces
+    retrieve: CouplingRetrieveSettings
+    train: CouplingTrainSettings
+
+
+class BaseConnection(Settings):
+    """Ex-MCR: a base that stays as it is, and any number of leaves, trained independently of each other."""
+
+    method: Literal["exmcr"] = Field(description="Ex-MCR.")
+    join: BaseAndLeaves
+    retrieve: LeafRetrieveSettings
+    train: LeafTrainSettings
+
     def retrieve_of(self, leaf: str) -> LeafRetrieveSettings:
         """The connection's settings with what the leaf changes."""
-        return _changed(self.retrieve, self.leaves[leaf].retrieve)
+        return _changed(self.retrieve, self.join.leaves[leaf].retrieve)
 
     def train_of(self, leaf: str) -> LeafTrainSettings:
         """The connection's settings with what the leaf changes."""
-        return _changed(self.train, self.leaves[leaf].train)
+        return _changed(self.train, self.join.leaves[leaf].train)
 
 
 Connection = Annotated[PairConnection | CouplingConnection | BaseConnection, Field(discriminator="method")]

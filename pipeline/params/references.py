@@ -37,15 +37,17 @@ def _jobs(raw: Mapping[str, Any]) -> Iterator[str]:
 def _connections(raw: Mapping[str, Any]) -> Iterator[str]:
     spaces = _table(raw, "spaces")
     for name, entry in _table(raw, "connections").items():
-        where = f"connections.{name}"
-        if entry.get("method") == "exmcr":
-            yield from _leaves(raw, where, entry)
+        where, join = f"connections.{name}.join", entry.get("join")
+        if not isinstance(join, Mapping):
             continue
-        joined = entry.get("spaces")
+        if entry.get("method") == "exmcr":
+            yield from _leaves(raw, where, join)
+            continue
+        joined = join.get("spaces")
         joined = [space for space in joined if isinstance(space, str)] if isinstance(joined, list) else []
         for space in joined:
             yield from _missing(f"{where}.spaces", space, "space", spaces)
-        yield from _link(raw, where, entry, joined)
+        yield from _link(raw, where, {**join, "method": entry.get("method")}, joined)
 
 
 def _leaves(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any]) -> Iterator[str]:

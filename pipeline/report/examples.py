@@ -147,8 +147,22 @@ class Examples:
         return Need(key, modality, (corpus,) if corpus else ())
 
 
+def _coupled_sets(main: ConnectionFiles, sources: Sources, count: int) -> list[PairSet]:
+    """Of coupling: the queries are samples of one memory, their partners those of the other."""
+    kinds = main.fingerprint.get("memories")
+    kinds = dict(kinds) if isinstance(kinds, Mapping) else {}
+    found = []
+    for space, kind in kinds.items():
+        rows = [r for r in main.neighbours() or [] if str(r["memory"]) != f"{space}_{kind}"]
+        corpora, queries = sources.memories.get(space, ()), _first_queries(rows, -(-count // 2))
+        found.append(PairSet(str(main.fingerprint.get("overlap")), sources, str(kind), tuple(corpora), queries))
+    return found
+
+
 def _pair_sets(main: ConnectionFiles, sources: Sources, count: int) -> list[PairSet]:
     """The sets of `main`; several share the `count` queries that are shown."""
+    if main.method == "coupling":
+        return _coupled_sets(main, sources, count)
     found = []
     share = -(-count // max(len(main.pairs), 1)) if count else 0
     for folder, manifest in main.pairs.items():

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.report.inputs import ConnectionFiles, Inputs
-from pipeline.report.table import CONNECTION, CONTROL, FROZEN, ORACLE, Cell, Row, Table, candidates
+from pipeline.report.table import CONNECTION, CONTROL, FROZEN, ORACLE, Cell, Row, Table, candidates, metric_label
 
 YARDSTICKS = ("R@10", "R@5", "R@1")
 
@@ -70,7 +70,7 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
     said = _controls(table, label)
     if row and label in row.cells:
         said += _emergent(main, inputs.tasks.get(table.task, {})) if main else []
-        said += _against_baselines(table, row, label) + _against_connections(table, row, label)
+        said += _against_baselines(table, row, label) + _against_connections(table, row, label, inputs)
         said += _against_oracle(table, row, label) + _against_frozen(table, row, label)
     return said
 
@@ -141,7 +141,7 @@ def _against_baselines(table: Table, row: Row, label: str) -> list[Finding]:
     return said
 
 
-def _against_connections(table: Table, row: Row, label: str) -> list[Finding]:
+def _against_connections(table: Table, row: Row, label: str, inputs: Inputs) -> list[Finding]:
     cell, said = row.cells[label], []
     for other, other_cell in _with(table, label, group=CONNECTION):
         if other.connection == row.connection:
@@ -149,9 +149,22 @@ def _against_connections(table: Table, row: Row, label: str) -> list[Finding]:
         verdict = "higher" if other_cell.value > cell.value else "lower"
         if cell.overlaps(other_cell):
             verdict = "not distinguishable: the intervals overlap"
+        verdict = _paired(table, label, other, row, inputs) or verdict
         numbers = f"{percent(other_cell.value)} against {percent(cell.value)} of {_name(row)}"
         said.append(Finding(f"{_name(other)} reaches {label} {numbers}: {verdict}."))
     return said
+
+
+def _paired(table: Table, label: str, other: Row, row: Row, inputs: Inputs) -> str:
+    """What the difference on the same samples says, which is sharper than two intervals; nothing if it is unknown."""
+    place = {"task": table.task, "dataset": table.dataset, "direction": table.direction}
+    wanted = place | {"connection": other.connection, "against": row.connection}
+    for record in inputs.differences or ():
+        if metric_label(str(record["metric"])) == label and all(record[name] == wanted[name] for name in wanted):
+            low, high = float(record["ci_low"]), float(record["ci_high"])
+            found = f"{100 * float(record['value']):+.1f} points on the same samples (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+            return f"{found}, which may be chance" if low <= 0 <= high else found
+    return ""
 
 
 def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:

@@ -14,7 +14,7 @@ from pipeline.errors import CorruptError
 from pipeline.store import Manifest, load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
 
-TRAINED = ("cmcr", "exmcr", "oracle")
+TRAINED = ("cmcr", "coupling", "exmcr", "oracle")
 Record = dict[str, Any]
 
 
@@ -162,6 +162,11 @@ class Inputs:
     def metrics(self) -> list[Record] | None:
         """Long table of all numbers."""
         return self._metrics("metrics.parquet")
+
+    @cached_property
+    def differences(self) -> list[Record] | None:
+        """Every connection minus the first one of its task, on the same items."""
+        return self._metrics("differences.parquet")
 
     @cached_property
     def examples(self) -> list[Record] | None:

@@ -18,6 +18,7 @@ MEAN = "mean"
 # What a method is called, and what family of baselines it belongs to.
 METHODS = {
     "cmcr": ("C-MCR", CONNECTION),
+    "coupling": ("Coupled samples", CONNECTION),
     "exmcr": ("Ex-MCR", CONNECTION),
     "oracle": ("Oracle", ORACLE),
     "untrained": ("Untrained projectors", CONTROL),

@@ -97,9 +97,9 @@ def test_a_rerun_gives_the_same_bytes(world: Folders) -> None:
         hashes.append({path.name: sha256_file(path) for path in world.metrics.iterdir()})
     assert hashes[0] == hashes[1]
     assert hashes[0]["metrics.parquet"] != hashes[2]["metrics.parquet"]
-    assert set(hashes[0]) == {f"{name}.parquet" for name in ("metrics", "ranks", "examples", "similarities")} | {
-        "metrics.json"
-    }
+    assert set(hashes[0]) == {
+        f"{name}.parquet" for name in ("metrics", "ranks", "differences", "examples", "similarities")
+    } | {"metrics.json"}
 
 
 def test_examples_and_similarities(world: Folders) -> None:

@@ -14,18 +14,19 @@ from tests.params.test_load import DEMO, problems
 
 UNIFIED = yaml.safe_load("""
 method: exmcr
-base: clip
-leaves:
-  clap:
-    overlap: text
-    queries: [captions]
-    memories: {clip: {modality: image, corpora: [photos]}, clap: {modality: audio, corpora: [sounds]}}
-  ulip:
-    overlap: image
-    queries: [photos]
-    memories: {clip: {modality: text, corpora: [captions]}, ulip: {modality: point, corpora: [shapes]}}
-    retrieve: {sets: [leaf]}
-    train: {epochs: 24, projector: {init: eye}}
+join:
+  base: clip
+  leaves:
+    clap:
+      overlap: text
+      queries: [captions]
+      memories: {clip: {modality: image, corpora: [photos]}, clap: {modality: audio, corpora: [sounds]}}
+    ulip:
+      overlap: image
+      queries: [photos]
+      memories: {clip: {modality: text, corpora: [captions]}, ulip: {modality: point, corpora: [shapes]}}
+      retrieve: {sets: [leaf]}
+      train: {epochs: 24, projector: {init: eye}}
 retrieve: {temperature: 0.02}
 train: {epochs: 36, batch_size: 64, projector: {hidden: 96}}
 """)
@@ -45,7 +46,7 @@ def load(tmp_path: Path, unified: dict):
 
 def test_a_leaf_changes_what_it_names_and_keeps_the_rest(tmp_path):
     unified = load(tmp_path, UNIFIED).connections["unified"]
-    assert unified.spaces == ("clip", "clap", "ulip")
+    assert unified.join.spaces == ("clip", "clap", "ulip")
     clap, ulip = unified.train_of("clap"), unified.train_of("ulip")
     assert (clap.epochs, clap.batch_size, clap.projector.hidden, clap.projector.init) == (36, 64, 96, "xavier")
     assert (ulip.epochs, ulip.batch_size, ulip.projector.hidden, ulip.projector.init) == (24, 64, 96, "eye")
@@ -74,25 +75,25 @@ def test_the_plans_of_a_connection_are_its_leaves_and_sets(tmp_path):
 
 
 MISTAKES = [
-    ("base", "clib", "did you mean 'clip'?"),
+    ("join.base", "clib", "did you mean 'clip'?"),
     ("method", "exmcrr", "did you mean 'exmcr'?"),
-    ("leaves", {}, "at least 1"),
-    ("leaves.clap.overlap", None, "needs `overlap`"),
-    ("leaves.clap.overlap", "tekst", "did you mean 'text'?"),
-    ("leaves.clap.overlap", "audio", "is the overlapping modality"),
-    ("leaves.clap.queries", ["caption"], "did you mean 'captions'?"),
-    ("leaves.clap.queries", ["photos"], "holds image, not text"),
-    ("leaves.clap.memories.clap.corpora", ["pairs"], None),
-    ("leaves.clap.memories.clap.corpora", ["shapes"], "holds point, not audio"),
+    ("join.leaves", {}, "at least 1"),
+    ("join.leaves.clap.overlap", None, "needs `overlap`"),
+    ("join.leaves.clap.overlap", "tekst", "did you mean 'text'?"),
+    ("join.leaves.clap.overlap", "audio", "is the overlapping modality"),
+    ("join.leaves.clap.queries", ["caption"], "did you mean 'captions'?"),
+    ("join.leaves.clap.queries", ["photos"], "holds image, not text"),
+    ("join.leaves.clap.memories.clap.corpora", ["pairs"], None),
+    ("join.leaves.clap.memories.clap.corpora", ["shapes"], "holds point, not audio"),
     (
-        "leaves.clap.memories",
+        "join.leaves.clap.memories",
         {"clip": {"modality": "image", "corpora": ["photos"]}},
         "one entry for each of clip, clap",
     ),
-    ("leaves.clap.train", {"epoch": 3}, "did you mean 'epochs'?"),
-    ("leaves.clap.trian", {}, "did you mean 'train'?"),
-    ("leaves.clap.retrieve", {"sets": []}, "at least 1"),
-    ("leaves.clap.retrieve", {"control": "random_partners"}, "shuffled_overlap"),
+    ("join.leaves.clap.train", {"epoch": 3}, "did you mean 'epochs'?"),
+    ("join.leaves.clap.trian", {}, "did you mean 'train'?"),
+    ("join.leaves.clap.retrieve", {"sets": []}, "at least 1"),
+    ("join.leaves.clap.retrieve", {"control": "random_partners"}, "shuffled_overlap"),
     ("retrieve.sets", ["leafs"], "did you mean 'leaf'?"),
     ("train.temperatur", 0.1, "did you mean 'temperature'?"),
     ("train.temperature_overlap", 0.1, "did you mean 'temperature'?"),
@@ -120,12 +121,15 @@ def test_a_mistake_is_named_with_its_path(tmp_path, where, value, hint):
 
 def test_leaves_must_be_spaces_other_than_the_base_and_jobs_must_exist(tmp_path):
     raw = params_with(UNIFIED)
-    raw["connections"]["unified"]["leaves"] = {"clab": UNIFIED["leaves"]["clap"], "clip": UNIFIED["leaves"]["clap"]}
+    raw["connections"]["unified"]["join"]["leaves"] = {
+        "clab": UNIFIED["join"]["leaves"]["clap"],
+        "clip": UNIFIED["join"]["leaves"]["clap"],
+    }
     del raw["encode"]["ulip-photos"]
     message = problems(tmp_path, raw)
-    assert "connections.unified.leaves.clab = 'clab': there is no such space; did you mean 'clap'?" in message
-    assert "connections.unified.leaves.clip: is the base itself" in message
-    raw["connections"]["unified"]["leaves"] = UNIFIED["leaves"]
+    assert "connections.unified.join.leaves.clab = 'clab': there is no such space; did you mean 'clap'?" in message
+    assert "connections.unified.join.leaves.clip: is the base itself" in message
+    raw["connections"]["unified"]["join"]["leaves"] = UNIFIED["join"]["leaves"]
     assert "ulip-photos: {space: ulip, corpus: photos}" in problems(tmp_path, raw)
 
 

@@ -14,7 +14,7 @@ class Bridge:
     Attributes:
         overlap: The overlapping modality in the first and in the second space, [T, D1] and [T, D2]; row i is one item.
         memories: Unpaired embeddings of the first and of the second modality, [M1, D1] and [M2, D2].
-        pseudo: Pseudo-pairs of the retrieve stage, [P, D1] and [P, D2].
+        pseudo: Pseudo-pairs of the retrieve stage, [P, D1] and [P, D2]; None where they are not one table (coupling).
         projectors: Architecture of the connection's projectors, first and second; None of a base, which has none.
         init: Their initialisation.
         seed: Of what a baseline draws.
@@ -22,7 +22,7 @@ class Bridge:
 
     overlap: tuple[np.ndarray, np.ndarray]
     memories: tuple[np.ndarray, np.ndarray]
-    pseudo: tuple[np.ndarray, np.ndarray]
+    pseudo: tuple[np.ndarray, np.ndarray] | None
     projectors: tuple[ProjectorSpec | None, ProjectorSpec | None]
     init: str
     seed: int

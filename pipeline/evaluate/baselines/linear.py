@@ -39,8 +39,10 @@ def ridge(bridge: Bridge) -> Scorer:
     return _regression(bridge.overlap, bridge)
 
 
-def ridge_pseudo(bridge: Bridge) -> Scorer:
+def ridge_pseudo(bridge: Bridge) -> Scorer | None:
     """Ridge regression on the pseudo-pairs of the retrieve stage, scaled to unit length as real samples are."""
+    if bridge.pseudo is None:
+        return None
     return _regression((unit(bridge.pseudo[0]), unit(bridge.pseudo[1])), bridge)
 
 

@@ -20,6 +20,7 @@ from stages.schema import schema
 from stages.search import search
 from stages.shard import shard
 from stages.train import train
+from stages.verify import verify
 
 app = typer.Typer(
     name="mcr",
@@ -52,6 +53,7 @@ for command in (
     report,
     metrics,
     search,
+    verify,
     init,
     convert_openshape,
     check,

@@ -10,6 +10,7 @@ from pipeline.errors import McrError
 from stages.check import check
 from stages.convert import convert_openshape
 from stages.demo import app as demo
+from stages.embed import embed
 from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.init import init
@@ -53,6 +54,7 @@ for command in (
     report,
     metrics,
     search,
+    embed,
     verify,
     init,
     convert_openshape,

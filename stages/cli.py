@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import McrError
+from stages.adopt import app as adopt
 from stages.check import check
 from stages.convert import convert_openshape
 from stages.demo import app as demo
@@ -63,6 +64,7 @@ for command in (
 ):
     app.command()(command)
 
+app.add_typer(adopt, name="import")
 app.add_typer(demo, name="demo")
 
 

@@ -11,6 +11,7 @@ from stages.adopt import app as adopt
 from stages.check import check
 from stages.convert import convert_openshape
 from stages.demo import app as demo
+from stages.doctor import doctor
 from stages.embed import embed
 from stages.encode import encode
 from stages.evaluate import evaluate
@@ -60,6 +61,7 @@ for command in (
     init,
     convert_openshape,
     check,
+    doctor,
     schema,
 ):
     app.command()(command)

@@ -104,8 +104,6 @@ def test_project_refuses_what_does_not_fit(folder: Path) -> None:
 class Toy:
     """A frozen space whose embedding is the byte values of the payload."""
 
-    modalities = ("text", "image", "audio")
-
     def __init__(self, spec: SpaceSpec) -> None:
         self.dimension = 8 if spec.checkpoint == "c" else 5
 
@@ -126,7 +124,7 @@ def test_embed_loads_the_frozen_space_once_and_projects(folder: Path, monkeypatc
         return Toy(spec)
 
     monkeypatch.setattr(module, "load_space", load)
-    monkeypatch.setattr("pipeline.connect.embed.EMBED_ROWS", 2)
+    monkeypatch.setattr(module, "EMBED_ROWS", 2)
     space = ConnectedSpace.load(folder)
     assert loaded == []
     payloads = [bytes(range(start, start + 8)) for start in range(1, 6)]

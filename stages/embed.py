@@ -37,7 +37,7 @@ def embed(
     """
     import torch
 
-    from pipeline.connect import embed_files, embed_payloads
+    from pipeline.connect.embed import check_embeds, embed_files, embed_payloads
     from pipeline.modalities import TEXT
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
@@ -55,6 +55,7 @@ def embed(
     frozen = load_space(space_spec(settings), prepare_torch(params))
     vectors = embed_files(frozen, paths)
     if texts:
+        check_embeds(frozen, TEXT)
         vectors = torch.cat([vectors, embed_payloads(frozen, TEXT, [one.encode() for one in texts], texts)])
     names = [*map(str, paths), *texts]
     if output:

@@ -25,6 +25,12 @@ def modality_of(file: Path) -> str:
     return modality
 
 
+def check_embeds(space: Space, modality: str) -> None:
+    """Raise a `UserError` if `space` does not embed `modality`."""
+    if modality not in space.modalities:
+        raise UserError(f"The space does not embed {modality}.", f"It embeds {', '.join(space.modalities)}.")
+
+
 def embed_payloads(
     space: Space, modality: str, payloads: Sequence[bytes], names: Sequence[str] | None = None
 ) -> Tensor:
@@ -37,10 +43,8 @@ def embed_payloads(
         names: What to call them in messages; by default their numbers.
 
     Raises:
-        UserError: The space does not embed `modality`, or a payload cannot be used.
+        UserError: A payload cannot be used.
     """
-    if modality not in space.modalities:
-        raise UserError(f"The space does not embed {modality}.", f"It embeds {', '.join(space.modalities)}.")
     batches = []
     for start in range(0, len(payloads), EMBED_ROWS):
         inputs = []
@@ -75,6 +79,7 @@ def embed_files(space: Space, files: Sequence[str | Path]) -> Tensor:
         by_modality.setdefault(modality_of(path), []).append(row)
     vectors = torch.empty(len(paths), space.dimension)
     for modality, rows in by_modality.items():
+        check_embeds(space, modality)
         payloads = [paths[row].read_bytes() for row in rows]
         vectors[rows] = embed_payloads(space, modality, payloads, [str(paths[row]) for row in rows])
     return vectors

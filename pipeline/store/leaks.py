@@ -1,12 +1,12 @@
 """Whether something of an evaluation set is also in the corpora that a connection is trained on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from pipeline.hashing import sha256_bytes
-from pipeline.modalities import MODALITY_OF
-from pipeline.store.shards import open_shards, read_shard, verify_shard
+from pipeline.store.contents import read_contents
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Leak:
 def find_leaks(evaluation: Path, corpora: Mapping[str, Path]) -> list[Leak]:
     """Samples of `corpora` whose key is one of the evaluation set's, or of which a member has the bytes of one of its.
 
-    Compared is what is in the shards: a picture that was made smaller in one of them only is not found. Equal keys
+    Compared are the raw bytes that the shards were made from: a picture that was saved anew is not found. Equal keys
     need not be equal samples where keys are row numbers.
 
     Args:
@@ -42,26 +42,37 @@ def find_leaks(evaluation: Path, corpora: Mapping[str, Path]) -> list[Leak]:
         In the order of the corpora and their samples; equal bytes before equal keys.
 
     Raises:
-        UserError: A folder holds no finished shards.
-        CorruptError: A shard is damaged.
+        UserError: A folder holds no shards, or such of an earlier version.
+        CorruptError: A table of contents is damaged.
     """
-    held: dict[tuple[str, str], str] = {}
+    held: dict[tuple[str, bytes], str] = {}
     keys: set[str] = set()
-    for key, hashes in _samples(evaluation):
+    for key, modality, digest in read_contents(evaluation):
         keys.add(key)
-        for modality, digest in hashes.items():
-            held.setdefault((modality, digest), key)
+        held.setdefault((modality, digest), key)
     leaks: list[Leak] = []
     for name, folder in corpora.items():
-        for key, hashes in _samples(folder):
-            same = [Leak(name, key, held[one], one[0], "bytes") for one in hashes.items() if one in held]
+        for key, members in groupby(read_contents(folder), itemgetter(0)):
+            same = [
+                Leak(name, key, held[modality, digest], modality, "bytes")
+                for _, modality, digest in members
+                if (modality, digest) in held
+            ]
             leaks += same or ([Leak(name, key, key, "", "key")] if key in keys else [])
     return leaks
 
 
-def _samples(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Key of each sample, and the hash of its member of each modality."""
-    for part in open_shards(folder).parts:
-        for sample in read_shard(verify_shard(folder, part)):
-            hashes = {MODALITY_OF.get(end, end): sha256_bytes(content) for end, content in sample.members.items()}
-            yield sample.key, hashes
+def described(evaluation: str, leaks: list[Leak]) -> list[str]:
+    """A sentence for each corpus that shares samples with the evaluation set of that name."""
+    said = []
+    for corpus in dict.fromkeys(leak.corpus for leak in leaks):
+        here = [leak for leak in leaks if leak.corpus == corpus]
+        by_bytes = [leak for leak in here if leak.reason == "bytes"]
+        example = (by_bytes or here)[0]
+        share = f"{len({leak.key for leak in here}):,} samples of {corpus} are also in the evaluation set {evaluation}"
+        if by_bytes:
+            count = len({leak.key for leak in by_bytes})
+            said.append(f"{share}, {count:,} with the same bytes (such as {example.key} = {example.evaluation_key})")
+        else:
+            said.append(f"{share} by their keys (such as {example.key}); row numbers as keys may agree by chance")
+    return said

@@ -25,7 +25,7 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
         }
         connections[name] = links[""] if "" in links else Sources(leaves=links)
     tasks: dict[str, dict[str, str]] = {
-        name: {str(modality): task.corpora.get(modality, task.corpus) for modality in task.modalities}
+        name: {str(modality): task.corpus_of(modality) for modality in task.pair}
         for name, task in params.evaluate.tasks.items()
     }
     written = write_report(DATA, connections, tasks, params.report, REPORTS, leaks_of(params, params.connections))

@@ -128,12 +128,18 @@ def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
     return {
         "training": training_figures(inputs.connections),
         "similarities": similarity_figures(inputs.similarities, inputs.main),
-        "recall": recall_figure(inputs.ranks, tables[0] if tables else None),
+        "recall": recall_figure(inputs.ranks, _ranked(tables, inputs)),
         "stores": store_fingerprints(inputs),
         "directions": list(examples.directions(gallery)),
         "pseudo_pairs": list(examples.pseudo_pairs(gallery)),
         "left_out": gallery.left_out,
     }
+
+
+def _ranked(tables: list[Table], inputs: Inputs) -> Table | None:
+    """The first table of a task that ranks the items of a gallery."""
+    tasks = {record["task"] for record in inputs.ranks or ()}
+    return next((table for table in tables if table.task in tasks), None)
 
 
 def _modalities(inputs: Inputs, tables: list[Table]) -> list[str]:
@@ -179,8 +185,10 @@ def _environment(html: bool) -> Environment:
 
 
 def _number(value: float, metric: str) -> str:
-    """A number of the table: shares in per cent with one decimal, ranks as they are."""
-    return f"{100 * value:.1f}" if is_share(metric) else f"{value:.1f}".removesuffix(".0")
+    """A number of the table: shares in per cent with one decimal, ranks and all others as they are."""
+    if is_share(metric):
+        return f"{100 * value:.1f}"
+    return f"{value:.1f}".removesuffix(".0") if "rank" in metric else f"{value:.3f}"
 
 
 def _cell_text(cell: Cell, metric: str) -> str:

@@ -17,6 +17,7 @@ from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.init import init
 from stages.metrics import metrics
+from stages.plan import plan
 from stages.report import report
 from stages.retrieve import retrieve
 from stages.schema import schema
@@ -62,6 +63,7 @@ for command in (
     convert_openshape,
     check,
     doctor,
+    plan,
     schema,
 ):
     app.command()(command)

@@ -11,10 +11,17 @@ LITTLE_SPACE = 10e9
 
 @dataclass(frozen=True)
 class Storage:
-    """What was found, and the absolute paths that DVC stages make."""
+    """What was found.
+
+    Attributes:
+        findings: For a person.
+        made: Absolute paths that DVC stages make.
+        link: How the cache hands out results: ``reflink``, ``hardlink``, ``symlink`` or ``copy``.
+    """
 
     findings: list[Finding]
     made: frozenset[Path] = field(default_factory=frozenset)
+    link: str = "copy"
 
 
 def disk(folder: Path) -> Finding:
@@ -44,15 +51,15 @@ def dvc(root: Path) -> Storage:
                     ["reflink", "hardlink", "symlink"], cache.fs, cache.path, repo.fs, str(root)
                 )
                 kinds = [kind for kind in kinds if kind in possible]
-            return Storage([_links(__version__, str(cache.path), kinds)], made)
+            link = kinds[0] if kinds else "copy"
+            return Storage([_links(__version__, str(cache.path), link)], made, link)
     except NotDvcRepoError:
         return Storage([Finding(FAIL, "DVC", f"{root.absolute()} is no DVC project", "Run `dvc init`.")])
     except DvcException as error:
         return Storage([Finding(FAIL, "DVC", str(error), "Correct dvc.yaml; `dvc status` says more.")])
 
 
-def _links(version: str, cache: str, kinds: list[str]) -> Finding:
-    kind = kinds[0] if kinds else "copy"
+def _links(version: str, cache: str, kind: str) -> Finding:
     said = f"{version}, cache {cache}, links by {kind}"
     if kind in ("hardlink", "symlink"):
         # Outputs that persist are made writable at each run, which for these links means a copy of all of it.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo  # here: its log handlers keep the stream that they find when it is imported
 from typer.testing import CliRunner
 
 from pipeline.doctor import inputs, packages, storage
@@ -102,8 +103,6 @@ def test_sources(tmp_path):
 
 
 def test_dvc_with_a_cache_that_copies_outputs_at_every_run(tmp_path):
-    from dvc.repo import Repo
-
     assert storage.dvc(tmp_path).findings[0].level == FAIL
     with Repo.init(str(tmp_path), no_scm=True) as repo:
         Path(repo.cache.local.path).mkdir(parents=True)
@@ -119,8 +118,6 @@ def test_dvc_with_a_cache_that_copies_outputs_at_every_run(tmp_path):
 
 
 def test_the_command(tmp_path, monkeypatch):
-    from dvc.repo import Repo
-
     monkeypatch.chdir(make_project(tmp_path))
     with Repo.init(str(tmp_path), no_scm=True):
         pass

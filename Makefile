@@ -39,6 +39,7 @@ bench: install
 	python benchmarks/aggregate.py
 	python benchmarks/store.py
 	python benchmarks/train.py
+	python benchmarks/encode.py
 
 clean:
 	rm -rf .venv data/shards data/embeddings data/pairs data/models data/metrics data/reports data/spaces data/demo/raw

@@ -15,8 +15,8 @@ import torch
 
 from pipeline.spaces.farthest import farthest_points
 from pipeline.spaces.pointbert import GROUPS, NEIGHBOURS, PointBert, cut_groups
+from pipeline.spaces.precision import PRECISIONS
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Result = TypeVar("Result")
 
 

@@ -11,7 +11,8 @@ class Progress(Protocol):
         ...
 
     def advance(self, count: int, **seconds: float) -> None:
-        """`count` more items are done; `seconds` says where the time went (``read=0.1, compute=0.9``)."""
+        """`count` more items are done; `seconds` says for how long each step was busy
+        (``read=0.1, compute=0.9``); steps may overlap, and a step that several threads share counts once."""
         ...
 
 

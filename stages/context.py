@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,30 @@ console = Console(stderr=True)
 log = logging.getLogger("mcr")
 
 
+@dataclass
+class _Count:
+    """How far one task is, when it began and last moved, and the seconds of each of its steps."""
+
+    total: int
+    unit: str
+    began: float
+    moved: float
+    done: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> float:
+        return max(self.moved - self.began, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.passed
+
+    def split(self) -> str:
+        """How busy each step was; steps that run at the same time may add up to more than 100 %."""
+        return ", ".join(f"{name} {100 * spent / self.passed:.0f} %" for name, spent in self.seconds.items())
+
+
 class ConsoleProgress:
     """Rate and time left on the standard error stream, and what the time was spent on.
 
@@ -25,31 +50,41 @@ class ConsoleProgress:
 
     def __init__(self, interval: float = 5.0) -> None:
         self.interval = interval
+        self.counts: dict[str, _Count] = {}
 
     def start(self, task: str, total: int, unit: str) -> None:
         """Begin a new count."""
-        self.task, self.total, self.unit = task, total, unit
-        self.done = 0
-        self.seconds: dict[str, float] = {}
-        self.began = self.printed = time.monotonic()
+        self.printed = time.monotonic()
+        self.task = task
+        self.counts[task] = _Count(total, unit, self.printed, self.printed)
 
     def advance(self, count: int, **seconds: float) -> None:
         """Add to the count and, when it is time, print where it stands."""
-        self.done += count
+        current = self.counts[self.task]
+        current.moved = now = time.monotonic()
+        current.done += count
         for name, spent in seconds.items():
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
-        now = time.monotonic()
-        if now - self.printed < self.interval or self.done >= self.total:
+            current.seconds[name] = current.seconds.get(name, 0.0) + spent
+        if now - self.printed < self.interval or current.done >= current.total:
             return
         self.printed = now
-        rate = self.done / max(now - self.began, 1e-9)
-        remaining = (self.total - self.done) / max(rate, 1e-9)
-        whole = sum(self.seconds.values())
-        split = " ".join(f"{name} {100 * spent / whole:.0f} %" for name, spent in self.seconds.items()) if whole else ""
+        remaining = (current.total - current.done) / max(current.rate, 1e-9)
         console.print(
-            f"{self.task}: {self.done:,} of {self.total:,} {self.unit}, {rate:,.0f}/s, {remaining:.0f} s left  {split}",
+            f"{self.task}: {current.done:,} of {current.total:,} {current.unit}, {current.rate:,.0f}/s, "
+            f"{remaining:.0f} s left  {current.split()}",
             highlight=False,
         )
+
+    def summary(self, task: str) -> str:
+        """What `task` took and what kept it busy most, for the accounting line; nothing if it had nothing to do."""
+        count = self.counts[task]
+        if not count.done:
+            return ""
+        line = f"{count.passed:.1f} s, {count.rate:,.1f} {count.unit}/s"
+        if count.seconds:
+            busiest = max(count.seconds, key=lambda name: count.seconds[name])
+            line += f" ({count.split()}; bottleneck: {busiest})"
+        return line
 
 
 def prepare_torch(params: Params) -> str:
@@ -67,10 +102,11 @@ def prepare_torch(params: Params) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def account(stage: str, name: str, manifest: Manifest, computed: int) -> None:
-    """Print the accounting line of a folder of parts: in = out + rejected."""
+def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str = "") -> None:
+    """Print the accounting line of a folder of parts: in = out + rejected, and what it took as `spent` says."""
     total = manifest.rows + manifest.rejected
     print(
         f"{stage} {name}: in {total:,} = {manifest.rows:,} out + {manifest.rejected:,} rejected; "
         f"{computed} of {len(manifest.parts)} parts computed, the others were up to date"
+        + (f"; {spent}" if spent else "")
     )

@@ -25,6 +25,7 @@ def encode(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     for name, job in jobs:
         settings = params.spaces[job.space]
         spec = space_spec(settings)
+        progress = ConsoleProgress()
         stores = encode_corpus(
             load_space(spec, device),
             job.space,
@@ -32,7 +33,8 @@ def encode(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
             SHARDS / job.corpus,
             EMBEDDINGS / job.space / job.corpus,
             EncodeSettings(settings.batch_size, params.run.workers, params.limits.max_rejected),
-            ConsoleProgress(),
+            progress,
         )
         for modality, (manifest, computed) in stores.items():
-            account("encode", f"{name} {modality}", manifest, computed)
+            spent = progress.summary(f"encode {job.space} {modality}")
+            account("encode", f"{name} {modality}", manifest, computed, spent)

@@ -1,28 +1,29 @@
 """Encode a corpus through a frozen space, shard by shard, into one embedding store per modality."""
 
-import logging
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, groupby
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import SampleError, UserError
-from pipeline.modalities import MODALITY_OF
+from pipeline.encode.ahead import short_turns
+from pipeline.encode.fitting import FittingEncoder
+from pipeline.encode.prepare import Chunk, prepared_chunks
+from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.spaces import Space, SpaceSpec
 from pipeline.store.folder import PartFolder
 from pipeline.store.manifest import Failure, Manifest, Part
 from pipeline.store.parquet import Rows, write_rows
 from pipeline.store.reader import EMBEDDING_COLUMN, EMBEDDINGS
-from pipeline.store.shards import ShardSample, open_shards, read_shard, verify_shard
-
-log = logging.getLogger(__name__)
+from pipeline.store.shards import open_shards
 
 # A unit vector whose norm is further from 1 than this was not normalised, or is zero.
 NORM_TOLERANCE = 1e-3
@@ -77,15 +78,11 @@ def encode_corpus(
         )
         for modality in modalities
     }
-    progress.start(f"encode {name}", corpus.rows * len(modalities), "samples")
-    with ThreadPoolExecutor(settings.workers) as pool:
-        for shard in corpus.parts:
-            part_name = f"part-{Path(shard.name).stem}.parquet"
-            for modality, store in stores.items():
-                if store.reuse(part_name, shard.sha256):
-                    progress.advance(shard.rows)
-                else:
-                    _encode_part(space, modality, store, part_name, shards, shard, settings.batch_size, pool, progress)
+    with short_turns():
+        for modality, store in stores.items():
+            stale = [shard for shard in corpus.parts if not store.reuse(_part_name(shard), shard.sha256)]
+            progress.start(f"encode {name} {modality}", sum(shard.rows for shard in stale), "samples")
+            _encode_parts(space, modality, store, shards, stale, settings, progress)
     return {modality: (store.finish(settings.max_rejected), store.computed) for modality, store in stores.items()}
 
 
@@ -102,75 +99,88 @@ def _fingerprint(space: Space, name: str, spec: SpaceSpec, modality: str, batch_
     }
 
 
-def _encode_part(
+def _part_name(shard: Part) -> str:
+    return f"part-{Path(shard.name).stem}.parquet"
+
+
+def _encode_parts(
     space: Space,
     modality: str,
     store: PartFolder,
-    part_name: str,
-    shards: Path,
-    shard: Part,
-    batch_size: int,
-    pool: ThreadPoolExecutor,
+    folder: Path,
+    shards: Sequence[Part],
+    settings: EncodeSettings,
     progress: Progress,
 ) -> None:
-    keys: list[str] = []
-    blocks = [np.empty((0, space.dimension), np.float32)]
-    rejected: list[Failure] = []
-    samples = read_shard(verify_shard(shards, shard))
-    waited = perf_counter()
-    for batch in _batches(space, modality, samples, batch_size, pool, rejected):
+    encode = FittingEncoder(space, modality)
+    chunks = prepared_chunks(space, modality, folder, shards, settings.workers, settings.batch_size)
+    # One part is written while the next is computed.
+    with closing(chunks), ThreadPoolExecutor(1, "write") as writer:
+        written: Future[float] | None = None
+        for _, own in groupby(chunks, key=lambda chunk: chunk.shard.name):
+            part = _encode_part(encode, space.dimension, own, settings, progress)
+            if written:
+                progress.advance(0, write=written.result())
+            written = writer.submit(_commit, store, part)
+        if written:
+            progress.advance(0, write=written.result())
+
+
+@dataclass
+class _EncodedPart:
+    """One shard's embeddings, and the samples without one."""
+
+    shard: Part
+    keys: list[str]
+    blocks: list[NDArray[np.float32]]
+    rejected: list[Failure]
+
+
+def _commit(store: PartFolder, part: _EncodedPart) -> float:
+    """Write the part; how many seconds it took."""
+    started = perf_counter()
+    rows = Rows(part.keys, {EMBEDDING_COLUMN: np.concatenate(part.blocks)}, {})
+    source = part.shard.sha256
+    metadata = {"fingerprint": store.manifest.fingerprint, "source": source}
+    store.commit(
+        _part_name(part.shard), source, part.keys, part.rejected, lambda path: write_rows(path, rows, metadata)
+    )
+    return perf_counter() - started
+
+
+def _encode_part(
+    encode: FittingEncoder, dimension: int, chunks: Iterator[Chunk], settings: EncodeSettings, progress: Progress
+) -> _EncodedPart:
+    first = next(chunks)
+    part = _EncodedPart(first.shard, [], [np.empty((0, dimension), np.float32)], [])
+    for batch in _batches(chain([first], chunks), part.rejected, settings, progress):
         started = perf_counter()
-        embeddings = space.encode(modality, torch.stack([tensor for _, tensor in batch])).numpy()
+        embeddings = encode(torch.stack([tensor for _, tensor in batch])).numpy()
         good = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < NORM_TOLERANCE  # False for NaN as well
         for (key, _), row, fine in zip(batch, embeddings, good, strict=True):
             if fine:
-                keys.append(key)
+                part.keys.append(key)
             else:
                 what = "is zero" if np.isfinite(row).all() else "is not finite"
-                rejected.append(Failure(key, "encode", "BadEmbedding", f"the embedding {what}"))
-        blocks.append(embeddings[good])
-        finished = perf_counter()
-        progress.advance(len(batch), wait_for_data=started - waited, compute=finished - started)
-        waited = finished
-    rows = Rows(keys, {EMBEDDING_COLUMN: np.concatenate(blocks)}, {})
-    metadata = {"fingerprint": store.manifest.fingerprint, "source": shard.sha256}
-    store.commit(part_name, shard.sha256, keys, rejected, lambda path: write_rows(path, rows, metadata))
+                part.rejected.append(Failure(key, "encode", "BadEmbedding", f"the embedding {what}"))
+        part.blocks.append(embeddings[good])
+        progress.advance(len(batch), compute=perf_counter() - started)
+    return part
 
 
 def _batches(
-    space: Space,
-    modality: str,
-    samples: Iterator[ShardSample],
-    batch_size: int,
-    pool: ThreadPoolExecutor,
-    rejected: list[Failure],
+    chunks: Iterable[Chunk], rejected: list[Failure], settings: EncodeSettings, progress: Progress
 ) -> Iterator[list[tuple[str, Tensor]]]:
-    """Preprocessed samples in their order; while one batch is computed the next is decoded."""
-
-    def prepare(sample: ShardSample) -> tuple[str, Tensor | Failure]:
-        payloads = [content for extension, content in sample.members.items() if MODALITY_OF.get(extension) == modality]
-        try:
-            if not payloads:
-                raise SampleError("read", f"the sample has no {modality}")
-            return sample.key, space.preprocess(modality, payloads[0])
-        except SampleError as error:
-            return sample.key, Failure(sample.key, error.step, type(error).__name__, error.message)
-
-    ahead = pool.map(prepare, islice(samples, batch_size))
+    """The good samples of one part in their order. Rejects would leave short batches; filled up, the cut depends neither
+    on where they are nor on the chunks."""
     carry: list[tuple[str, Tensor]] = []
-    while True:
-        ready = list(ahead)
-        if not ready:
-            break
-        ahead = pool.map(prepare, list(islice(samples, batch_size)))
-        for key, result in ready:
-            if isinstance(result, Failure):
-                rejected.append(result)
-            else:
-                carry.append((key, result))
-        # Rejects would leave short batches; filled up, the cut does not depend on where they are.
-        while len(carry) >= batch_size:
-            yield carry[:batch_size]
-            carry = carry[batch_size:]
+    for chunk in chunks:
+        bad = [result for _, result in chunk.samples if isinstance(result, Failure)]
+        rejected += bad
+        progress.advance(len(bad), read=chunk.read, decode=chunk.decode / settings.workers)
+        carry += [(key, result) for key, result in chunk.samples if isinstance(result, Tensor)]
+        while len(carry) >= settings.batch_size:
+            yield carry[: settings.batch_size]
+            carry = carry[settings.batch_size :]
     if carry:
         yield carry

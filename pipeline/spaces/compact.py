@@ -32,11 +32,11 @@ from pipeline.spaces.compact_towers import (
 )
 from pipeline.spaces.decode import decode_audio, decode_image, decode_text
 from pipeline.spaces.decode_points import decode_points
+from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Settings = TextSettings | ImageSettings | AudioSettings | PointSettings
 _TOWERS: dict[str, tuple[Any, Any]] = {
@@ -107,7 +107,7 @@ class CompactSpace:
         self.device = device
         self.sha256 = sha256
         self.settings = model.settings
-        self.model = model.to(device, PRECISIONS[precision]).eval()
+        self.model = model.to(device, dtype_of(precision)).eval()
         self.prepare = {name: preparation(name, one) for name, one in model.settings.items()}
 
     @classmethod
@@ -118,8 +118,7 @@ class CompactSpace:
             UserError: The folder or a setting is wrong, or the weights do not have the expected hash.
         """
         folder = Path(spec.checkpoint)
-        if spec.precision not in PRECISIONS:
-            raise UserError(f"There is no precision {spec.precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+        dtype_of(spec.precision)
         if spec.options:
             raise UserError(f"A compact space has no option {min(spec.options)!r}.", "Remove it from params.yaml.")
         model = load_compact(folder)

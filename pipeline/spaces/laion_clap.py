@@ -12,11 +12,11 @@ from pipeline.spaces import laion_clap_audio as sounds
 from pipeline.spaces import laion_clap_library as library
 from pipeline.spaces.checkpoints import find_checkpoint, load_strictly, read_tensors
 from pipeline.spaces.decode import decode_audio, decode_text
+from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings
 MODELS = ("HTSAT-tiny", "HTSAT-base")  # the four 630k checkpoints are HTSAT-tiny
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHOICES: dict[str, tuple[str | bool, ...]] = {  # of each option; the first is the default
     "fusion": (False, True),
     "crop": ("center", "start"),
@@ -48,7 +48,7 @@ class LaionClapSpace:
         self.crop = str(fingerprint["crop"])
         self.device = device
         self.clap = clap.to(device).eval().requires_grad_(False)
-        _set_precision(self.clap, PRECISIONS[str(fingerprint["precision"])])
+        _set_precision(self.clap, dtype_of(str(fingerprint["precision"])))
         self.tokenizer = tokenizer
         self.views = sounds.FusionViews(self.crop) if self.fusion else None
 
@@ -129,8 +129,7 @@ class LaionClapSpace:
 def _options(spec: SpaceSpec) -> dict[str, str | bool]:
     if (spec.model or MODELS[0]) not in MODELS:
         raise UserError(f"There is no CLAP model {spec.model!r}.", f"Choose one of: {', '.join(MODELS)}.")
-    if spec.precision not in PRECISIONS:
-        raise UserError(f"There is no precision {spec.precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+    dtype_of(spec.precision)
     options: dict[str, str | bool] = {name: choices[0] for name, choices in CHOICES.items()}
     for name, value in spec.options.items():
         if name not in CHOICES:

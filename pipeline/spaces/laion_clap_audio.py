@@ -1,7 +1,6 @@
 """What CLAP's audio tower is given: waves and spectrograms as the library makes them, minus its dice."""
 
 import math
-from importlib import import_module
 
 import numpy as np
 import torch
@@ -42,7 +41,8 @@ def prepare_wave(sound: Sound) -> NDArray[np.float32]:
         frames = math.ceil(len(wave) * (RATE / sound.rate))
         if frames > MAX_FRAMES:  # a header may claim one sample per second
             raise SampleError("preprocess", f"audio of {frames} frames at {RATE} Hz, the limit is {MAX_FRAMES} frames")
-        soxr = import_module("soxr")
+        import soxr
+
         resampled = soxr.resample(wave, sound.rate, RATE, quality=RESAMPLER)[:frames]
         wave = np.pad(resampled, (0, frames - len(resampled)))
     integers = (np.clip(wave, -1, 1) * np.float32(32767)).astype(np.int16)
@@ -68,7 +68,8 @@ class FusionViews:
     """
 
     def __init__(self, crop: str) -> None:
-        transforms = import_module("torchaudio.transforms")
+        from torchaudio import transforms
+
         self.crop = crop
         self.mel = transforms.MelSpectrogram(
             sample_rate=RATE, n_fft=FFT, hop_length=HOP, n_mels=BANDS, f_min=LOWEST, f_max=HIGHEST, power=2.0

@@ -1,6 +1,7 @@
 """OpenCLIP models as image-text spaces: any architecture and tag, a checkpoint file, a local or a hub folder."""
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,15 +18,19 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_file
 from pipeline.modalities import IMAGE, TEXT
+from pipeline.spaces.checkpoints import find_checkpoint
 from pipeline.spaces.decode import decode_image, decode_text
+from pipeline.spaces.open_clip_activation import OPTION as QUICK_GELU
+from pipeline.spaces.open_clip_activation import check_activation, published
+from pipeline.spaces.open_clip_text import TrimmedText
+from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
-CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings
+CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
-HUB = "hf-hub:"
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-OPTIONS = ("force_quick_gelu",)
+HUB, FOLDER = "hf-hub:", "local-dir:"
+OPTIONS = (QUICK_GELU,)
 
 
 class OpenClipSpace:
@@ -42,9 +47,10 @@ class OpenClipSpace:
         sha256: Mapping[str, str],
     ) -> None:
         self.precision, self.device, self.sha256 = precision, device, dict(sha256)
-        self.dtype = PRECISIONS[precision]
+        self.dtype = dtype_of(precision)
         self.model = model.to(device, self.dtype).eval()
         self.tokenizer = tokenizer
+        self.embed_text: Callable[[Tensor], Tensor] = TrimmedText.of(model) or model.encode_text  # type: ignore[assignment]
         self.config = PreprocessCfg(**model.visual.preprocess_cfg)  # type: ignore[union-attr, arg-type]
         # The last three steps (mode, tensor, normalise) are done here: the mode by the decoder, the others on
         # the whole batch, so that a picture travels as bytes.
@@ -64,11 +70,13 @@ class OpenClipSpace:
         Raises:
             UserError: A setting is wrong, the weights are missing, damaged or do not have the expected hash.
         """
-        if spec.precision not in PRECISIONS:
-            raise UserError(f"There is no precision {spec.precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+        dtype_of(spec.precision)
         if unknown := sorted(set(spec.options) - set(OPTIONS)):
             raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
         name, pretrained = _resolve(spec)
+        sha256 = _file_hashes(name, pretrained)
+        _check_hash(spec, sha256)
+        check_activation(spec, name, sha256.get("weights", ""))
         try:
             model = open_clip.create_model(name, pretrained, require_pretrained=pretrained is not None, **spec.options)
             tokenizer = open_clip.get_tokenizer(name)
@@ -77,12 +85,9 @@ class OpenClipSpace:
                 f"OpenCLIP cannot load {spec.checkpoint!r}{f' as {spec.model}' if spec.model else ''}: {error}",
                 "Check model and checkpoint in params.yaml; without a network give a file or folder.",
             ) from error
-        sha256 = _hashes(spec, model)
-        if spec.sha256 not in ("", sha256["weights"]):
-            raise UserError(
-                f"The weights {spec.checkpoint!r} have the SHA-256 {sha256['weights']}, params.yaml says {spec.sha256}.",
-                "Get the right file, or correct the hash if the new weights are wanted.",
-            )
+        if not sha256:  # a tag or hub name says where the weights came from, not which they are: hash what was loaded
+            sha256 = {"weights": _tensors_hash(model)}
+            _check_hash(spec, sha256)
         return cls(model, tokenizer, spec.precision, device, sha256)
 
     def fingerprint(self, modality: str) -> Fingerprint:
@@ -117,10 +122,9 @@ class OpenClipSpace:
     @torch.inference_mode()
     def encode(self, modality: str, batch: Tensor) -> Tensor:
         """Embed a stacked batch as unit vectors [B, D]."""
-        batch = batch.to(self.device)
         if modality == TEXT:
-            return unit_rows(self.model.encode_text(batch))  # type: ignore[operator]
-        pictures = (batch.float() / 255 - self.mean) / self.std
+            return unit_rows(self.embed_text(batch.to(self.device)))
+        pictures = (batch.to(self.device).float() / 255 - self.mean) / self.std
         return unit_rows(self.model.encode_image(pictures.to(self.dtype)))  # type: ignore[operator]
 
     def _fit(self, image: Image) -> Tensor:
@@ -137,12 +141,17 @@ class OpenClipSpace:
 
 def _resolve(spec: SpaceSpec) -> tuple[str, str | None]:
     """Name and `pretrained` argument for OpenCLIP, which would start a folder without weights at random."""
-    folder = Path(spec.checkpoint)
-    if folder.is_dir():
+    path, architecture = Path(spec.checkpoint), spec.model.replace("/", "-")
+    if path.is_dir():
+        if spec.model and not (path / CONFIG).is_file():
+            return architecture, str(find_checkpoint(spec.checkpoint).path)
         for name in (CONFIG, WEIGHTS):
-            if not (folder / name).is_file():
-                raise UserError(f"The OpenCLIP folder {folder} has no {name}.", "Complete it, or name another one.")
-        return f"local-dir:{folder.absolute()}", None
+            if not (path / name).is_file():
+                raise UserError(
+                    f"The OpenCLIP folder {path} has no {name}.",
+                    "Complete it, name another one, or give its only file of weights a `model`.",
+                )
+        return f"{FOLDER}{path.absolute()}", None
     if spec.checkpoint.startswith(HUB):
         return spec.checkpoint, None
     if not spec.model:
@@ -150,21 +159,52 @@ def _resolve(spec: SpaceSpec) -> tuple[str, str | None]:
             f"There is no OpenCLIP folder {spec.checkpoint!r}, and no model is given for a file or tag.",
             "Correct the checkpoint in params.yaml, or set the model to its architecture.",
         )
-    if ("/" in spec.checkpoint or folder.suffix) and not folder.is_file():
+    if ("/" in spec.checkpoint or path.suffix) and not path.is_file():
         raise UserError(f"There is no checkpoint {spec.checkpoint!r}.", "Correct its path in params.yaml.")
-    return spec.model, spec.checkpoint
+    return architecture, spec.checkpoint
 
 
-def _hashes(spec: SpaceSpec, model: nn.Module) -> dict[str, str]:
-    """SHA-256 of the weights and, for a folder, of its configuration."""
-    path = Path(spec.checkpoint)
-    if path.is_dir():
-        return {"weights": sha256_file(path / WEIGHTS), "config": sha256_file(path / CONFIG)}
-    if path.is_file():
-        return {"weights": sha256_file(path)}
-    # A tag or hub name says where the weights came from, not which they are: hash what was loaded.
+def _file_hashes(name: str, pretrained: str | None) -> dict[str, str]:
+    """SHA-256 of the weights and, for a folder, of its configuration; nothing for a tag or hub name.
+
+    Raises:
+        UserError: The weights are a program.
+    """
+    if name.startswith(FOLDER):
+        folder = Path(name.removeprefix(FOLDER))
+        return {"weights": sha256_file(folder / WEIGHTS), "config": sha256_file(folder / CONFIG)}
+    path = Path(pretrained or "")
+    if not path.is_file():
+        return {}
+    sha256 = sha256_file(path)
+    if _is_program(path):
+        model, tag = published(sha256)
+        better = open_clip.get_pretrained_cfg(model, tag).get("hf_hub", "").rstrip("/")
+        raise UserError(
+            f"{path} is a TorchScript program (OpenAI published CLIP that way), which is not loaded: it can run code.",
+            f"Use the same weights as tensors{f': the checkpoint {HUB}{better}, or its files in a folder' * bool(better)}.",
+        )
+    return {"weights": sha256}
+
+
+def _is_program(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _check_hash(spec: SpaceSpec, sha256: Mapping[str, str]) -> None:
+    if sha256 and spec.sha256 not in ("", sha256["weights"]):
+        raise UserError(
+            f"The weights {spec.checkpoint!r} have the SHA-256 {sha256['weights']}, params.yaml says {spec.sha256}.",
+            "Get the right file, or correct the hash if the new weights are wanted.",
+        )
+
+
+def _tensors_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + b"\0")
         digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
-    return {"weights": digest.hexdigest()}
+    return digest.hexdigest()

@@ -21,6 +21,7 @@ from pipeline.spaces.clouds import FARTHEST_AMONG, NORMALISATIONS, CloudSettings
 from pipeline.spaces.decode import decode_image, decode_text
 from pipeline.spaces.decode_points import decode_points
 from pipeline.spaces.pointbert import CHANNELS, FEATURES, GROUPS, NEIGHBOURS, PointBert
+from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 1
@@ -33,7 +34,6 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 # The shorter side becomes 224 pixels before the crop: a longer picture would grow beyond any memory.
 MAX_ASPECT = 100
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FIRST_LAYER = "point_encoder.encoder.first_conv.0.weight"
 _PROJECTION = "pc_projection"
 
@@ -74,7 +74,7 @@ class Ulip2Space:
         self.precision = spec.precision
         self.sha256 = sha256
         self.device = torch.device(device)
-        self.dtype = PRECISIONS[spec.precision]
+        self.dtype = dtype_of(spec.precision)
         self.towers = towers.to(self.device, self.dtype).eval().requires_grad_(False)
         self._tokenize = SimpleTokenizer(context_length=CONTEXT)
 
@@ -86,8 +86,7 @@ class Ulip2Space:
             UserError: An option is wrong, or the checkpoint is missing, damaged, or of another release.
         """
         _cloud_settings(spec)  # a wrong option is said before a large file is read
-        if spec.precision not in PRECISIONS:
-            raise UserError(f"The precision is {spec.precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+        dtype_of(spec.precision)
         if spec.model not in ("", "pointbert"):
             raise UserError(f"ulip2 has no model {spec.model!r}.", "Leave `model` out: its point tower is PointBERT.")
         checkpoint = find_checkpoint(spec.checkpoint, spec.sha256)

@@ -1,12 +1,18 @@
 """Encoding: resumable, row by row accounted for, stale parts redone with a reason."""
 
 import logging
+import threading
+import time
+from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from pipeline.encode.ahead import read_ahead
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import CorruptError, UserError
 from pipeline.progress import Silent
@@ -66,8 +72,11 @@ def test_ten_new_files_encode_one_new_shard(photos, shards, tmp_path, hash_space
 
 def test_a_run_that_dies_continues_at_the_last_committed_part(shards, tmp_path, tree_bytes):
     class Dying(HashSpace):
+        computed = 0
+
         def encode(self, modality, batch):
-            if len(self.encoded) > 14:
+            self.computed += len(batch)
+            if self.computed > 14:
                 raise MemoryError
             return super().encode(modality, batch)
 
@@ -81,6 +90,88 @@ def test_a_run_that_dies_continues_at_the_last_committed_part(shards, tmp_path, 
     assert len(again.encoded) == 15
     encode(HashSpace(), shards, tmp_path / "undisturbed")
     assert tree_bytes(tmp_path / "out") == tree_bytes(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("fits", [1, 3, 7])
+def test_what_does_not_fit_into_memory_is_halved_and_every_row_stays(shards, tmp_path, caplog, fits):
+    failed: list[int] = []
+
+    class Small(HashSpace):
+        def encode(self, modality, batch):
+            if len(batch) > fits:
+                failed.append(len(batch))
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return super().encode(modality, batch)
+
+    encode(HashSpace(), shards, tmp_path / "undisturbed", batch_size=8)
+    manifest, _ = encode(Small(), shards, tmp_path / "out", batch_size=8)["image"]
+    assert (manifest.rows, manifest.rejected) == (25, 0)
+    (keys_a, a), (keys_b, b) = (read_embeddings([tmp_path / name / "image"]) for name in ("out", "undisturbed"))
+    assert keys_a == keys_b
+    np.testing.assert_allclose(a, b, atol=1e-7)  # batches of other sizes may round differently
+    assert failed == {1: [8, 4, 2], 3: [8, 4], 7: [8]}[fits], "the size is remembered, not tried again"
+    assert "8 image samples do not fit into the memory of the device; going on with 4 at a time" in caplog.text
+
+
+def test_a_device_too_small_for_one_sample_is_one_clear_error(shards, tmp_path):
+    class Full(HashSpace):
+        def encode(self, modality, batch):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(UserError, match="does not hold a single image sample"):
+        encode(Full(), shards, tmp_path / "out")
+
+
+def test_reading_ahead_ends_with_the_job_and_brings_errors_in_their_place(tmp_path):
+    def source():
+        yield from range(3)
+        raise CorruptError("late")
+
+    items = read_ahead(source(), depth=8)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(CorruptError, match="late"):
+        next(items)
+    taken = []
+    endless = read_ahead((taken.append(number) or number for number in count()), depth=4)
+    assert next(endless) == 0
+    endless.close()
+    assert len(taken) <= 6
+    assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
+
+
+def test_where_the_time_went_is_told(shards, tmp_path, hash_space):
+    class Spent(Silent):
+        def __init__(self):
+            self.seconds, self.done, self.total = Counter(), 0, 0
+
+        def start(self, task, total, unit):
+            self.total += total
+
+        def advance(self, count, **seconds):
+            self.done += count
+            self.seconds.update(seconds)
+
+    class Slow(HashSpace):
+        def preprocess(self, modality, payload):
+            time.sleep(0.01)
+            return super().preprocess(modality, payload)
+
+        def encode(self, modality, batch):
+            time.sleep(0.02 * len(batch))
+            return super().encode(modality, batch)
+
+    spent = Spent()
+    started = time.perf_counter()
+    encode_corpus(Slow(), "hash", SPEC, shards, tmp_path / "out", EncodeSettings(4, 2, 0.5), spent)
+    wall = time.perf_counter() - started
+    assert spent.done == spent.total == 25
+    assert set(spent.seconds) == {"read", "decode", "compute", "write"}
+    assert 0.5 < spent.seconds["compute"] < 0.8
+    assert 0.12 < spent.seconds["decode"] < 0.3, "25 x 10 ms by two threads"
+    assert wall < spent.seconds["compute"] + 0.75 * spent.seconds["decode"] + 0.1, "decoding hides behind computing"
+    again = Spent()
+    encode_corpus(Slow(), "hash", SPEC, shards, tmp_path / "out", EncodeSettings(4, 2, 0.5), again)
+    assert again.total == again.done == 0, "what is up to date does not count as fast work"
 
 
 def test_a_changed_space_says_what_changed(shards, tmp_path, caplog):

@@ -1,0 +1,55 @@
+"""Encoding in batches that fit into the memory of the device."""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.spaces import Space
+
+log = logging.getLogger(__name__)
+
+
+class FittingEncoder:
+    """Encodes batches of one modality; one that does not fit is halved until it does, and so are all that follow."""
+
+    def __init__(self, space: Space, modality: str) -> None:
+        self.space, self.modality = space, modality
+        self.largest: int | None = None  # samples in a forward pass; None: as many as come
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Unit vectors [B, D] of a stacked batch [B, ...], float32 on the CPU.
+
+        Raises:
+            UserError: Not even one sample fits.
+        """
+        pieces: list[Tensor] = []
+        done = 0
+        while done < len(batch):
+            size = min(self.largest or len(batch), len(batch) - done)
+            piece = self._try(batch[done : done + size])
+            if piece is not None:
+                pieces.append(piece)
+                done += size
+            elif size == 1:
+                raise UserError(
+                    f"The memory of the device does not hold a single {self.modality} sample beside the model.",
+                    "Free it from other programs, set the space's `precision: bf16`, or run with `run.device: cpu`.",
+                )
+            else:
+                self.largest = size // 2
+                log.warning(
+                    "%d %s samples do not fit into the memory of the device; going on with %d at a time. "
+                    "A smaller batch_size avoids the detour.",
+                    size, self.modality, self.largest,
+                )  # fmt: skip
+                torch.cuda.empty_cache()
+        return torch.cat(pieces)
+
+    def _try(self, piece: Tensor) -> Tensor | None:
+        # Only when this function has returned is the traceback gone, which holds what the failed pass had allocated.
+        try:
+            return self.space.encode(self.modality, piece)
+        except torch.OutOfMemoryError:
+            return None

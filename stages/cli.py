@@ -14,6 +14,7 @@ from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.init import init
 from stages.metrics import metrics
+from stages.prepare import crop, prepare
 from stages.report import report
 from stages.retrieve import retrieve
 from stages.schema import schema
@@ -54,6 +55,8 @@ for command in (
     search,
     init,
     convert_openshape,
+    prepare,
+    crop,
     check,
     schema,
 ):

@@ -18,6 +18,7 @@ from stages.evaluate import evaluate
 from stages.init import init
 from stages.metrics import metrics
 from stages.plan import plan
+from stages.prepare import crop, prepare
 from stages.report import report
 from stages.retrieve import retrieve
 from stages.schema import schema
@@ -61,6 +62,8 @@ for command in (
     verify,
     init,
     convert_openshape,
+    prepare,
+    crop,
     check,
     doctor,
     plan,

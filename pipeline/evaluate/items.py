@@ -1,7 +1,7 @@
 """An evaluation set in memory: the same items seen by two modalities, each through one or more frozen spaces."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +58,12 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
     labels = task.labels if isinstance(task, RetrievalTask) else None
     classes = single_labels(read_labels(folders.annotations, labels), labels) if labels else None
 
-    def group(key: str) -> str | None:
-        return _item(key, task.item_separator) if classes is None else classes.get(key)
+    items_of = _items([keys for keys, _ in tables], task.item_separator)
 
-    held = [{name for key in keys if (name := group(key)) is not None} for keys, _ in tables]
+    def group(side: int, key: str) -> str | None:
+        return items_of[side][key] if classes is None else classes.get(key)
+
+    held = [{name for key in keys if (name := group(at, key)) is not None} for at, (keys, _) in enumerate(tables)]
     shared = held[0] & held[1]
     if not shared:
         what = "item" if classes is None else "class"
@@ -71,19 +73,19 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
             if classes is None
             else "Check that the keys of the labels are those of the samples.",
         )
-    kept = [[key for key in keys if group(key) in shared] for keys, _ in tables]
+    kept = [[key for key in keys if group(at, key) in shared] for at, (keys, _) in enumerate(tables)]
     numbers = {name: number for number, name in enumerate(sorted(shared))}
-    shown = sorted({_item(key, task.item_separator) for keys in kept for key in keys})
+    shown = sorted({items_of[at][key] for at, keys in enumerate(kept) for key in keys})
     item_numbers = {name: number for number, name in enumerate(shown)}
     sides = []
-    for modality, chosen, (keys, table) in zip(task.pair, kept, tables, strict=True):
+    for at, (modality, chosen, (keys, table)) in enumerate(zip(task.pair, kept, tables, strict=True)):
         if len(chosen) < len(keys):
             log.info(
                 "%s: %d of %d %s items have a counterpart and are used", task.corpus, len(chosen), len(keys), modality
             )
-        rows = np.flatnonzero([group(key) in shared for key in keys])
-        items = np.array([item_numbers[_item(key, task.item_separator)] for key in chosen])
-        groups = np.array([numbers[str(group(key))] for key in chosen])
+        rows = np.flatnonzero([group(at, key) in shared for key in keys])
+        items = np.array([item_numbers[items_of[at][key]] for key in chosen])
+        groups = np.array([numbers[str(group(at, key))] for key in chosen])
         sides.append(Side(chosen, items, groups, {name: vectors[rows] for name, vectors in table.items()}))
     positives = Positives.of_items([str(g) for g in sides[0].groups], [str(g) for g in sides[1].groups])
     return EvaluationSet((sides[0], sides[1]), len(shown), positives)
@@ -106,5 +108,16 @@ def load_embeddings(
     return keys, {space: found[space][1][[rows[space][key] for key in keys]] for space in found}
 
 
-def _item(key: str, separator: str) -> str:
-    return key.rsplit(separator, 1)[0] if separator else key
+def _items(keys: Sequence[Sequence[str]], separator: str) -> list[dict[str, str]]:
+    """By side: the item that each key shows.
+
+    A key is cut at its last separator only if the other side knows what is left: the key of a sound may hold a dash
+    of its own (`-a1B_30`) beside those of its captions (`-a1B_30-0`).
+    """
+    if not separator:
+        return [{key: key for key in side} for side in keys]
+    cut = [{key: key.rsplit(separator, 1)[0] for key in side} for side in keys]
+    known = [{*side, *parts.values()} for side, parts in zip(keys, cut, strict=True)]
+    return [
+        {key: part if part in known[1 - at] else key for key, part in parts.items()} for at, parts in enumerate(cut)
+    ]

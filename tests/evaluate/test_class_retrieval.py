@@ -10,6 +10,7 @@ from evaluate_world import CONNECTIONS, build_world, embedded
 
 from pipeline.errors import UserError
 from pipeline.evaluate import sorted_ranks
+from pipeline.evaluate.items import _items
 from pipeline.evaluate.ranking import rank
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
@@ -111,3 +112,16 @@ def test_no_class_in_common_is_named(tmp_path: Path) -> None:
     table["shape"] = table.key.str[:6]
     with pytest.raises(UserError, match="no class in common"):
         by_class(tmp_path, table)
+
+
+def test_a_dash_in_an_id_is_not_that_of_its_captions() -> None:
+    sounds, captions = ["-a1-b_30", "c_0"], ["-a1-b_30-0", "-a1-b_30-1", "c_0-0", "-stray-1"]
+    found = _items([sounds, captions], "-")
+    assert found[0] == {"-a1-b_30": "-a1-b_30", "c_0": "c_0"}
+    assert list(found[1].values()) == ["-a1-b_30", "-a1-b_30", "c_0", "-stray-1"]
+    # Both sides have several of each item.
+    assert _items([["dog_0", "dog_1"], ["dog_0", "dog_2"]], "_") == [
+        {"dog_0": "dog", "dog_1": "dog"},
+        {"dog_0": "dog", "dog_2": "dog"},
+    ]
+    assert _items([["a_0"], ["a_0"]], "") == [{"a_0": "a_0"}] * 2

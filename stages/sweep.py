@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(help="What is changed, such as presets/ablation.yaml.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="What is changed, such as presets/sweeps/ablation.yaml.", show_default=False)
+    ],
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Train connections again with single settings changed, and compare them in one table.
 
     Stores and pseudo-pairs stay as they are: only training and evaluation run. What a killed sweep had trained is kept.
 
-    Example: mcr sweep presets/ablation.yaml
+    Example: mcr sweep presets/sweeps/ablation.yaml
     """
     import pandas as pd
 
@@ -130,11 +132,17 @@ def _measured(
                 f"The task {ablation.task} has no {ablation.metric!r} in the direction {ablation.direction!r}.",
                 "Choose from what `mcr metrics --direction all` shows.",
             )
-        described = {"connection": name, "task": ablation.task, "metric": ablation.metric}
+        rows_of, seeds_of = ({each: found[at] for each, found in trained.items()} for at in (0, 1))
         found.append(
             pd.DataFrame(
-                {**described, "row": trained[one.connection][0], "seed": trained[one.connection][1], "value": one.value}
-                for one in table.itertuples()
+                {
+                    "connection": name,
+                    "task": ablation.task,
+                    "metric": ablation.metric,
+                    "row": table.connection.map(rows_of),
+                    "seed": table.connection.map(seeds_of),
+                    "value": table.value,
+                }
             )
         )
     return found

@@ -22,7 +22,7 @@ def read_sweep(path: Path) -> Sweep:
         UserError: The file is missing or wrong; every problem is named with its path.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist.", "Name a file like presets/ablation.yaml.")
+        raise UserError(f"{path} does not exist.", "Name a file like presets/sweeps/ablation.yaml.")
     try:
         sweep = Sweep.model_validate(yaml.safe_load(path.read_text()))
     except yaml.YAMLError as error:
@@ -56,6 +56,8 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     result = deepcopy(dict(settings))
     for name, value in changes.items():
         before = result.get(name)
-        nested = isinstance(before, Mapping) and isinstance(value, Mapping)
-        result[name] = merged(before, value) if nested else deepcopy(value)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            result[name] = merged(before, value)
+        else:
+            result[name] = deepcopy(value)
     return result

@@ -116,8 +116,14 @@ def test_only_marked_samples_are_used(tmp_path: Path, true: object) -> None:
     marks = pd.DataFrame(
         {"key": [f"heldout-{i:04d}" for i in range(40)], "used": [true if i in kept else false for i in range(40)]}
     )
-    task = {**TASK, "corpus": "heldout", "corpora": {}, "only": {"table": "scenes.parquet", "column": "used"}}
-    metrics = by_class(tmp_path, marks, **task, labels=None).set_index(["direction", "metric"])
+    task = {
+        **TASK,
+        "corpus": "heldout",
+        "corpora": {},
+        "only": {"table": "scenes.parquet", "column": "used"},
+        "labels": None,
+    }
+    metrics = by_class(tmp_path, marks, **task).set_index(["direction", "metric"])
     space = ConnectedSpace.load(tmp_path / "models" / "audio_image")
     audio = space.project("clap", embedded("clap", "heldout", "audio", 40)).numpy()[kept]
     image = space.project("clip", embedded("clip", "heldout", "image", 40)).numpy()[kept]
@@ -129,9 +135,15 @@ def test_only_marked_samples_are_used(tmp_path: Path, true: object) -> None:
 
 def test_a_mark_that_is_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
     marks = pd.DataFrame({"key": ["heldout-0000"], "used": ["perhaps"]})
-    task = {**TASK, "corpus": "heldout", "corpora": {}, "only": {"table": "scenes.parquet", "column": "used"}}
+    task = {
+        **TASK,
+        "corpus": "heldout",
+        "corpora": {},
+        "only": {"table": "scenes.parquet", "column": "used"},
+        "labels": None,
+    }
     with pytest.raises(UserError, match="neither true nor false"):
-        by_class(tmp_path, marks, **task, labels=None)
+        by_class(tmp_path, marks, **task)
 
 
 def test_no_class_in_common_is_named(tmp_path: Path) -> None:

@@ -30,12 +30,12 @@ def test_the_mean_is_that_of_scikit_learn(tmp_path: Path) -> None:
     truth = membership(0, 40, 3)
     rows = [(f"heldout-{row:04d}", TAGS[tag]) for row, tag in zip(*np.nonzero(truth), strict=True)]
     pd.DataFrame(rows, columns=["clip", "tag"]).to_parquet(tmp_path / "tags.parquet")
-    folders = Folders(folders.embeddings, folders.models, folders.pairs, folders.metrics, tmp_path / "tags.parquet")
+    folders = Folders(folders.embeddings, folders.models, folders.pairs, folders.metrics, tmp_path)
     task = {
         "task": "tagging",
         "corpus": "heldout",
         "modality": "audio",
-        "labels": {"key": "clip", "column": "tag"},
+        "labels": {"table": "tags.parquet", "key": "clip", "column": "tag"},
         "prompts": "tags",
         "space": "clap",
     }

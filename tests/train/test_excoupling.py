@@ -59,7 +59,7 @@ def test_sounds_find_pictures_in_a_base_that_stays_to_the_bit(tmp_path: Path, wo
         images, sounds = (world.embed(one, latents, 0.2) for one in WIDTHS)
         kept = space.project("clip", images).numpy()
         np.testing.assert_array_equal(kept, images)
-        top = np.argsort(-kept @ space.project("clap", sounds).numpy().T, axis=1)[:, :10]
+        top = np.argsort(-kept @ space.project("clap", sounds, "audio").numpy().T, axis=1)[:, :10]
         found[name] = float((top == np.arange(200)[:, None]).any(1).mean())
     assert found["intact"] > 0.4
     assert found["shuffled"] < 0.15

@@ -42,4 +42,5 @@ bench: install
 	python benchmarks/encode.py
 
 clean:
-	rm -rf .venv data/shards data/embeddings data/pairs data/models data/metrics data/reports data/sweeps data/spaces data/demo/raw
+	rm -rf .venv data/shards data/embeddings data/pairs data/models data/metrics data/reports data/spaces data/demo/raw
+	find data/annotations data/sweeps -mindepth 1 -not -path '*/tables' -not -name .gitkeep -delete

@@ -30,6 +30,7 @@ def sweep(
     import pandas as pd
 
     from pipeline.atomic import atomic_path, write_text
+    from pipeline.connect.config import load_config
     from pipeline.sweep.page import shown, sweep_page
     from pipeline.sweep.summary import summarise, with_differences
     from pipeline.sweep.variants import UNCHANGED, read_sweep
@@ -41,9 +42,15 @@ def sweep(
     folder = SWEEPS / file.stem
     _train_all(params, chosen, names, folder, device)
     values = with_differences(pd.concat(_measured(params, chosen, names, folder, device), ignore_index=True))
-    summary = summarise(values)
-    for name, table in (("values", values), ("summary", summary)):
-        with atomic_path(folder / f"{name}.parquet") as temporary:
+    # Of which pseudo-pairs the rows speak: the report says if they are not those of today.
+    pairs = {
+        name: load_config(folder / "models" / f"{rows[UNCHANGED]}, seed {chosen.seeds[0]}").pairs
+        for name, rows in names.items()
+    }
+    summary = summarise(values).assign(pairs=lambda table: table.connection.map(pairs))
+    # The report depends on the folder of the summaries.
+    for path, table in ((folder / "values.parquet", values), (SWEEPS / "tables" / f"{file.stem}.parquet", summary)):
+        with atomic_path(path) as temporary:
             table.to_parquet(temporary, index=False)
     write_text(folder / "index.html", sweep_page(f"What each ingredient adds: {file.stem}", values, summary))
     for _, line in summary.iterrows():

@@ -1,15 +1,17 @@
 """The methods that a task compares, each as a way from frozen embeddings to scores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, Bridge
+from pipeline.evaluate.context import Context
+from pipeline.evaluate.hubs import bank, corrected
 from pipeline.evaluate.settings import MethodsTask
 from pipeline.evaluate.sources import ConnectionData, Folders, bridge_spaces, load_bridge
 from pipeline.evaluate.views import Scorer, Views
@@ -17,6 +19,7 @@ from pipeline.store import Store
 from pipeline.store.folder import differences
 
 FROZEN = "frozen"
+HUBS = "_hubs"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Method:
 
     Attributes:
         connection: Connection that it belongs to; of a frozen space, the space's name.
-        name: ``cmcr``, ``oracle``, ``frozen`` or a baseline's.
+        name: ``cmcr``, ``oracle``, ``frozen``, a baseline's, or ``cmcr_hubs`` with hubs corrected.
         spaces: Frozen spaces through which the first and the second modality enter.
         trained: Whether it is a trained connection.
         build: Its scorer; None where the method is not defined for these spaces.
@@ -42,6 +45,8 @@ class Method:
         """A name that is unique within the task."""
         if self.trained:
             return self.connection
+        if self.name.endswith(HUBS):
+            return f"{self.connection}{HUBS}"
         return f"{FROZEN}_{self.connection}" if self.name == FROZEN else self.name
 
 
@@ -77,6 +82,29 @@ def methods_of(
             for name, baseline in BASELINES.items()
         ]
     return found
+
+
+def with_hub_correction(
+    methods: Iterable[Method], temperature: float, task: MethodsTask, context: Context
+) -> Iterator[Method]:
+    """`methods`, each trained one followed by itself with hubs corrected, where its own data holds both modalities."""
+    for method in methods:
+        yield method
+        if not method.trained:
+            continue
+        connection, most = context.connections[method.connection], context.settings.baseline_rows
+        found = [
+            bank(connection, modality, space, context.folders, most)
+            for modality, space in zip(task.pair, method.spaces, strict=True)
+        ]
+        if found[0] is not None and found[1] is not None:
+            build = partial(_without_hubs, method, (found[0], found[1]), temperature)
+            yield Method(method.connection, f"{method.name}{HUBS}", method.spaces, False, build)
+
+
+def _without_hubs(method: Method, banks: tuple[np.ndarray, np.ndarray], temperature: float) -> Scorer | None:
+    plain = method.build()
+    return plain and (lambda first, second: corrected(plain(first, second), plain(*banks).forward, temperature))
 
 
 def _known(name: str, connections: Mapping[str, ConnectionData]) -> ConnectionData:

@@ -9,7 +9,7 @@ from pipeline.evaluate.bootstrap import Sample, Statistic
 from pipeline.evaluate.context import Context
 from pipeline.evaluate.items import EvaluationSet, load_set
 from pipeline.evaluate.measured import Number, add_numbers
-from pipeline.evaluate.methods import Method, methods_of
+from pipeline.evaluate.methods import Method, methods_of, with_hub_correction
 from pipeline.evaluate.metrics import all_tied, average_precision, best_rank, hits
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.ranking import Counts, rank, rank_both
@@ -32,6 +32,8 @@ def evaluate_retrieval(name: str, task: RetrievalTask, context: Context, tables:
     """
     most = context.settings.baseline_rows
     methods = methods_of(task, context.connections, context.folders, most, context.seed, context.device)
+    if task.hub_temperature:
+        methods = list(with_hub_correction(methods, task.hub_temperature, task, context))
     spaces = {method.spaces[0] for method in methods}, {method.spaces[1] for method in methods}
     evaluation = load_set(task, spaces, context.folders)
     context.progress.start(f"evaluate {name}", len(methods), "methods")

@@ -89,6 +89,13 @@ class RetrievalTask(PairTask):
         description="Classes of both modalities; then every sample of the query's class is right, not its item only.",
     )
 
+    hub_temperature: float | None = Field(
+        None,
+        gt=0,
+        description="Measure each connection also with its similarity corrected for hubs: an inverted softmax at this "
+        "temperature against the connection's unpaired memories.",
+    )
+
     @property
     def directions(self) -> tuple[str, str]:
         """Names of both directions, the query's modality first."""

@@ -183,6 +183,12 @@ class Inputs:
         """Rank of the true sample for each query."""
         return self._metrics("ranks.parquet")
 
+    @cached_property
+    def sweeps(self) -> dict[str, list[Record]]:
+        """By sweep: what each changed setting does to its connection, one row for each."""
+        paths = sorted((self.data / "sweeps" / "tables").glob("*.parquet"))
+        return {path.stem: read_records(path) or [] for path in paths}
+
     def folders(self, kind: str) -> list[tuple[str, Manifest]]:
         """Folders with a manifest under data/`kind`, by their path below it."""
         root = self.data / kind

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from pipeline.report.inputs import ConnectionFiles, Record
 
-CONTROL, BASELINE, FROZEN, CONNECTION, ORACLE = "control", "baseline", "frozen", "connection", "oracle"
+CONTROL, BASELINE, FROZEN, CONNECTION, HUBS, ORACLE = "control", "baseline", "frozen", "connection", "hubs", "oracle"
 GROUPS = {
     CONTROL: "Negative controls: must be at chance",
     BASELINE: "Baselines: no projector is trained",
     FROZEN: "A frozen space by itself",
     CONNECTION: "Connections: trained without a pair",
+    HUBS: "The same embeddings, another similarity: corrected for hubs with the unpaired memories",
     ORACLE: "Bound: trained on true pairs",
 }
 MEAN = "mean"
@@ -24,6 +25,11 @@ METHODS = {
     "exmcr": ("Ex-MCR", CONNECTION),
     "excoupling": ("Coupled samples, base kept", CONNECTION),
     "oracle": ("Oracle", ORACLE),
+    "cmcr_hubs": ("C-MCR, hubs corrected", HUBS),
+    "coupling_hubs": ("Coupled samples, hubs corrected", HUBS),
+    "exmcr_hubs": ("Ex-MCR, hubs corrected", HUBS),
+    "excoupling_hubs": ("Coupled samples, base kept, hubs corrected", HUBS),
+    "oracle_hubs": ("Oracle, hubs corrected", HUBS),
     "untrained": ("Untrained projectors", CONTROL),
     "procrustes": ("Orthogonal Procrustes", "linear"),
     "unprojected": ("Spaces compared as they are", "linear"),
@@ -193,8 +199,8 @@ def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: M
     label, family = METHODS.get(method, (method.replace("_", " ").capitalize(), BASELINE))
     files = connections.get(connection)
     group = family if family in GROUPS else BASELINE
-    detail = connection if group in (CONNECTION, ORACLE, FROZEN) else ""
-    if group == CONNECTION and files and files.group == CONTROL:
+    detail = connection if group in (CONNECTION, HUBS, ORACLE, FROZEN) else ""
+    if group in (CONNECTION, HUBS) and files and files.group == CONTROL:
         group, detail = CONTROL, f"{connection}: {CONTROLS.get(files.control, files.control)}"
     return Row(connection, method, label, detail, group, family, cells)
 

@@ -12,7 +12,7 @@ from pipeline.atomic import write_text
 from pipeline.report.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.examples import Examples
 from pipeline.report.findings import Finding, findings, headlines, percent
-from pipeline.report.inputs import Inputs, Sources
+from pipeline.report.inputs import Inputs, Record, Sources
 from pipeline.report.limits import limits
 from pipeline.report.media import Gallery, read_members
 from pipeline.report.provenance import accounts, connection_facts, space_facts, store_fingerprints
@@ -106,6 +106,7 @@ def _facts(inputs: Inputs, leaks: Sequence[str] | None) -> dict[str, object]:
         ],
         "limits": limits(inputs, tables, leaks),
         "modalities": _modalities(inputs, tables),
+        "sweeps": {name: _by_connection(rows, inputs) for name, rows in inputs.sweeps.items()},
         "missing": _missing(inputs),
     }
 
@@ -116,6 +117,16 @@ def _tasks(tables: list[Table], inputs: Inputs) -> list[Task]:
     for key in dict.fromkeys((table.task, table.dataset) for table in tables):
         summary, *directions = [table for table in tables if (table.task, table.dataset) == key]
         found.append(Task(summary, directions, findings(summary, inputs)))
+    return found
+
+
+def _by_connection(rows: list[Record], inputs: Inputs) -> dict[str, list[Record]]:
+    """The rows of a sweep by connection, in their order; ``stale`` if that has other pseudo-pairs by now."""
+    found: dict[str, list[Record]] = {}
+    for row in rows:
+        files = inputs.connections.get(row["connection"])
+        stale = not (files and files.config and files.config["pairs"] == row["pairs"])
+        found.setdefault(row["connection"], []).append({**row, "stale": stale})
     return found
 
 
@@ -179,6 +190,7 @@ def _environment(html: bool) -> Environment:
     environment.filters["cell_range"] = _cell_range
     environment.filters["chance"] = _number
     environment.filters["md"] = _markdown
+    environment.filters["spread"] = _spread
     environment.filters["width"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
     environment.tests["share"] = is_share
     return environment
@@ -189,6 +201,12 @@ def _number(value: float, metric: str) -> str:
     if is_share(metric):
         return f"{100 * value:.1f}"
     return f"{value:.1f}".removesuffix(".0") if "rank" in metric else f"{value:.3f}"
+
+
+def _spread(mean: float, deviation: float | None, sign: str = "") -> str:
+    """Mean and standard deviation in per cent; of a single seed the mean."""
+    known = deviation is not None and deviation == deviation
+    return f"{100 * mean:{sign}.1f}" + (f" ± {100 * deviation:.1f}" if known and deviation is not None else "")
 
 
 def _cell_text(cell: Cell, metric: str) -> str:

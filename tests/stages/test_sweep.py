@@ -87,6 +87,16 @@ def test_every_row_is_trained_with_its_change_and_measured(project: dict) -> Non
     assert values.value[0] == metrics.value["cmcr", "mean", "R@5"]
     assert pairs == {path: path.stat().st_mtime_ns for path in Path("data/pairs").rglob("*")}
     assert "<circle" in Path("data/sweeps/small/index.html").read_text()
+    assert CliRunner().invoke(app, ["report"], catch_exceptions=False).exit_code == 0
+    page = Path("data/reports/index.html").read_text()
+    section = page[page.index('id="ingredients"') : page.index('id="training"')]
+    assert ">no noise<" in section and "run the sweep again" not in section
+    # Other pseudo-pairs: what the sweep says is about the old ones.
+    project["connections"]["audio_image"]["retrieve"]["temperature"] = 0.05
+    Path("params.yaml").write_text(yaml.safe_dump(project))
+    for command in ("retrieve audio_image", "train audio_image", "report"):
+        assert CliRunner().invoke(app, command.split(), catch_exceptions=False).exit_code == 0
+    assert "run the sweep again" in Path("data/reports/index.html").read_text()
 
 
 def test_a_second_sweep_trains_what_is_new_only(project: dict) -> None:

@@ -7,19 +7,25 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import McrError
+from stages.adopt import app as adopt
 from stages.check import check
 from stages.convert import convert_openshape
 from stages.demo import app as demo
+from stages.doctor import doctor
+from stages.embed import embed
 from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.init import init
 from stages.metrics import metrics
+from stages.plan import plan
+from stages.prepare import crop, prepare
 from stages.report import report
 from stages.retrieve import retrieve
 from stages.schema import schema
 from stages.search import search
 from stages.shard import shard
 from stages.train import train
+from stages.verify import verify
 
 app = typer.Typer(
     name="mcr",
@@ -52,13 +58,20 @@ for command in (
     report,
     metrics,
     search,
+    embed,
+    verify,
     init,
     convert_openshape,
+    prepare,
+    crop,
     check,
+    doctor,
+    plan,
     schema,
 ):
     app.command()(command)
 
+app.add_typer(adopt, name="import")
 app.add_typer(demo, name="demo")
 
 

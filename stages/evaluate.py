@@ -23,7 +23,8 @@ def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
     params = load_params(params_file)
     device = prepare_torch(params)
     connections = {name: connection_data(connection) for name, connection in params.connections.items()}
-    folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS)
+    annotations = Path(params.evaluate.annotations) if params.evaluate.annotations else None
+    folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS, annotations)
     summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
     rows = ", ".join(f"{count:,} {name}" for name, count in summary.rows.items())
     print(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")

@@ -19,7 +19,12 @@ class Format(StrEnum):
 
 
 def metrics(
-    direction: Annotated[str, typer.Option(help="`mean`, one direction such as `audio->image`, or `all`.")] = "mean",
+    direction: Annotated[
+        str,
+        typer.Option(
+            help="`mean` (of tasks that have none: what they have), one direction such as `audio->image`, or `all`."
+        ),
+    ] = "mean",
     form: Annotated[
         Format, typer.Option("--format", help="table for people, csv or json for programs.")
     ] = Format.TABLE,
@@ -37,7 +42,10 @@ def metrics(
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
     rows = pd.read_parquet(file)
     if direction != "all":
-        rows = rows[rows.direction == direction]
+        chosen = rows.direction == direction
+        if direction == "mean":
+            chosen |= ~rows.task.isin(rows.task[chosen])
+        rows = rows[chosen]
     if rows.empty:
         raise UserError(
             f"There are no metrics for the direction {direction!r}.",
@@ -63,7 +71,8 @@ def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
         for name in names:
             table.add_column(name, justify="right")
         chance = group.groupby("metric", sort=False).chance.first()
-        table.add_row("", "chance", *(_shown(name, chance[name]) for name in names), style="dim")
+        if chance.notna().any():
+            table.add_row("", "chance", *(_shown(name, chance[name]) for name in names), style="dim")
         for (connection, method), cells in group.groupby(["connection", "method"], sort=False):
             values = cells.set_index("metric").value
             table.add_row(
@@ -73,4 +82,10 @@ def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
 
 
 def _shown(metric: str, value: float) -> str:
-    return f"{value:.1f}" if "rank" in metric else f"{100 * value:.1f}"
+    from pipeline.report.table import is_share, metric_label
+
+    if value != value:
+        return ""
+    if is_share(metric_label(metric)):
+        return f"{100 * value:.1f}"
+    return f"{value:.1f}" if "rank" in metric else f"{value:.3f}"

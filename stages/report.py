@@ -14,6 +14,7 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
     from pipeline.report.inputs import Sources
     from pipeline.report.write import write_report
     from stages.context import DATA, REPORTS
+    from stages.leaks import leaks_of
 
     params = load_params(params_file)
     connections = {}
@@ -24,9 +25,9 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
         }
         connections[name] = links[""] if "" in links else Sources(leaves=links)
     tasks: dict[str, dict[str, str]] = {
-        name: {str(modality): task.corpora.get(modality, task.corpus) for modality in task.modalities}
+        name: {str(modality): task.corpus_of(modality) for modality in task.pair}
         for name, task in params.evaluate.tasks.items()
     }
-    written = write_report(DATA, connections, tasks, params.report, REPORTS)
+    written = write_report(DATA, connections, tasks, params.report, REPORTS, leaks_of(params, params.connections))
     left_out = f"; without {', '.join(written.missing)}" if written.missing else ""
     print(f"report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB) and {written.card}{left_out}")

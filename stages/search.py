@@ -36,6 +36,7 @@ def search(
       mcr search bell.flac --in image -k 3 --save found
     """
     from pipeline.connect import ConnectedSpace
+    from pipeline.connect.embed import modality_of
     from pipeline.connect.search import search as nearest
     from pipeline.modalities import TEXT
     from pipeline.params.load import load_params
@@ -43,7 +44,7 @@ def search(
 
     params = load_params(params_file)
     file = Path(query)
-    source = _modality_of(file) if file.suffix and file.is_file() else TEXT
+    source = modality_of(file) if file.suffix and file.is_file() else TEXT
     payload = query.encode() if source == TEXT else file.read_bytes()
     name = connection or _first_connection(params, source, modality)
     space = ConnectedSpace.load(MODELS / name, prepare_torch(params))
@@ -54,15 +55,6 @@ def search(
         print(f"{score:6.3f}  {found}/{key}")
     if save:
         _save(save, modality, [(found, key) for found, key, _ in results])
-
-
-def _modality_of(file: Path) -> str:
-    from pipeline.modalities import MODALITY_OF
-
-    modality = MODALITY_OF.get(file.suffix[1:].lower())
-    if modality is None:
-        raise UserError(f"{file} is no kind of file that is understood.", f"Known are .{', .'.join(MODALITY_OF)}.")
-    return modality
 
 
 def _first_connection(params: "Params", source: str, target: str) -> str:

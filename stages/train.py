@@ -20,12 +20,14 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     """
     from pipeline.params.load import load_params
     from stages.context import prepare_torch
+    from stages.leaks import warn_of_leaks
     from stages.options import pick
 
     params = load_params(params_file)
     connections = pick(params.connections, names, "connection")
     device = prepare_torch(params)
     for name, connection in connections:
+        warn_of_leaks(params, name)
         for part, result in _train(name, connection, params, device).items():
             print(
                 f"train {part}: in {result.pairs:,} = {result.used:,} used in each epoch + "

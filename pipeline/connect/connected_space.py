@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.connect.config import ConnectionConfig, load_config
+from pipeline.connect.embed import embed_payloads
 from pipeline.connect.projectors import DecoupledProjector
 from pipeline.connect.weights import load_projectors
-from pipeline.errors import CorruptError, SampleError, UserError
+from pipeline.errors import CorruptError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.spaces import Space, SpaceSpec, load_space
 
 PROJECT_ROWS = 16_384
-EMBED_ROWS = 256
 
 
 class ConnectedSpace:
@@ -141,17 +141,7 @@ class ConnectedSpace:
         if name not in self.config.spaces or modality not in self.config.spaces[name].modalities:
             raise UserError(f"There is no space {name!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}.")
         frozen = self.frozen_space(name)
-        batches = []
-        for start in range(0, len(payloads), EMBED_ROWS):
-            inputs = []
-            for number, payload in enumerate(payloads[start : start + EMBED_ROWS], start):
-                try:
-                    inputs.append(frozen.preprocess(modality, payload))
-                except SampleError as error:
-                    message = f"Item {number} is not a usable {modality} ({error.step}: {error.message})."
-                    raise UserError(message, "Remove or repair it.") from error
-            batches.append(frozen.encode(modality, torch.stack(inputs)))
-        return self.project(name, torch.cat(batches) if batches else torch.empty(0, frozen.dimension), modality)
+        return self.project(name, embed_payloads(frozen, modality, payloads), modality)
 
     def frozen_space(self, name: str) -> Space:
         """The frozen space `name`, loaded at its first use."""

@@ -6,7 +6,7 @@ rise and fall together.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -14,6 +14,18 @@ QUANTILES = (0.025, 0.975)
 CHUNK_WEIGHTS = 2**23
 
 Statistic = Literal["mean", "median"]
+
+
+class Measure(Protocol):
+    """A number that follows from items, and what it would be for other draws of them."""
+
+    def value(self) -> float:
+        """The number itself."""
+        ...
+
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """The number for each resample [C]; row c of `weights` [C, I] says how often each item was drawn."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,23 @@ class Sample:
         """The summary of the whole sample."""
         return float(np.mean(self.values) if self.statistic == "mean" else np.median(self.values))
 
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """The summary of each resample [C]; NaN where it holds no query of this self."""
+        if self.statistic == "mean":
+            items = weights.shape[1]
+            queries = np.bincount(self.items, minlength=items)
+            sums = np.bincount(self.items, self.values, minlength=items)
+            with np.errstate(invalid="ignore"):
+                return np.asarray((weights @ sums) / (weights @ queries))
+        order = np.argsort(self.values, kind="stable")
+        reached = weights[:, self.items[order]].cumsum(1)
+        total = reached[:, -1]
+        values = self.values[order]
+        # The middle of an even number of draws lies between two of them.
+        places = (np.floor((total + 1) / 2), np.floor(total / 2) + 1)
+        middle = [values[np.minimum((reached < place[:, None]).sum(1), len(values) - 1)] for place in places]
+        return np.where(total > 0, (middle[0] + middle[1]) / 2, np.nan)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -44,13 +73,15 @@ class Interval:
     high: float
 
 
-def intervals(measures: Sequence[Sequence[Sample]], items: int, resamples: int, seed: int) -> list[tuple[float, float]]:
-    """The interval of each measure; a measure is the mean of the summaries of its samples (its directions).
+def intervals(
+    measures: Sequence[Sequence[Measure]], items: int, resamples: int, seed: int
+) -> list[tuple[float, float]]:
+    """The interval of each measure; each is the mean of one or more (its directions).
 
     Every measure sees the same resamples, so that two of them can be compared.
 
     Args:
-        measures: M measures of one or more samples each.
+        measures: M numbers, each the mean of one or more measures.
         items: Items I from which I are drawn with replacement.
         resamples: How often.
         seed: Of the generator of the draws.
@@ -58,21 +89,21 @@ def intervals(measures: Sequence[Sequence[Sample]], items: int, resamples: int, 
     drawn: list[list[np.ndarray]] = [[] for _ in measures]
     for weights in _weights(items, resamples, seed):
         for measure, found in zip(measures, drawn, strict=True):
-            found.append(np.mean([_resampled(sample, weights) for sample in measure], axis=0))
+            found.append(np.mean([sample.resampled(weights) for sample in measure], axis=0))
     limits = [np.nanquantile(np.concatenate(found), QUANTILES) for found in drawn]
     return [(float(low), float(high)) for low, high in limits]
 
 
 def paired_difference(
-    first: Sequence[Sample], second: Sequence[Sample], items: int, resamples: int, seed: int
+    first: Sequence[Measure], second: Sequence[Measure], items: int, resamples: int, seed: int
 ) -> Interval:
     """First minus second method on the same items: the interval of the difference, not a difference of intervals.
 
-    A method is given by one or more samples (its directions), of which the mean is compared.
+    A method is given by one or more measures (its directions), of which the mean is compared.
     """
     differences = []
     for weights in _weights(items, resamples, seed):
-        means = [np.mean([_resampled(sample, weights) for sample in samples], axis=0) for samples in (first, second)]
+        means = [np.mean([sample.resampled(weights) for sample in samples], axis=0) for samples in (first, second)]
         differences.append(means[0] - means[1])
     low, high = np.nanquantile(np.concatenate(differences), QUANTILES)
     values = [float(np.mean([sample.value() for sample in samples])) for samples in (first, second)]
@@ -87,21 +118,3 @@ def _weights(items: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         count = min(rows, resamples - start)
         draws = generator.integers(items, size=(count, items)) + items * np.arange(count)[:, None]
         yield np.bincount(draws.ravel(), minlength=count * items).reshape(count, items).astype(np.float64)
-
-
-def _resampled(sample: Sample, weights: np.ndarray) -> np.ndarray:
-    """The summary of each resample [C]; NaN where it holds no query of this sample."""
-    if sample.statistic == "mean":
-        items = weights.shape[1]
-        queries = np.bincount(sample.items, minlength=items)
-        sums = np.bincount(sample.items, sample.values, minlength=items)
-        with np.errstate(invalid="ignore"):
-            return np.asarray((weights @ sums) / (weights @ queries))
-    order = np.argsort(sample.values, kind="stable")
-    reached = weights[:, sample.items[order]].cumsum(1)
-    total = reached[:, -1]
-    values = sample.values[order]
-    # The middle of an even number of draws lies between two of them.
-    places = (np.floor((total + 1) / 2), np.floor(total / 2) + 1)
-    middle = [values[np.minimum((reached < place[:, None]).sum(1), len(values) - 1)] for place in places]
-    return np.where(total > 0, (middle[0] + middle[1]) / 2, np.nan)

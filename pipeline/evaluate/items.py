@@ -1,14 +1,15 @@
 """An evaluation set in memory: the same items seen by two modalities, each through one or more frozen spaces."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.evaluate.annotations import read_labels, single_labels
 from pipeline.evaluate.positives import Positives
-from pipeline.evaluate.settings import RetrievalTask
+from pipeline.evaluate.settings import PairTask, RetrievalTask
 from pipeline.evaluate.sources import Folders
 from pipeline.store import read_embeddings
 
@@ -21,59 +22,102 @@ class Side:
 
     Attributes:
         keys: Of the N rows, ascending.
-        items: Number of the item that each row shows [N].
+        items: Number of the item that each row shows [N]; what is resampled.
+        groups: What a row of the other side must share to be right [N]: the item, or its class.
         embeddings: By frozen space [N, D].
     """
 
     keys: list[str]
     items: np.ndarray
+    groups: np.ndarray
     embeddings: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Two sides that show the same items; every method of a task is measured on exactly these."""
+    """Two sides that show the same items or classes; every method of a task is measured on exactly these."""
 
     sides: tuple[Side, Side]
     items: int
     positives: Positives
 
 
-def load_set(task: RetrievalTask, spaces: tuple[Collection[str], Collection[str]], folders: Folders) -> EvaluationSet:
-    """Read both modalities of `task`, each in `spaces`, and keep the items that all of them have.
+def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], folders: Folders) -> EvaluationSet:
+    """Read both modalities of `task`, each in `spaces`, and keep the samples that have a partner in both.
+
+    A partner shows the same item; where the task names labels, any sample of the same class is one, and the two
+    modalities need not have a key in common.
 
     Raises:
-        UserError: A store is missing, or the two modalities have no item in common.
+        UserError: A store is missing, or the two modalities have no item (or class) in common.
     """
     tables = [
-        {name: _by_key(folders, name, task.corpora.get(modality, task.corpus), modality) for name in sorted(names)}
-        for modality, names in zip(task.modalities, spaces, strict=True)
+        load_embeddings(folders, names, task.corpus_of(modality), modality)
+        for modality, names in zip(task.pair, spaces, strict=True)
     ]
-    keys = [sorted(set.intersection(*(set(rows) for rows, _ in table.values()))) for table in tables]
-    shown = [{_item(key, task.item_separator) for key in side} for side in keys]
-    numbers = {item: number for number, item in enumerate(sorted(shown[0] & shown[1]))}
-    if not numbers:
+    labels = task.labels if isinstance(task, RetrievalTask) else None
+    classes = single_labels(read_labels(folders.annotations, labels), labels) if labels else None
+
+    items_of = _items([keys for keys, _ in tables], task.item_separator)
+
+    def group(side: int, key: str) -> str | None:
+        return items_of[side][key] if classes is None else classes.get(key)
+
+    held = [{name for key in keys if (name := group(at, key)) is not None} for at, (keys, _) in enumerate(tables)]
+    shared = held[0] & held[1]
+    if not shared:
+        what = "item" if classes is None else "class"
         raise UserError(
-            f"The {task.modalities[0]} and {task.modalities[1]} of {task.corpus} have no item in common.",
-            "Check that both modalities have the same keys, or set `item_separator`.",
+            f"The {task.pair[0]} and {task.pair[1]} of {task.corpus} have no {what} in common.",
+            "Check that both modalities have the same keys, or set `item_separator`."
+            if classes is None
+            else "Check that the keys of the labels are those of the samples.",
         )
+    kept = [[key for key in keys if group(at, key) in shared] for at, (keys, _) in enumerate(tables)]
+    numbers = {name: number for number, name in enumerate(sorted(shared))}
+    shown = sorted({items_of[at][key] for at, keys in enumerate(kept) for key in keys})
+    item_numbers = {name: number for number, name in enumerate(shown)}
     sides = []
-    for modality, side, table in zip(task.modalities, keys, tables, strict=True):
-        kept = [key for key in side if _item(key, task.item_separator) in numbers]
-        most = max(len(rows) for rows, _ in table.values())
-        if len(kept) < most:
-            log.info("%s: %d of %d %s items have a counterpart and are used", task.corpus, len(kept), most, modality)
-        items = np.array([numbers[_item(key, task.item_separator)] for key in kept])
-        found = {name: vectors[[rows[key] for key in kept]] for name, (rows, vectors) in table.items()}
-        sides.append(Side(kept, items, found))
-    positives = Positives.of_items([str(item) for item in sides[0].items], [str(item) for item in sides[1].items])
-    return EvaluationSet((sides[0], sides[1]), len(numbers), positives)
+    for at, (modality, chosen, (keys, table)) in enumerate(zip(task.pair, kept, tables, strict=True)):
+        if len(chosen) < len(keys):
+            log.info(
+                "%s: %d of %d %s items have a counterpart and are used", task.corpus, len(chosen), len(keys), modality
+            )
+        rows = np.flatnonzero([group(at, key) in shared for key in keys])
+        items = np.array([item_numbers[items_of[at][key]] for key in chosen])
+        groups = np.array([numbers[str(group(at, key))] for key in chosen])
+        sides.append(Side(chosen, items, groups, {name: vectors[rows] for name, vectors in table.items()}))
+    positives = Positives.of_items([str(g) for g in sides[0].groups], [str(g) for g in sides[1].groups])
+    return EvaluationSet((sides[0], sides[1]), len(shown), positives)
 
 
-def _by_key(folders: Folders, space: str, corpus: str, modality: str) -> tuple[dict[str, int], np.ndarray]:
-    keys, vectors = read_embeddings([folders.store(space, corpus, modality)])
-    return {key: row for row, key in enumerate(keys)}, vectors
+def load_embeddings(
+    folders: Folders, spaces: Collection[str], corpus: str, modality: str
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Keys, ascending, that a corpus has in all `spaces`, and by space the embeddings [N, D] in their order.
+
+    Raises:
+        UserError: A store is missing.
+    """
+    found = {space: read_embeddings([folders.store(space, corpus, modality)]) for space in sorted(spaces)}
+    rows = {space: {key: row for row, key in enumerate(keys)} for space, (keys, _) in found.items()}
+    keys = sorted(set.intersection(*(set(each) for each in rows.values())))
+    most = max(len(each) for each in rows.values())
+    if len(keys) < most:
+        log.info("%s: %d of %d %s items are in all spaces and are used", corpus, len(keys), most, modality)
+    return keys, {space: found[space][1][[rows[space][key] for key in keys]] for space in found}
 
 
-def _item(key: str, separator: str) -> str:
-    return key.rsplit(separator, 1)[0] if separator else key
+def _items(keys: Sequence[Sequence[str]], separator: str) -> list[dict[str, str]]:
+    """By side: the item that each key shows.
+
+    A key is cut at its last separator only if the other side knows what is left: the key of a sound may hold a dash
+    of its own (`-a1B_30`) beside those of its captions (`-a1B_30-0`).
+    """
+    if not separator:
+        return [{key: key for key in side} for side in keys]
+    cut = [{key: key.rsplit(separator, 1)[0] for key in side} for side in keys]
+    known = [{*side, *parts.values()} for side, parts in zip(keys, cut, strict=True)]
+    return [
+        {key: part if part in known[1 - at] else key for key, part in parts.items()} for at, parts in enumerate(cut)
+    ]

@@ -1,4 +1,4 @@
-"""The methods that a retrieval task compares, each as a way from frozen embeddings to scores."""
+"""The methods that a task compares, each as a way from frozen embeddings to scores."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, Bridge
-from pipeline.evaluate.settings import RetrievalTask
+from pipeline.evaluate.settings import MethodsTask
 from pipeline.evaluate.sources import ConnectionData, Folders, bridge_spaces, load_bridge
 from pipeline.evaluate.views import Scorer, Views
 from pipeline.store import Store
@@ -46,7 +46,7 @@ class Method:
 
 
 def methods_of(
-    task: RetrievalTask,
+    task: MethodsTask,
     connections: Mapping[str, ConnectionData],
     folders: Folders,
     most: int,
@@ -66,11 +66,11 @@ def methods_of(
         found.append(Method(task.space, FROZEN, (task.space, task.space), False, lambda: _frozen))
     if task.baselines:
         connection = _known(task.baselines, connections)
-        spaces = bridge_spaces(task.baselines, connection, task.modalities)
+        spaces = bridge_spaces(task.baselines, connection, task.pair)
 
         @cache
         def bridge() -> Bridge:
-            return load_bridge(task.baselines, connection, task.modalities, folders, most, seed)
+            return load_bridge(task.baselines, connection, task.pair, folders, most, seed)
 
         found += [
             Method(task.baselines, name, spaces, False, lambda baseline=baseline: baseline(bridge()))  # type: ignore[misc]
@@ -87,16 +87,16 @@ def _known(name: str, connections: Mapping[str, ConnectionData]) -> ConnectionDa
     return connections[name]
 
 
-def _trained(name: str, task: RetrievalTask, folders: Folders, device: str) -> Method:
+def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Method:
     space = ConnectedSpace.load(folders.models / name, device)
-    spaces = tuple(task.through.get(modality, "") or space.space_of(modality) for modality in task.modalities)
-    for modality, frozen in zip(task.modalities, spaces, strict=True):
-        _check_same_space(space, name, frozen, folders, task.corpora.get(modality, task.corpus), modality)
+    spaces = tuple(task.through.get(modality, "") or space.space_of(modality) for modality in task.pair)
+    for modality, frozen in zip(task.pair, spaces, strict=True):
+        _check_same_space(space, name, frozen, folders, task.corpus_of(modality), modality)
 
     def score(first: np.ndarray, second: np.ndarray) -> Views:
         sides = [
             space.project(frozen, rows, modality).numpy()
-            for frozen, rows, modality in zip(spaces, (first, second), task.modalities, strict=True)
+            for frozen, rows, modality in zip(spaces, (first, second), task.pair, strict=True)
         ]
         return Views((sides[0], sides[1]))
 

@@ -60,7 +60,7 @@ def rank(
     Raises:
         UserError: An embedding is not finite.
     """
-    first, second = _on(queries, "queries", device), _on(gallery, "gallery", device)
+    first, second = finite_rows(queries, "queries", device), finite_rows(gallery, "gallery", device)
     counter = _Counter(first, second, positives)
     _sweep(first, second, counter, None, tile)
     return counter.counts()
@@ -85,7 +85,7 @@ def rank_both(
     Raises:
         UserError: An embedding is not finite.
     """
-    left, right = _on(first, "queries", device), _on(second, "gallery", device)
+    left, right = finite_rows(first, "queries", device), finite_rows(second, "gallery", device)
     forward, backward = _Counter(left, right, positives), _Counter(right, left, positives.transposed())
     _sweep(left, right, forward, backward, tile)
     return forward.counts(), backward.counts()
@@ -179,7 +179,12 @@ def _sweep(
                 backward.add(scores.T, column, row)
 
 
-def _on(embeddings: np.ndarray, side: str, device: str) -> torch.Tensor:
+def finite_rows(embeddings: np.ndarray, side: str, device: str) -> torch.Tensor:
+    """The embeddings [N, D] as float32 on `device`.
+
+    Raises:
+        UserError: One of them is not finite.
+    """
     rows = torch.as_tensor(embeddings, dtype=torch.float32).to(device)
     # Norms catch what overflows in the product as well as NaN and infinity.
     bad = (~torch.isfinite(rows.norm(dim=1))).nonzero()[:, 0]

@@ -2,15 +2,27 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.evaluate.retrieval import Context, evaluate_retrieval
-from pipeline.evaluate.settings import EvaluateSettings, Task
+from pipeline.evaluate.classification import evaluate_classification
+from pipeline.evaluate.context import Context
+from pipeline.evaluate.geometry import evaluate_geometry
+from pipeline.evaluate.localisation import evaluate_localisation
+from pipeline.evaluate.retrieval import evaluate_retrieval
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.evaluate.sources import ConnectionData, Folders
 from pipeline.evaluate.tables import Tables
+from pipeline.evaluate.tagging import evaluate_tagging
 from pipeline.progress import Progress, Silent
 
 # A new kind of task is one file and one line here (and its settings in the union `Task`).
-TASKS: dict[str, Callable[[str, Task, Context, Tables], None]] = {"retrieval": evaluate_retrieval}
+TASKS: dict[str, Callable[[str, Any, Context, Tables], None]] = {
+    "retrieval": evaluate_retrieval,
+    "classification": evaluate_classification,
+    "tagging": evaluate_tagging,
+    "geometry": evaluate_geometry,
+    "localisation": evaluate_localisation,
+}
 
 
 @dataclass(frozen=True)

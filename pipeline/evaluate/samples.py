@@ -47,7 +47,7 @@ def add_examples(
                     "rank": np.arange(1, len(top) + 1),
                     "neighbour_key": [gallery_side.keys[row] for row in top],
                     "score": scores[top].astype(np.float64),
-                    "relevant": gallery_side.items[top] == query_side.items[query],
+                    "relevant": gallery_side.groups[top] == query_side.groups[query],
                     "true_rank": ranks[query],
                 },
             )
@@ -63,9 +63,9 @@ def add_similarities(
     partners = evaluation.positives.columns[:, 0]
     drawn = np.random.default_rng(seed_from(seed, name, "random pairs")).integers(len(second), size=len(first))
     # A draw that hits the item itself moves on to a neighbour; a single item has no random partner.
-    same = evaluation.sides[1].items[drawn] == evaluation.sides[0].items
+    same = evaluation.sides[1].groups[drawn] == evaluation.sides[0].groups
     drawn = np.where(same, (drawn + 1) % len(second), drawn)
-    kept = evaluation.sides[1].items[drawn] != evaluation.sides[0].items
+    kept = evaluation.sides[1].groups[drawn] != evaluation.sides[0].groups
     pairs = {"true": (first, second[partners]), "random": (first[kept], second[drawn[kept]])}
     for kind, (left, right) in pairs.items():
         cosines = np.clip(np.einsum("ij,ij->i", left, right, dtype=np.float64), -1, 1)

@@ -6,22 +6,86 @@ from pydantic import Field, model_validator
 
 from pipeline.settings import Modality, Settings
 
+TEXT: Modality = "text"
 
-class RetrievalTask(Settings):
-    """Cross-modal retrieval between two modalities of an evaluation set, both directions."""
 
-    task: Literal["retrieval"]
-    corpus: str = Field(description="Evaluation set that holds both modalities under the same keys.")
-    corpora: dict[Modality, str] = Field({}, description="By modality: another corpus to take that modality from.")
-    modalities: tuple[Modality, Modality]
+class Labels(Settings):
+    """A table (.csv, .tsv, .jsonl, .parquet) that names the class of each sample; a key with several classes has several rows."""
+
+    table: str = Field("", description="File below `evaluate.annotations`; empty: that is the table itself.")
+    key: str = Field("key", description="Column of the samples' keys.")
+    column: str = Field("label", description="Column of the classes.")
+
+
+class MethodsTask(Settings):
+    """What all tasks have in common: the methods that they compare."""
+
     connections: tuple[str, ...] = Field((), description="Connected spaces to measure.")
     through: dict[Modality, str] = Field(
         {}, description="By modality: the frozen space through which it enters, where several embed it."
     )
     space: str = Field("", description="Frozen space measured by itself: a ceiling, or what a connection should keep.")
     baselines: str = Field("", description="Connection whose unpaired data the training-free baselines use.")
+
+    @property
+    def pair(self) -> tuple[Modality, Modality]:
+        """The two modalities that are compared."""
+        raise NotImplementedError
+
+    def corpus_of(self, modality: str) -> str:
+        """The corpus that a modality is taken from."""
+        raise NotImplementedError
+
+    @property
+    def dataset(self) -> str:
+        """What the results are said to be measured on."""
+        return self.corpus_of(self.pair[0])
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        if not (self.connections or self.space or self.baselines):
+            raise ValueError("a task needs `connections`, a `space` or `baselines`")
+        return self
+
+
+class PairTask(MethodsTask):
+    """Two modalities of one evaluation set."""
+
+    corpus: str = Field(description="Evaluation set that holds both modalities under the same keys.")
+    corpora: dict[Modality, str] = Field({}, description="By modality: another corpus to take that modality from.")
+    modalities: tuple[Modality, Modality]
     item_separator: str = Field(
         "", description="Keys equal up to its last occurrence show one item (`dog_0`, `dog_1`); empty: equal keys do."
+    )
+
+    @property
+    def pair(self) -> tuple[Modality, Modality]:
+        """The two modalities."""
+        return self.modalities
+
+    def corpus_of(self, modality: str) -> str:
+        """The corpus of a modality: the evaluation set, unless the task says otherwise."""
+        return {str(name): corpus for name, corpus in self.corpora.items()}.get(modality, self.corpus)
+
+    @property
+    def dataset(self) -> str:
+        """The evaluation set."""
+        return self.corpus
+
+    @model_validator(mode="after")
+    def _compares_two(self) -> Self:
+        if self.modalities[0] == self.modalities[1]:
+            raise ValueError("a task needs two different modalities")
+        return self
+
+
+class RetrievalTask(PairTask):
+    """Cross-modal retrieval between two modalities of an evaluation set, both directions."""
+
+    task: Literal["retrieval"]
+    labels: Labels | None = Field(
+        None,
+        description="Classes of both modalities; then every sample of the query's class is right, not its item only.",
     )
 
     @property
@@ -30,22 +94,89 @@ class RetrievalTask(Settings):
         first, second = self.modalities
         return f"{first}->{second}", f"{second}->{first}"
 
-    @model_validator(mode="after")
-    def _measures_something(self) -> Self:
-        if not (self.connections or self.space or self.baselines):
-            raise ValueError("a retrieval task needs `connections`, a `space` or `baselines`")
-        if self.modalities[0] == self.modalities[1]:
-            raise ValueError("a retrieval task needs two different modalities")
-        return self
+
+class GeometryTask(PairTask):
+    """Shape of the space: modality gap, alignment of true pairs, uniformity and hubness of both modalities."""
+
+    task: Literal["geometry"]
+    neighbours: int = Field(10, ge=1, description="k of the k-occurrence whose skewness is the hubness.")
 
 
-# One member per kind of task; with the second one this becomes a union discriminated by `task`.
-Task = RetrievalTask
+class PromptedTask(MethodsTask):
+    """Samples of one modality, and classes that are described by texts."""
+
+    corpus: str = Field(description="Evaluation set.")
+    modality: Literal["image", "audio", "point"]
+    labels: Labels
+    prompts: str = Field(description="Text corpus of the prompts, with keys `<class>-<n>`.")
+    prompt_separator: str = Field(
+        "-", min_length=1, description="The key of a prompt up to its last occurrence is the class."
+    )
+
+    @property
+    def pair(self) -> tuple[Modality, Modality]:
+        """The samples' modality, and text."""
+        return self.modality, TEXT
+
+    def corpus_of(self, modality: str) -> str:
+        """The evaluation set, or the prompts."""
+        return self.prompts if modality == TEXT else self.corpus
+
+
+class ClassificationTask(PromptedTask):
+    """Zero-shot classification: the nearest of the classes' prompts, one class for each sample."""
+
+    task: Literal["classification"]
+    top: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 5)
+
+
+class TaggingTask(PromptedTask):
+    """Zero-shot tagging: the samples ranked for each class, any number of classes for each sample."""
+
+    task: Literal["tagging"]
+
+
+class LocalisationTask(MethodsTask):
+    """Where in a picture a sound comes from: crops of the picture, scored by the sound.
+
+    With pictures that do not show what sounds, also whether that is noticed (counterfactual recognition).
+    """
+
+    task: Literal["localisation"]
+    corpus: str = Field(description="Corpus of the sounds.")
+    crops: str = Field(description="Image corpus of the crops, with keys `<picture>-<n>`.")
+    crop_separator: str = Field(
+        "-", min_length=1, description="The key of a crop up to its last occurrence is the picture."
+    )
+    proposals: str = Field(description="Table of the crops' boxes below `evaluate.annotations`: key, x0, y0, x1, y1.")
+    regions: str = Field(
+        description="Table below `evaluate.annotations`: audio, image, x0, y0, x1, y1, a row for each box; "
+        "empty boxes where the picture does not show what sounds."
+    )
+    agreement: int = Field(1, ge=1, description="Annotators who make a place certain: 2 of Flickr-SoundNet, else 1.")
+    readout: Literal["box", "map"] = Field(
+        "box", description="The best crop is the answer (C-MCR), or the upper half of a map of all crops (EZ-VSL)."
+    )
+
+    @property
+    def pair(self) -> tuple[Modality, Modality]:
+        """Sounds look for crops."""
+        return "audio", "image"
+
+    def corpus_of(self, modality: str) -> str:
+        """The sounds, or the crops."""
+        return self.crops if modality == "image" else self.corpus
+
+
+Task = Annotated[
+    RetrievalTask | ClassificationTask | TaggingTask | GeometryTask | LocalisationTask, Field(discriminator="task")
+]
 
 
 class EvaluateSettings(Settings):
     """What is measured."""
 
+    annotations: str = Field("", description="Folder of the tables that tasks name (classes, boxes), or one table.")
     recall_at: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 5, 10)
     bootstrap: int = Field(1000, ge=0, description="Resamples of the items for the 95 % intervals; 0: no intervals.")
     examples: int = Field(12, ge=0, description="Queries per direction whose neighbours are kept.")

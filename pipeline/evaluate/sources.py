@@ -16,12 +16,13 @@ from pipeline.store import PAIRS, Store, common_keys, read_embeddings
 
 @dataclass(frozen=True)
 class Folders:
-    """What the evaluation reads (embeddings, models, pairs) and writes (metrics)."""
+    """What the evaluation reads (embeddings, models, pairs, annotations) and writes (metrics)."""
 
     embeddings: Path
     models: Path
     pairs: Path
     metrics: Path
+    annotations: Path | None = None
 
     def store(self, space: str, corpus: str, modality: str) -> Path:
         """The embedding store of one modality of a corpus."""

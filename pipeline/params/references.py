@@ -105,7 +105,10 @@ def _tasks(raw: Mapping[str, Any]) -> Iterator[str]:
     connections = _table(raw, "connections")
     for name, task in _table(evaluate if isinstance(evaluate, Mapping) else {}, "tasks").items():
         where = f"evaluate.tasks.{name}"
-        yield from _missing(f"{where}.corpus", task.get("corpus"), "corpus", _table(raw, "corpora"))
+        for field in ("corpus", "prompts", "crops"):
+            yield from _missing(f"{where}.{field}", task.get(field), "corpus", _table(raw, "corpora"))
+        if task.get("space"):
+            yield from _missing(f"{where}.space", task["space"], "space", _table(raw, "spaces"))
         listed = task.get("connections")
         for connection in listed if isinstance(listed, list) else []:
             yield from _missing(f"{where}.connections", connection, "connection", connections)

@@ -1,11 +1,13 @@
 """What the numbers do not show. Said on every page, next to what they do show."""
 
+from collections.abc import Sequence
+
 from pipeline.report.inputs import Inputs
 from pipeline.report.table import CONTROL, ORACLE, Table
 
 
-def limits(inputs: Inputs, tables: list[Table]) -> list[str]:
-    """Sentences that follow from what was measured and what was not."""
+def limits(inputs: Inputs, tables: list[Table], leaks: Sequence[str] | None) -> list[str]:
+    """Sentences that follow from what was measured and what was not; `leaks` as in `write_report`."""
     said = [
         "One seed: the intervals come from resampling the evaluation samples. They say how much another draw of samples"
         " would change a number, not how much another seed of the training would.",
@@ -27,8 +29,16 @@ def limits(inputs: Inputs, tables: list[Table]) -> list[str]:
             "Whether the connection keeps what each space could do before (retrieval inside a space) is shown only"
             " where the table has a task for it."
         )
-    said.append(
-        "That the evaluation samples are not among the unpaired data is for whoever prepares the corpora to ensure;"
-        " the report compares no content."
-    )
+    if leaks is None:
+        said.append(
+            "That the evaluation samples are not among the unpaired data is for whoever prepares the corpora to ensure;"
+            " their content was not compared."
+        )
+    elif leaks:
+        said += [f"{leak}: numbers on that set are too good." for leak in leaks]
+    else:
+        said.append(
+            "No sample of the unpaired data has the bytes or the key of an evaluation sample. Copies that were saved"
+            " anew, or that only look or sound alike, would not be noticed."
+        )
     return said

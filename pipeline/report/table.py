@@ -15,6 +15,8 @@ GROUPS = {
     ORACLE: "Bound: trained on true pairs",
 }
 MEAN = "mean"
+# In front of a metric of retrieval where every sample of the query's class is right.
+BY_CLASS = "class "
 # What a method is called, and what family of baselines it belongs to.
 METHODS = {
     "cmcr": ("C-MCR", CONNECTION),
@@ -32,7 +34,22 @@ METHODS = {
     "frozen": ("Frozen", FROZEN),
 }
 CONTROLS = {"shuffled_overlap": "bridge shuffled", "random_partners": "random partners"}
-METRIC_ORDER = ("R@", "mAP", "median rank", "mean rank")
+METRIC_ORDER = (
+    "R@",
+    "top-",
+    "cIoU",
+    "LocAcc",
+    "AUC",
+    "AP",
+    "max-F1",
+    "mAP",
+    "median rank",
+    "mean rank",
+    "gap",
+    "alignment",
+)
+# Metrics from 0 to 1; all others (ranks, distances, logarithms) are shown as they are.
+SHARES = ("R@", "mAP", "top-", "cIoU", "LocAcc", "AUC", "AP", "max-F1")
 
 
 @dataclass(frozen=True)
@@ -122,15 +139,19 @@ def split_direction(direction: str) -> tuple[str, str] | None:
 
 def metric_label(metric: str) -> str:
     """How a metric is called on the page."""
+    if metric.startswith("class_"):
+        return BY_CLASS + metric_label(metric.removeprefix("class_"))
     match = re.fullmatch(r"(?:recall|r)(?:@|_at_|_|)(\d+)", metric.lower())
     if match:
         return f"R@{match[1]}"
-    return {"map": "mAP", "median_rank": "median rank", "mean_rank": "mean rank"}.get(metric.lower(), metric)
+    return {"map": "mAP", "median_rank": "median rank", "mean_rank": "mean rank"}.get(metric.lower(), metric).replace(
+        "_", " "
+    )
 
 
 def is_share(label: str) -> bool:
     """Whether a metric lies between 0 and 1 and is shown in per cent."""
-    return "rank" not in label
+    return label.removeprefix(BY_CLASS).startswith(SHARES)
 
 
 def build_tables(metrics: Sequence[Record], connections: Mapping[str, ConnectionFiles]) -> list[Table]:
@@ -182,5 +203,7 @@ def _number(value: object) -> float | None:
 
 
 def _metric_place(label: str) -> tuple[int, int, str]:
-    place = next((index for index, prefix in enumerate(METRIC_ORDER) if label.startswith(prefix)), len(METRIC_ORDER))
-    return place, int(label[2:]) if label.startswith("R@") else 0, label
+    bare = label.removeprefix(BY_CLASS)
+    place = next((index for index, prefix in enumerate(METRIC_ORDER) if bare.startswith(prefix)), len(METRIC_ORDER))
+    number = re.search(r"[@-](\d+)$", bare)
+    return place, int(number[1]) if number else 0, label

@@ -62,6 +62,7 @@ def write_report(
     tasks: Mapping[str, Mapping[str, str]],
     settings: ReportSettings,
     output: Path,
+    leaks: Sequence[str] | None = None,
 ) -> Written:
     """Write `output`/index.html and `output`/model_card.md.
 
@@ -72,12 +73,13 @@ def write_report(
         tasks: By task of the evaluation: the corpus of each modality.
         settings: What to show.
         output: Where to write.
+        leaks: What evaluation sets share with the unpaired data, in sentences; None if that was not compared.
 
     Raises:
         CorruptError: A file exists and cannot be read.
     """
     inputs = Inputs(data, dict(connections), dict(tasks))
-    facts = _facts(inputs)
+    facts = _facts(inputs, leaks)
     shown = _shown(inputs, settings)
     page, card = output / "index.html", output / "model_card.md"
     write_text(page, _environment(html=True).get_template(PAGE).render(**facts, **shown, settings=settings))
@@ -86,7 +88,7 @@ def write_report(
     return Written(page, card, tuple(_missing(inputs)))
 
 
-def _facts(inputs: Inputs) -> dict[str, object]:
+def _facts(inputs: Inputs, leaks: Sequence[str] | None) -> dict[str, object]:
     """Everything that page and card say in words and numbers."""
     tables = build_tables(inputs.metrics or [], inputs.connections)
     tasks = _tasks(tables, inputs)
@@ -96,13 +98,13 @@ def _facts(inputs: Inputs) -> dict[str, object]:
         "headlines": headlines(tables, inputs.main) if inputs.main else [],
         "story": story(inputs, tables),
         "tasks": tasks,
-        "alarms": [finding.text for task in tasks for finding in task.findings if finding.loud],
+        "alarms": [*(leaks or ()), *(finding.text for task in tasks for finding in task.findings if finding.loud)],
         "accounts": accounts(inputs),
         "spaces": space_facts(inputs),
         "connections": [
             connection_facts(each) for files in inputs.connections.values() for each in (files, *files.leaves.values())
         ],
-        "limits": limits(inputs, tables),
+        "limits": limits(inputs, tables, leaks),
         "modalities": _modalities(inputs, tables),
         "missing": _missing(inputs),
     }
@@ -126,12 +128,18 @@ def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
     return {
         "training": training_figures(inputs.connections),
         "similarities": similarity_figures(inputs.similarities, inputs.main),
-        "recall": recall_figure(inputs.ranks, tables[0] if tables else None),
+        "recall": recall_figure(inputs.ranks, _ranked(tables, inputs)),
         "stores": store_fingerprints(inputs),
         "directions": list(examples.directions(gallery)),
         "pseudo_pairs": list(examples.pseudo_pairs(gallery)),
         "left_out": gallery.left_out,
     }
+
+
+def _ranked(tables: list[Table], inputs: Inputs) -> Table | None:
+    """The first table of a task that ranks the items of a gallery."""
+    tasks = {record["task"] for record in inputs.ranks or ()}
+    return next((table for table in tables if table.task in tasks), None)
 
 
 def _modalities(inputs: Inputs, tables: list[Table]) -> list[str]:
@@ -177,8 +185,10 @@ def _environment(html: bool) -> Environment:
 
 
 def _number(value: float, metric: str) -> str:
-    """A number of the table: shares in per cent with one decimal, ranks as they are."""
-    return f"{100 * value:.1f}" if is_share(metric) else f"{value:.1f}".removesuffix(".0")
+    """A number of the table: shares in per cent with one decimal, ranks and all others as they are."""
+    if is_share(metric):
+        return f"{100 * value:.1f}"
+    return f"{value:.1f}".removesuffix(".0") if "rank" in metric else f"{value:.3f}"
 
 
 def _cell_text(cell: Cell, metric: str) -> str:

@@ -10,6 +10,7 @@ from tarfile import TarError
 
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
+from pipeline.modalities import SOURCE_MODALITY_OF
 from pipeline.progress import Progress
 from pipeline.shard.duplicates import Duplicates, write_duplicates
 from pipeline.shard.members import Conversion
@@ -18,6 +19,7 @@ from pipeline.shard.settings import CorpusSettings
 from pipeline.shard.sources import find_samples
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.sample import RawSample, shown_key
+from pipeline.store.contents import write_contents
 from pipeline.store.folder import PartFolder
 from pipeline.store.manifest import Failure, Manifest, Part
 from pipeline.store.shards import SHARDS, shard_keys, write_shard
@@ -58,7 +60,8 @@ def build_shards(
 
     Assignment is append-only: a sample that is in a shard stays there, new samples go to new shards. A shard is
     written again only if one of its samples changed or vanished. Samples with the same bytes are listed in
-    ``_duplicates.parquet``; they stay unless `settings.drop_duplicates`.
+    ``_duplicates.parquet``; they stay unless `settings.drop_duplicates`. Hashes of all raw bytes are in
+    ``_contents.parquet``.
 
     Args:
         source: Folder, file, pattern or address.
@@ -82,12 +85,14 @@ def build_shards(
     plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
     progress.start("shard", len(found), "samples")
     duplicates = Duplicates()
+    contents: list[tuple[str, str, str]] = []
     for name, keys in plan.items():
         held = Held()
         checked = [check_sample(found[key], again[key], settings.modalities, held) for key in keys]
         for one in checked:
             if one.members:
                 duplicates.add(one.key, [digest for _, digest in one.members])
+            contents += [(one.key, SOURCE_MODALITY_OF[extension], digest) for extension, digest in one.members]
         content_hash = sha256_json([[one.key, one.members, len(one.rejected)] for one in checked])
         if not shards.reuse(name, content_hash):
             kept: list[str] = []
@@ -97,6 +102,7 @@ def build_shards(
             shards.commit(name, content_hash, kept, rejected, partial(write_shard, samples=stream))
         progress.advance(len(keys))
     manifest = shards.finish(settings.max_rejected)
+    write_contents(folder, contents)
     _report(folder, dropped or duplicates.rows(), settings.drop_duplicates)
     return manifest, shards.computed
 

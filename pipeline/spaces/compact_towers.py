@@ -69,14 +69,19 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class _PooledCnn(nn.Module):
-    """Convolutions at three scales, mean and maximum over the plane: [B, C, H, W] to [B, D]."""
+    """Convolutions, then mean and maximum over the plane: [B, C, H, W] to [B, D].
 
-    def __init__(self, channels: int, width: int, dimension: int) -> None:
+    `fine` adds a first layer at full size and halves the plane twice only: outlines of a few pixels stay apart.
+    """
+
+    def __init__(self, channels: int, width: int, dimension: int, fine: bool = False) -> None:
         super().__init__()
+        first = [_convolution(channels, width // 2)] if fine else []
         self.layers = nn.Sequential(
-            _convolution(channels, width, stride=2),
+            *first,
+            _convolution(width // 2 if fine else channels, width, stride=2),
             _convolution(width, 2 * width, stride=2),
-            _convolution(2 * width, 4 * width, stride=2),
+            _convolution(2 * width, 4 * width, stride=1 if fine else 2),
         )
         self.head = nn.Linear(8 * width, dimension)
 
@@ -90,7 +95,7 @@ class ImageTower(nn.Module):
 
     def __init__(self, settings: ImageSettings, dimension: int) -> None:
         super().__init__()
-        self.network = _PooledCnn(3, settings.width, dimension)
+        self.network = _PooledCnn(3, settings.width, dimension, fine=True)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Embed pictures [B, 3, H, W] with values 0 to 255."""

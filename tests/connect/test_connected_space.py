@@ -124,7 +124,7 @@ def test_embed_loads_the_frozen_space_once_and_projects(folder: Path, monkeypatc
         return Toy(spec)
 
     monkeypatch.setattr(module, "load_space", load)
-    monkeypatch.setattr(module, "EMBED_ROWS", 2)
+    monkeypatch.setattr("pipeline.connect.embed.EMBED_ROWS", 2)
     space = ConnectedSpace.load(folder)
     assert loaded == []
     payloads = [bytes(range(start, start + 8)) for start in range(1, 6)]

@@ -39,7 +39,7 @@ def test_statistics_of_each_resample_equal_a_loop(items: int) -> None:
     for weights in bootstrap._weights(items, 20, 5):
         drawn = [np.repeat(values, weight.astype(int)[owners]) for weight in weights]
         for statistic, function in (("mean", np.mean), ("median", np.median)):
-            found = bootstrap._resampled(Sample(values, owners, statistic), weights)  # type: ignore[arg-type]
+            found = Sample(values, owners, statistic).resampled(weights)  # type: ignore[arg-type]
             np.testing.assert_allclose(found, [function(draw) for draw in drawn])
 
 

@@ -187,7 +187,7 @@ def test_embeddings_of_another_checkpoint_are_refused(world: Folders) -> None:
 
 @pytest.mark.parametrize("change", [{"connections": [], "baselines": ""}, {"modalities": ["audio", "audio"]}])
 def test_a_task_that_measures_nothing_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match="a retrieval task needs"):
+    with pytest.raises(ValidationError, match="a task needs"):
         settings(bridged={**BRIDGED, **change})
 
 

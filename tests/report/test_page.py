@@ -105,6 +105,24 @@ def test_equal_inputs_give_equal_bytes(data: Path, html: str, tmp_path: Path) ->
     assert str(data) not in html
 
 
+@pytest.mark.parametrize(
+    ("leaks", "said"),
+    [
+        (None, "their content was not compared"),
+        ([], "No sample of the unpaired data has the bytes or the key"),
+        (
+            ["3 samples of photos are in heldout"],
+            "3 samples of photos are in heldout: numbers on that set are too good",
+        ),
+    ],
+)
+def test_leaks_are_alarms_and_limits(data: Path, tmp_path: Path, leaks: list[str] | None, said: str) -> None:
+    written = write_report(data, world.CONNECTIONS, world.TASKS, SETTINGS, tmp_path, leaks)
+    for text in (written.page.read_text(), written.card.read_text()):
+        assert said in text
+        assert text.count("3 samples of photos") == (2 if leaks else 0), "as an alarm at the top, and below the limits"
+
+
 def test_every_number_of_the_tables_is_one_of_the_metrics(data: Path, page: Page) -> None:
     metrics = pq.read_table(data / "metrics" / "metrics.parquet").to_pylist()
     tables = [table for table in page.tables if table[0][0] == "method"]

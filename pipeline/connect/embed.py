@@ -1,0 +1,85 @@
+"""Embed single files and texts through a frozen space, without shards and stores."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import SampleError, UserError
+from pipeline.modalities import MODALITY_OF
+from pipeline.spaces import Space
+
+EMBED_ROWS = 256
+
+
+def modality_of(file: Path) -> str:
+    """The modality of a file, by the ending of its name.
+
+    Raises:
+        UserError: It ends in nothing that is understood.
+    """
+    modality = MODALITY_OF.get(file.suffix[1:].lower())
+    if modality is None:
+        raise UserError(f"{file} is no kind of file that is understood.", f"Known are .{', .'.join(MODALITY_OF)}.")
+    return modality
+
+
+def check_embeds(space: Space, modality: str) -> None:
+    """Raise a `UserError` if `space` does not embed `modality`."""
+    if modality not in space.modalities:
+        raise UserError(f"The space does not embed {modality}.", f"It embeds {', '.join(space.modalities)}.")
+
+
+def embed_payloads(
+    space: Space, modality: str, payloads: Sequence[bytes], names: Sequence[str] | None = None
+) -> Tensor:
+    """Embed the bytes of N files of `modality` as unit rows [N, D], float32 on the CPU.
+
+    Args:
+        space: The frozen space.
+        modality: One of its modalities.
+        payloads: Contents of files as they lie in a shard (PNG, FLAC, UTF-8 text, ...).
+        names: What to call them in messages; by default their numbers.
+
+    Raises:
+        UserError: A payload cannot be used.
+    """
+    batches = []
+    for start in range(0, len(payloads), EMBED_ROWS):
+        inputs = []
+        for number, payload in enumerate(payloads[start : start + EMBED_ROWS], start):
+            try:
+                inputs.append(space.preprocess(modality, payload))
+            except SampleError as error:
+                name = names[number] if names else f"Item {number}"
+                message = f"{name} is not a usable {modality} ({error.step}: {error.message})."
+                raise UserError(message, "Remove or repair it.") from error
+        batches.append(space.encode(modality, torch.stack(inputs)))
+    return torch.cat(batches) if batches else torch.empty(0, space.dimension)
+
+
+def embed_files(space: Space, files: Sequence[str | Path]) -> Tensor:
+    """Embed N files, of any modalities that `space` embeds, as unit rows [N, D] in their order::
+
+        from pipeline.connect import embed_files
+        from pipeline.spaces import SpaceSpec, load_space
+
+        clip = load_space(SpaceSpec("open_clip", "data/spaces/clip/ViT-B-32.pt", model="ViT-B-32-quickgelu"))
+        vectors = embed_files(clip, ["dog.png", "cat.jpg", "caption.txt"])
+
+    Raises:
+        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed.
+    """
+    paths = [Path(file) for file in files]
+    by_modality: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        if not path.is_file():
+            raise UserError(f"There is no file {path}.", "Correct its path.")
+        by_modality.setdefault(modality_of(path), []).append(row)
+    vectors = torch.empty(len(paths), space.dimension)
+    for modality, rows in by_modality.items():
+        check_embeds(space, modality)
+        payloads = [paths[row].read_bytes() for row in rows]
+        vectors[rows] = embed_payloads(space, modality, payloads, [str(paths[row]) for row in rows])
+    return vectors

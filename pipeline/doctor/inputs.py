@@ -1,0 +1,110 @@
+"""What the parameters name and somebody has to put in place: weights, tokenizers, raw data."""
+
+import glob
+import json
+from collections.abc import Collection
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
+from pipeline.errors import McrError, UserError
+from pipeline.hashing import sha256_file
+from pipeline.spaces import FAMILIES, SpaceSpec
+from pipeline.spaces.checkpoints import SUFFIXES
+
+
+def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
+    """Are the weights of space `name` there, and are they the expected ones?
+
+    Args:
+        name: The space.
+        spec: What it is.
+        made: Absolute paths that a DVC stage makes: these need not be there yet.
+    """
+    subject, path = f"space {name}", Path(spec.checkpoint)
+    if spec.encoder not in FAMILIES:
+        return Finding(FAIL, subject, f"no encoder {spec.encoder!r}", f"Choose one of: {', '.join(FAMILIES)}.")
+    if not path.exists():
+        if path.absolute() in made:
+            return Finding(NOTE, subject, f"{path} is not there yet", "`dvc repro` makes it.")
+        if not _names_a_path(spec.checkpoint):
+            return Finding(NOTE, subject, f"{spec.checkpoint} is fetched at its first use, which needs a network")
+        hint = (
+            "Put the weights there (presets/ say where they come from), or run `dvc pull` if the project shares them."
+        )
+        return Finding(FAIL, subject, f"{path} does not exist", hint)
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else [path]
+    if not files:
+        return Finding(FAIL, subject, f"there are no weights in {path}", f"Put a {' or '.join(SUFFIXES)} file there.")
+    hashes = {file: sha256_file(file) for file in files}
+    said = ", ".join(f"{file} ({file.stat().st_size / 1e6:,.1f} MB, sha256 {found})" for file, found in hashes.items())
+    if spec.sha256 and spec.sha256 not in hashes.values():
+        hint = f"Fetch the file again, or correct `sha256` of the space, which is {spec.sha256}."
+        return Finding(FAIL, subject, f"other weights than expected: {said}", hint)
+    return Finding(OK, subject, said)
+
+
+def tokenizer(name: str, spec: SpaceSpec) -> list[Finding]:
+    """Is the tokenizer there that the encoder would otherwise fetch from the Hugging Face Hub?"""
+    subject = f"tokenizer of {name}"
+    if spec.encoder == "laion_clap":
+        from pipeline.spaces.laion_clap_library import roberta_folder
+
+        try:
+            return [Finding(OK, subject, str(roberta_folder()))]
+        except UserError as error:
+            return [Finding(FAIL, subject, error.message, error.hint)]
+    if spec.encoder == "open_clip" and (repository := _hub_tokenizer(spec.model)):
+        from huggingface_hub import try_to_load_from_cache
+
+        if not isinstance(try_to_load_from_cache(repository, "tokenizer_config.json"), str):
+            hint = f"For a machine without a network run `hf download {repository}` elsewhere and copy the cache."
+            return [Finding(NOTE, subject, f"{repository} is fetched at its first use", hint)]
+        return [Finding(OK, subject, repository)]
+    return []
+
+
+def loads(name: str, spec: SpaceSpec, device: str) -> Finding:
+    """Can space `name` really be loaded?"""
+    from pipeline.spaces import load_space
+
+    try:
+        space = load_space(spec, device)
+    except McrError as error:
+        return Finding(FAIL, f"space {name}", error.message, error.hint)
+    return Finding(OK, f"space {name}", f"loads: {', '.join(space.modalities)}, {space.dimension} dimensions")
+
+
+def source(name: str, place: str, made: Collection[Path]) -> Finding:
+    """Is the raw data of corpus `name` there?
+
+    Args:
+        name: The corpus.
+        place: Its folder, file, pattern or address.
+        made: Absolute paths that a DVC stage makes.
+    """
+    subject, path = f"corpus {name}", Path(place)
+    if "://" in place:
+        return Finding(NOTE, subject, f"{place} is read from there when it is sharded")
+    if path.is_dir() and not any(path.iterdir()):
+        return Finding(FAIL, subject, f"{place} is empty", "Put the raw data there.")
+    if path.exists() or glob.has_magic(place.replace("{", "[")):
+        return Finding(OK, subject, place)
+    if path.absolute() in made:
+        return Finding(NOTE, subject, f"{place} is not there yet", "`dvc repro` makes it.")
+    return Finding(FAIL, subject, f"{place} does not exist", "Put the raw data there, or correct its `source`.")
+
+
+def _names_a_path(checkpoint: str) -> bool:
+    return not checkpoint.startswith("hf-hub:") and ("/" in checkpoint or Path(checkpoint).suffix in SUFFIXES)
+
+
+def _hub_tokenizer(model: str) -> str:
+    """Repository of the tokenizer of an OpenCLIP model, from the library's files; its import would take seconds."""
+    library = find_spec("open_clip")
+    folders = (library.submodule_search_locations or ()) if library else ()
+    for folder in folders:
+        path = Path(folder, "model_configs", f"{model}.json")
+        if model and path.is_file():
+            return str(json.loads(path.read_text()).get("text_cfg", {}).get("hf_tokenizer_name") or "")
+    return ""

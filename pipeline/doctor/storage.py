@@ -1,0 +1,70 @@
+"""Where results lie: free space, and how DVC keeps them."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
+
+LITTLE_SPACE = 10e9
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What was found.
+
+    Attributes:
+        findings: For a person.
+        made: Absolute paths that DVC stages make.
+        link: How the cache hands out results: ``reflink``, ``hardlink``, ``symlink`` or ``copy``.
+    """
+
+    findings: list[Finding]
+    made: frozenset[Path] = field(default_factory=frozenset)
+    link: str = "copy"
+
+
+def disk(folder: Path) -> Finding:
+    """How much can still be written to `folder`?"""
+    free = shutil.disk_usage(folder).free
+    said = f"{free / 1e9:,.0f} GB free for {folder.absolute()}"
+    if free < LITTLE_SPACE:
+        return Finding(NOTE, "disk", said, "See with `mcr plan` what a run needs.")
+    return Finding(OK, "disk", said)
+
+
+def dvc(root: Path) -> Storage:
+    """Is `root` a DVC project whose stages can be read, and how does its cache hand out results?"""
+    from dvc import __version__
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.fs import generic
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            made = frozenset(Path(out.fs_path) for out in repo.index.outs)
+            cache = repo.cache.local
+            kinds = list(cache.cache_types)
+            possible = ["copy"]
+            if Path(cache.path).is_dir():
+                possible += generic.test_links(
+                    ["reflink", "hardlink", "symlink"], cache.fs, cache.path, repo.fs, str(root)
+                )
+                kinds = [kind for kind in kinds if kind in possible]
+            link = kinds[0] if kinds else "copy"
+            return Storage([_links(__version__, str(cache.path), link)], made, link)
+    except NotDvcRepoError:
+        return Storage([Finding(FAIL, "DVC", f"{root.absolute()} is no DVC project", "Run `dvc init`.")])
+    except DvcException as error:
+        return Storage([Finding(FAIL, "DVC", str(error), "Correct dvc.yaml; `dvc status` says more.")])
+
+
+def _links(version: str, cache: str, kind: str) -> Finding:
+    said = f"{version}, cache {cache}, links by {kind}"
+    if kind in ("hardlink", "symlink"):
+        # Outputs that persist are made writable at each run, which for these links means a copy of all of it.
+        hint = "Run `dvc config cache.type reflink,copy`: with these links every run copies each output first."
+        return Finding(NOTE, "DVC", said, hint)
+    if kind == "copy":
+        return Finding(OK, "DVC", f"{said}: every result takes its space twice")
+    return Finding(OK, "DVC", said)

@@ -1,0 +1,82 @@
+"""What `dvc repro` would run, and why; found without running anything."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """A stage that would run.
+
+    Attributes:
+        stage: Its name, such as ``encode@clip-photos``.
+        reasons: What changed, in words; empty if it runs only because a stage before it does, and then only if what
+            that one makes is different.
+    """
+
+    stage: str
+    reasons: list[str]
+
+
+def stage_changes(root: Path) -> list[Change]:
+    """The stages that `dvc repro` in `root` would run, dependencies first.
+
+    `dvc repro --dry` names only those whose own inputs changed already; here all that come after them are named too.
+
+    Raises:
+        UserError: `root` is no DVC project, or its stages cannot be read.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            changed = repo.status()
+            graph = repo.index.graph
+            found: list[Change] = []
+            runs: set[Any] = set()
+            for stage in _dependencies_first(graph):
+                reasons = _words(changed.get(stage.addressing, []))
+                if reasons or any(other in runs for other in graph.successors(stage)):
+                    runs.add(stage)
+                    found.append(Change(stage.addressing.rsplit(":", 1)[-1], reasons))
+            return found
+    except DvcException as error:
+        raise UserError(f"DVC cannot read its stages: {error}.", "Run `dvc status`, which says more.") from error
+
+
+def _dependencies_first(graph: Any) -> list[Any]:
+    """Stages of a graph whose edges lead from a stage to what it depends on."""
+    ordered: dict[Any, None] = {}
+
+    def visit(stage: Any) -> None:
+        if stage not in ordered:
+            for dependency in graph.successors(stage):
+                visit(dependency)
+            ordered[stage] = None
+
+    for stage in graph:
+        visit(stage)
+    return list(ordered)
+
+
+def _words(entries: list[Any]) -> list[str]:
+    """DVC's own entries: ``changed command``, or ``{"changed deps": {path: "modified"}}``."""
+    said: list[str] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            said.append(entry)
+            continue
+        for paths in entry.values():
+            said += [f"{path}: {_settings(how)}" for path, how in paths.items()]
+    return said[:SHOWN] + ([f"and {len(said) - SHOWN} more"] if len(said) > SHOWN else [])
+
+
+def _settings(how: object) -> str:
+    """What happened to a file, or to which settings in it."""
+    return ", ".join(f"{name} {change}" for name, change in how.items()) if isinstance(how, dict) else str(how)

@@ -1,0 +1,58 @@
+"""Published evaluation sets: each is read in the layout of its publishers, and written as corpora and tables of ours."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.prepare.captioned import read_audiocaps, read_clotho, read_coco, read_flickr30k
+from pipeline.prepare.classified import (
+    read_audioset,
+    read_esc50,
+    read_imagenet,
+    read_modelnet40,
+    read_objaverse_lvis,
+)
+from pipeline.prepare.prepared import Prepared
+from pipeline.prepare.sounding import (
+    read_ave,
+    read_extended_flickr,
+    read_extended_vggss,
+    read_flickr_soundnet,
+    read_music_solo,
+    read_vggss,
+)
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """How a set is read, what it is for, and how its classes are said unless the user says otherwise.
+
+    Attributes:
+        read: From its folder and templates to its content.
+        tasks: Kinds of tasks that it serves: retrieval, class (retrieval by class), classification, tagging, localisation.
+        templates: Prompts; none where the set's own folder gives them, or where it has no classes.
+    """
+
+    read: Callable[[Path, tuple[str, ...]], Prepared]
+    tasks: tuple[str, ...]
+    templates: tuple[str, ...] = ()
+
+
+SOUND, PICTURE = ("This is a sound of {}.",), ("a photo of a {}.",)
+SETS = {
+    "ave": PublishedSet(read_ave, ("retrieval", "classification"), SOUND),
+    "flickr-soundnet": PublishedSet(read_flickr_soundnet, ("retrieval", "localisation")),
+    "vggss": PublishedSet(read_vggss, ("retrieval", "localisation"), SOUND),
+    "music-solo": PublishedSet(read_music_solo, ("localisation",)),
+    "extended-vggss": PublishedSet(read_extended_vggss, ("localisation",), SOUND),
+    "extended-flickr": PublishedSet(read_extended_flickr, ("localisation",)),
+    "audiocaps": PublishedSet(read_audiocaps, ("retrieval",)),
+    "clotho": PublishedSet(read_clotho, ("retrieval",)),
+    "coco": PublishedSet(read_coco, ("retrieval",)),
+    "flickr30k": PublishedSet(read_flickr30k, ("retrieval",)),
+    "esc50": PublishedSet(read_esc50, ("classification",), SOUND),
+    "audioset": PublishedSet(read_audioset, ("tagging",), SOUND),
+    "modelnet40": PublishedSet(read_modelnet40, ("classification",)),
+    "objaverse-lvis": PublishedSet(read_objaverse_lvis, ("classification", "retrieval")),
+    "imagenet": PublishedSet(read_imagenet, ("classification",), PICTURE),
+}

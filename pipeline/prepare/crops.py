@@ -1,0 +1,86 @@
+"""Cut proposed boxes out of pictures: the crops become a corpus, and a table says where each was cut."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline.atomic import atomic_path
+from pipeline.errors import UserError
+from pipeline.prepare.prepared import SEPARATOR, key_of
+from pipeline.progress import Progress
+
+BOX = ("x0", "y0", "x1", "y1")
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {"csv": pd.read_csv, "parquet": pd.read_parquet}
+
+
+def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progress: Progress) -> int:
+    """Cut all boxes of `proposals`; the whole picture where it has none is for the user to propose.
+
+    Args:
+        proposals: .csv or .parquet with the columns image (a file in `pictures`), x0, y0, x1, y1 in shares of the
+            picture, of any detector.
+        pictures: Folder of the pictures.
+        folder: Where the crops go, as ``<picture>-<n>.png``.
+        table: Where the boxes go, by key of the crop.
+        progress: Told of every picture.
+
+    Returns:
+        The number of crops.
+
+    Raises:
+        UserError: A file is missing or damaged, or a box is none.
+    """
+    rows = _read(proposals)
+    written: dict[str, list[object]] = {name: [] for name in ("key", *BOX)}
+    groups = rows.groupby("image", sort=True)
+    progress.start("crop", len(groups), "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, boxes in groups:
+        path = pictures / str(name)
+        stem = key_of(str(Path(str(name)).with_suffix("")))
+        try:
+            with Image.open(path) as opened:
+                picture = opened.convert("RGB")
+        except (OSError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"{path} cannot be read ({error}).", f"Correct the column `image` of {proposals}."
+            ) from error
+        for number, box in enumerate(boxes[list(BOX)].to_numpy(float)):
+            edges = [round(share * side) for share, side in zip(box, [*picture.size, *picture.size], strict=True)]
+            left, top = min(edges[0], picture.width - 1), min(edges[1], picture.height - 1)
+            # At least a pixel: a detector's sliver is still its proposal.
+            crop = picture.crop((left, top, max(edges[2], left + 1), max(edges[3], top + 1)))
+            key = f"{stem}{SEPARATOR}{number}"
+            with atomic_path(folder / f"{key}.png") as temporary:
+                crop.save(temporary, "PNG")
+            for column, value in zip(written, (key, *box.tolist()), strict=True):
+                written[column].append(value)
+        progress.advance(1)
+    with atomic_path(table) as temporary:
+        pq.write_table(pa.table(written), temporary)
+    return len(written["key"])
+
+
+def _read(proposals: Path) -> pd.DataFrame:
+    reader = READERS.get(proposals.suffix[1:].lower())
+    if reader is None or not proposals.is_file():
+        raise UserError(f"{proposals} is no .csv or .parquet file.", "Write the detector's boxes to one.")
+    rows = reader(proposals)
+    if missing := [column for column in ("image", *BOX) if column not in rows]:
+        raise UserError(
+            f"{proposals} has the columns {', '.join(map(str, rows))}, but no {', '.join(missing)}.",
+            "Boxes are x0, y0, x1, y1 in shares of the picture, from 0 to 1.",
+        )
+    boxes = rows[list(BOX)].apply(pd.to_numeric, errors="coerce")
+    valid = boxes.ge(0).all(axis=1) & boxes.le(1).all(axis=1) & boxes.x0.lt(boxes.x1) & boxes.y0.lt(boxes.y1)
+    if not valid.all():
+        row = int((~valid).to_numpy().argmax())
+        raise UserError(
+            f"Row {row + 1} of {proposals} is no box: {', '.join(f'{v}' for v in rows.loc[rows.index[row], list(BOX)])}.",
+            "Boxes are x0 < x1 and y0 < y1 in shares of the picture, from 0 to 1.",
+        )
+    return rows

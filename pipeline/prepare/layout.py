@@ -1,0 +1,121 @@
+"""A folder as its publishers describe it: what is not where it must be is one error that shows the whole layout."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.modalities import EXTENSIONS, SOURCE_EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A published evaluation set on disk.
+
+    Attributes:
+        title: What it is called.
+        root: The folder.
+        text: What must be in there, in one line.
+    """
+
+    title: str
+    root: Path
+    text: str
+
+    def wrong(self, path: str, problem: str) -> UserError:
+        """The error that `path`, relative to the folder, has a `problem`."""
+        return UserError(f"{self.root / path} {problem}.", f"{self.title} is read from a folder with {self.text}.")
+
+    def file(self, path: str) -> Path:
+        """A file.
+
+        Raises:
+            UserError: It is missing.
+        """
+        if not (self.root / path).is_file():
+            raise self.wrong(path, "is missing")
+        return self.root / path
+
+    def lines(self, path: str) -> list[str]:
+        """Lines of a text file that are not blank.
+
+        Raises:
+            UserError: It is missing, empty or no UTF-8.
+        """
+        try:
+            found = [line.strip() for line in self.file(path).read_text("utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise self.wrong(path, "is not UTF-8 text") from error
+        if not any(found):
+            raise self.wrong(path, "is empty")
+        return [line for line in found if line]
+
+    def cells(self, path: str, width: int, delimiter: str = ",") -> list[list[str]]:
+        """Rows of a file without a header, each of at least `width` cells; lines that begin with # are left out.
+
+        Raises:
+            UserError: It is missing, or a row is shorter.
+        """
+        lines = [line for line in self.lines(path) if not line.startswith("#")]
+        rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+        short = next((row for row in rows if len(row) < width), None)
+        if short is not None or not rows:
+            raise self.wrong(path, f"has a row of {len(short)} cells, not {width}" if short is not None else "is empty")
+        return rows
+
+    def table(self, path: str, columns: Sequence[str]) -> list[dict[str, str]]:
+        """Rows of a CSV file with a header that has at least `columns`.
+
+        Raises:
+            UserError: It is missing, has no such columns, or a row is shorter.
+        """
+        header, *rows = self.cells(path, 1)
+        if missing := [column for column in columns if column not in header]:
+            raise self.wrong(path, f"has the columns {', '.join(header)}, but no {', '.join(missing)}")
+        if any(len(row) != len(header) for row in rows):
+            raise self.wrong(path, f"has a row that has not {len(header)} cells")
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+    def json(self, path: str) -> Any:
+        """Content of a JSON file.
+
+        Raises:
+            UserError: It is missing or no JSON.
+        """
+        try:
+            return json.loads(self.file(path).read_text("utf-8-sig"))
+        except ValueError as error:
+            raise self.wrong(path, "is no JSON") from error
+
+    def media(self, folder: str, modality: str) -> dict[str, str]:
+        """Files of `modality` in a folder and below it: their paths from the root, by their paths from the folder
+        without extension.
+
+        Raises:
+            UserError: There is none.
+        """
+        wanted = {*EXTENSIONS[modality], *SOURCE_EXTENSIONS.get(modality, ())}
+        found = {}
+        for path in sorted((self.root / folder).rglob("*")):
+            if path.suffix[1:].lower() in wanted and path.is_file():
+                inside = path.relative_to(self.root / folder).as_posix()
+                found[inside[: -len(path.suffix)]] = path.relative_to(self.root).as_posix()
+        if not found:
+            endings = ", ".join(f".{extension}" for extension in sorted(wanted))
+            raise self.wrong(folder, f"holds no {modality} file ({endings})")
+        return found
+
+    def held(self, wanted: Sequence[str], *media: dict[str, str], where: str) -> list[str]:
+        """Those of `wanted` that are in all `media`, each once; what is gone from the web cannot be measured.
+
+        Raises:
+            UserError: None of them is there, which is no matter of vanished files.
+        """
+        found = [name for name in dict.fromkeys(wanted) if all(name in files for files in media)]
+        if not found:
+            example = next(iter(wanted), "")
+            raise self.wrong(where, f"holds none of the {len(set(wanted))} files that are listed (such as {example!r})")
+        return found

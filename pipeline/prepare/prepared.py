@@ -1,0 +1,140 @@
+"""A published evaluation set in our own terms, and how it is written: manifests of files, captions, prompts, tables."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.atomic import atomic_path, write_bytes, write_text
+from pipeline.errors import UserError
+
+SEPARATOR = "-"
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An evaluation set.
+
+    Attributes:
+        split: Which of the published samples these are.
+        files: By modality: key and path from the set's folder of each sample.
+        captions: Key of the item and text; several for one item.
+        labels: Key of a sample and key of its class; several for one sample.
+        classes: Every class by key: its name in a prompt.
+        templates: Prompts with {} for the name of the class.
+        regions: Key of the sound, key of the picture, and a box in shares of the picture (x0, y0, x1, y1), or None
+            where the picture does not show what sounds.
+        agreement: Annotators who make a place certain.
+        converted: By modality and key: makes the bytes of a .npy file, where the published file is none that is read.
+        listed: Samples that the annotations list; more than are there, since files vanish from the web.
+    """
+
+    split: str
+    listed: int
+    files: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    captions: Sequence[tuple[str, str]] = ()
+    labels: Sequence[tuple[str, str]] = ()
+    classes: Mapping[str, str] = field(default_factory=dict)
+    templates: Sequence[str] = ()
+    regions: Sequence[tuple[str, str, Box | None]] = ()
+    agreement: int = 1
+    converted: Mapping[str, Mapping[str, Callable[[], bytes]]] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> list[str]:
+        """Modalities of its files."""
+        return [*self.files, *self.converted]
+
+
+def key_of(name: str) -> str:
+    """`name` as a key: letters, digits, dashes and underscores only."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)
+
+
+def write_prepared(name: str, prepared: Prepared, source: Path, raw: Path, annotations: Path) -> dict[str, int]:
+    """Write the set to the folder `raw` and its tables to `annotations`; ``set.json`` is written last.
+
+    Args:
+        name: Of the set.
+        prepared: Its content.
+        source: Folder of the published files, to which paths are relative.
+        raw: Folder for the manifests.
+        annotations: Folder for the tables.
+
+    Returns:
+        Rows by what was written.
+
+    Raises:
+        UserError: Two samples would get the same key.
+    """
+    counts: dict[str, int] = {}
+    for modality, samples in prepared.files.items():
+        _check_unique(name, modality, [key for key, _ in samples])
+        # Relative to the manifest, so that the project can be moved together with its data.
+        rows = ({"key": key, "path": _from(source / path, raw)} for key, path in samples)
+        counts[modality] = _write_lines(raw / f"{modality}.jsonl", rows)
+    for modality, makers in prepared.converted.items():
+        for key, make in makers.items():
+            write_bytes(raw / modality / f"{key}.npy", make())
+        counts[modality] = len(makers)
+    if prepared.captions:
+        counts["captions"] = _write_lines(raw / "captions.jsonl", _numbered(prepared.captions))
+    if prepared.classes:
+        prompts = [
+            (key, template.replace("{}", text))
+            for key, text in prepared.classes.items()
+            for template in prepared.templates
+        ]
+        counts["prompts"] = _write_lines(raw / "prompts.jsonl", _numbered(prompts))
+        counts["labels"] = len(prepared.labels)
+        columns = list(zip(*prepared.labels, strict=True))
+        _write_table(annotations / f"{name}.parquet", {"key": columns[0], "label": columns[1]})
+    if prepared.regions:
+        sounds, pictures, boxes = zip(*prepared.regions, strict=True)
+        corners = {edge: [box and box[at] for box in boxes] for at, edge in enumerate(("x0", "y0", "x1", "y1"))}
+        _write_table(annotations / f"{name}-regions.parquet", {"audio": sounds, "image": pictures, **corners})
+        counts["regions"] = len(boxes)
+    about = {"set": name, "split": prepared.split, "listed": prepared.listed, "rows": counts}
+    about |= {"classes": len(prepared.classes), "templates": list(prepared.templates)}
+    write_text(raw / "set.json", json.dumps(about, indent=1) + "\n")
+    return counts
+
+
+def _from(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def _numbered(texts: Iterable[tuple[str, str]]) -> Iterable[dict[str, str]]:
+    """Texts under the keys ``<item>-0``, ``<item>-1``, ..."""
+    seen: dict[str, int] = {}
+    for item, text in texts:
+        number = seen.get(item, 0)
+        seen[item] = number + 1
+        yield {"key": f"{item}{SEPARATOR}{number}", "text": text}
+
+
+def _check_unique(name: str, modality: str, keys: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise UserError(
+                f"Two {modality} files of {name} would get the key {key!r}.", "Rename one of them, and its annotation."
+            )
+        seen.add(key)
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, str]]) -> int:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    write_text(path, "".join(lines))
+    return len(lines)
+
+
+def _write_table(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table({name: pa.array(list(column)) for name, column in columns.items()}), temporary)

@@ -1,0 +1,152 @@
+"""`mcr import`: what others made, embeddings and projectors, in the forms of this project."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UserError
+from stages.options import ParamsFile
+
+if TYPE_CHECKING:
+    from pipeline.adopt.projectors import NamedSpace
+    from pipeline.params.model import Params
+
+app = typer.Typer(help="Import embeddings and projectors that others made.", no_args_is_help=True)
+
+
+@app.command()
+def embeddings(
+    folder: Annotated[Path, typer.Argument(help="A folder that clip-retrieval wrote.", show_default=False)],
+    space: Annotated[str, typer.Option(help="The space of params.yaml that made them.", show_default=False)],
+    corpus: Annotated[str, typer.Option(help="Name that the corpus gets.", show_default=False)],
+    modality: Annotated[
+        str, typer.Option(help="text, image, audio or point; by default what img_emb and text_emb say.")
+    ] = "",
+    vectors: Annotated[str, typer.Option(help="Folder of the .npy files in it, if not img_emb or text_emb.")] = "",
+    key_column: Annotated[str, typer.Option(help="Column of the metadata that tells samples apart.")] = "",
+    params_file: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Make embedding stores of .npy arrays with Parquet metadata, as clip-retrieval writes them.
+
+    The stores are marked unverified: nothing here can compute their embeddings again. They are used like others.
+
+    Examples:
+
+      mcr import embeddings downloads/laion --space clip --corpus laion
+
+      mcr import embeddings downloads/sounds --space clap --corpus sounds --modality audio --vectors audio_emb
+    """
+    from dataclasses import asdict
+
+    from pipeline.adopt.npy_folder import FOLDERS, find_blocks, import_embeddings
+    from pipeline.modalities import MODALITIES
+    from pipeline.params.load import load_params
+    from pipeline.shard.sources.sample import key_of_path
+    from pipeline.spaces import load_space
+    from stages.context import EMBEDDINGS, ConsoleProgress, account
+    from stages.options import pick
+    from stages.specs import space_spec
+
+    if modality and modality not in MODALITIES:
+        raise UserError(f"There is no modality {modality!r}.", f"Choose one of: {', '.join(MODALITIES)}.")
+    if vectors and not modality:
+        raise UserError(f"It is not known what {vectors} holds embeddings of.", "Say it with --modality.")
+    found = {modality: vectors or FOLDERS.get(modality, "")} if modality else FOLDERS
+    found = {name: place for name, place in found.items() if place and (folder / place).is_dir()}
+    if not found:
+        raise UserError(
+            f"{folder} holds no {' or '.join(FOLDERS.values())}.", "Name the folder of .npy files with --vectors."
+        )
+    params = load_params(params_file)
+    [(_, settings)] = pick(params.spaces, [space], "space")
+    spec = space_spec(settings)
+    frozen = load_space(spec)
+    for name, place in found.items():
+        if name not in frozen.modalities:
+            raise UserError(f"Space {space!r} does not embed {name}.", f"It embeds {', '.join(frozen.modalities)}.")
+        described: dict[str, object] = {
+            "space": space,
+            "spec": asdict(spec),
+            "modalities": list(frozen.modalities),
+            "dimension": frozen.dimension,
+            "modality": name,
+            "batch_size": settings.batch_size,
+        }
+        manifest, computed = import_embeddings(
+            find_blocks(folder, place, key_column, key_of_path),
+            EMBEDDINGS / space / corpus / name,
+            described,
+            params.limits.max_rejected,
+            ConsoleProgress(),
+        )
+        account("import", f"{space}/{corpus} {name}", manifest, computed)
+
+
+@app.command()
+def projectors(
+    files: Annotated[list[Path], typer.Argument(help="clap_clip.pt, ulip_clip.pt, ex_clap.pt, ex_ulip.pt.")],
+    name: Annotated[str, typer.Option(help="Name that the connection gets.", show_default=False)],
+    layout: Annotated[str, typer.Option(help="What a renamed file is, such as clap_clip.")] = "",
+    clip: Annotated[str, typer.Option(help="The space of params.yaml that is CLIP.")] = "clip",
+    clap: Annotated[str, typer.Option(help="The space of params.yaml that is CLAP.")] = "clap",
+    ulip: Annotated[str, typer.Option(help="The space of params.yaml that is ULIP.")] = "ulip",
+    params_file: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Make connected spaces of the projectors that the authors of C-MCR and Ex-MCR published.
+
+    Leaves of Ex-MCR that are imported together become one connection.
+
+    Examples:
+
+      mcr import projectors checkpoints/clap_clip.pt --name published
+
+      mcr import projectors checkpoints/ex_clap.pt checkpoints/ex_ulip.pt --name published_ex
+    """
+    from pipeline.adopt.projectors import import_projectors
+    from pipeline.params.load import load_params
+    from stages.context import MODELS
+
+    by_layout = _layouts(files, layout)
+    params = load_params(params_file)
+    if name in params.connections:
+        raise UserError(
+            f"params.yaml has a connection {name!r}, which `dvc repro` trains.", "Give the import a name of its own."
+        )
+    spaces = _roles(params, by_layout, {"clip": clip, "clap": clap, "ulip": ulip})
+    config = import_projectors(by_layout, spaces, MODELS / name, name)
+    heads = ", ".join(
+        f"{space} {spec.kind} {spec.input} -> {spec.dimension}" for space, spec in config.projectors.items()
+    )
+    print(f'import {name}: {heads} in {MODELS / name}; open it with ConnectedSpace.load("{MODELS / name}")')
+
+
+def _layouts(files: list[Path], layout: str) -> dict[str, Path]:
+    """The files by their layout: what is said of a single one, else its name."""
+    from pipeline.adopt.projectors import LAYOUTS
+
+    found = {layout or file.stem: file for file in files}
+    unknown = [name for name in found if name not in LAYOUTS]
+    if unknown:
+        raise UserError(
+            f"There is no layout {unknown[0]!r}.", f"Say what the file is with --layout: {', '.join(LAYOUTS)}."
+        )
+    if len(found) != len(files):
+        raise UserError("Two files have the same layout.", "Import them one by one, each with a name of its own.")
+    return found
+
+
+def _roles(params: "Params", layouts: dict[str, Path], names: dict[str, str]) -> "dict[str, NamedSpace]":
+    """The spaces of params.yaml that have the roles of the files."""
+    from dataclasses import asdict
+
+    from pipeline.adopt.projectors import CLIP, LAYOUTS, NamedSpace
+    from stages.options import pick
+    from stages.specs import space_spec
+
+    roles = {CLIP, *(role for name in layouts for role in LAYOUTS[name].heads)}
+    found = {}
+    for role in sorted(roles):
+        [(name, settings)] = pick(params.spaces, [names[role]], "space")
+        found[role] = NamedSpace(name, asdict(space_spec(settings)))
+    return found

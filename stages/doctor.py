@@ -1,0 +1,81 @@
+"""`mcr doctor`: can these parameters run on this machine?"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import McrError
+from stages.options import ParamsFile
+
+if TYPE_CHECKING:
+    from pipeline.doctor.finding import Finding
+    from pipeline.params.model import Params
+    from pipeline.retrieve.settings import SearchSettings
+
+PROJECT = Path(__file__).parents[1]
+
+
+def doctor(
+    load: Annotated[bool, typer.Option("--load", help="Load every space as well: the certain test, and slow.")] = False,
+    params_file: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Look at Python, packages, devices, weights, tokenizers, raw data, disk and DVC; say what to do.
+
+    Ends with 1 if the parameters cannot run here.
+
+    Example: mcr doctor --params presets/cmcr-audio-image.yaml
+    """
+    from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
+    from pipeline.params.load import load_params
+
+    try:
+        params, invalid = load_params(params_file), []
+    except McrError as error:
+        params, invalid = None, [Finding(FAIL, "parameters", error.message, error.hint)]
+    found = invalid + _findings(params, load)
+    for finding in found:
+        print(f"{finding.level:4}  {finding.subject}: {finding.said}")
+        if finding.hint:
+            print(f"      -> {finding.hint}")
+    count = {level: sum(finding.level == level for finding in found) for level in (OK, NOTE, FAIL)}
+    if count[FAIL]:
+        raise McrError(
+            f"{count[FAIL]} of {len(found)} findings keep {params_file} from running here.",
+            "Do what stands below each FAIL, then run `mcr doctor` again.",
+        )
+    print(f"doctor: {params_file} can run here; {count[NOTE]} notes")
+
+
+def _findings(params: "Params | None", load: bool) -> "list[Finding]":
+    import torch
+
+    from pipeline.doctor import inputs, packages, storage
+    from stages.specs import space_spec
+
+    found = [packages.python(), *packages.packages(PROJECT)]
+    cores, gpu = os.cpu_count() or 1, torch.cuda.is_available()
+    found += packages.device(params.run.device if params else "auto", params.threads if params else 1, cores)
+    found.append(packages.faiss(_faiss_users(params) if params else [], gpu))
+    place = storage.dvc(Path("."))
+    found += [storage.disk(Path(".")), *place.findings]
+    if params is None:
+        return found
+    for name, settings in params.spaces.items():
+        spec = space_spec(settings)
+        found += [inputs.checkpoint(name, spec, place.made), *inputs.tokenizer(name, spec)]
+        if load and Path(spec.checkpoint).absolute() not in place.made:
+            found.append(inputs.loads(name, spec, "cuda" if gpu and params.run.device != "cpu" else "cpu"))
+    return found + [inputs.source(name, corpus.source, place.made) for name, corpus in params.corpora.items()]
+
+
+def _faiss_users(params: "Params") -> list[str]:
+    """Connections, and leaves, that search with FAISS."""
+    settings: dict[str, SearchSettings] = {}
+    for name, connection in params.connections.items():
+        if connection.method == "exmcr":
+            settings |= {f"{name}/{leaf}": connection.retrieve_of(leaf) for leaf in connection.join.leaves}
+        else:
+            settings[name] = connection.retrieve
+    return [name for name, retrieve in settings.items() if retrieve.search != "exact"]

@@ -1,0 +1,65 @@
+"""Leaks, said before training and in the report: evaluation samples in the data that connections are made from.
+
+No stage of dvc.yaml depends on this: a warning changes no output, and the report depends on the shards themselves.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.params.model import Params
+
+Pair = tuple[str, str]
+
+
+def warn_of_leaks(params: "Params", connection: str) -> None:
+    """Print what evaluation sets share with the corpora of `connection`.
+
+    Of connections that read the same corpora the first in params.yaml speaks for all, so that `dvc repro`, which
+    trains one after the other, says everything once.
+    """
+    names = list(params.connections)
+    earlier = _pairs(params, names[: names.index(connection)])
+    pairs = [pair for pair in _pairs(params, [connection]) if pair not in earlier]
+    found = _compare(pairs)
+    if found is None:
+        print(f"train {connection}: its corpora were not compared with the evaluation sets; run `mcr shard` first")
+    for leak in found or ():
+        print(f"LEAK: {leak}: numbers on that set will be too good")
+    if pairs and found == []:
+        corpora, sets = (", ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+        print(f"train {connection}: no sample of {corpora} is in {sets}, by key or by bytes")
+
+
+def leaks_of(params: "Params", connections: Iterable[str]) -> list[str] | None:
+    """What evaluation sets share with the corpora of `connections`, in sentences; None if shards are missing."""
+    return _compare(_pairs(params, connections))
+
+
+def _pairs(params: "Params", connections: Iterable[str]) -> list[Pair]:
+    """Corpora of the connections, each with every evaluation set."""
+    corpora: dict[str, None] = {}
+    for name in connections:
+        for link in params.connections[name].join.links.values():
+            memories = [corpus for memory in link.memories.values() for corpus in memory.corpora]
+            corpora |= dict.fromkeys([*link.queries, *memories])
+    sets: dict[str, None] = {}
+    for task in params.evaluate.tasks.values():
+        sets |= dict.fromkeys([task.corpus, *getattr(task, "corpora", {}).values()])
+    return [(corpus, evaluation) for evaluation in sets for corpus in corpora]
+
+
+def _compare(pairs: list[Pair]) -> list[str] | None:
+    from pipeline.store.leaks import described, find_leaks
+    from stages.context import SHARDS
+
+    said: list[str] = []
+    try:
+        for evaluation in dict.fromkeys(evaluation for _, evaluation in pairs):
+            corpora = {corpus: SHARDS / corpus for corpus, other in pairs if other == evaluation}
+            said += described(evaluation, find_leaks(SHARDS / evaluation, corpora))
+    except UserError:
+        return None
+    return said

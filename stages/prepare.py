@@ -1,0 +1,76 @@
+"""`mcr prepare` and `mcr crop`: published evaluation sets, and proposals of a detector, become corpora."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+ANNOTATIONS = Path("data/annotations")
+
+
+def prepare(
+    name: Annotated[
+        str, typer.Argument(help="The set; without one, list those that are known.", show_default=False)
+    ] = "",
+    folder: Annotated[Path | None, typer.Argument(help="Where its publishers' files are.", show_default=False)] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Prompt with {} for the class; repeat for several; replaces the set's own.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Read a published evaluation set and print what to add to params.yaml.
+
+    Its files stay where they are; manifests, captions and prompts go to data/raw/<set>, classes and boxes to
+    data/annotations.
+
+    Example: mcr prepare esc50 downloads/ESC-50-master
+    """
+    import yaml
+
+    from pipeline.prepare import SETS
+    from pipeline.prepare.entries import entries
+    from pipeline.prepare.prepared import write_prepared
+    from stages.options import pick
+
+    if not name:
+        print("\n".join(f"{known}: {', '.join(each.tasks)}" for known, each in SETS.items()))
+        return
+    [(_, chosen)] = pick(SETS, [name], "evaluation set")
+    if folder is None or not folder.is_dir():
+        raise UserError(
+            f"{folder} is no folder." if folder else f"Where are the files of {name}?",
+            f"Run `mcr prepare {name} FOLDER` with the folder of its files.",
+        )
+    if bad := next((each for each in template or () if "{}" not in each), None):
+        raise UserError(f"The template {bad!r} has no place for the class.", "Write {} where its name goes.")
+    prepared = chosen.read(folder, tuple(template or chosen.templates))
+    raw = Path("data/raw", name)
+    counts = write_prepared(name, prepared, folder, raw, ANNOTATIONS)
+    rows = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    print(f"# {name}, {prepared.split}: {prepared.listed:,} listed; {rows} in {raw} and {ANNOTATIONS}")
+    print("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`:")
+    print(yaml.safe_dump(entries(name, prepared, chosen.tasks, raw, ANNOTATIONS), sort_keys=False), end="")
+
+
+def crop(
+    name: Annotated[str, typer.Argument(help="The evaluation set.", show_default=False)],
+    proposals: Annotated[
+        Path, typer.Argument(help="Table with image, x0, y0, x1, y1 in shares of the picture.", show_default=False)
+    ],
+    pictures: Annotated[Path, typer.Argument(help="Folder of the pictures.", show_default=False)],
+) -> None:
+    """Cut a detector's proposals out of pictures, for source localisation.
+
+    Example: mcr crop vggss detections.csv downloads/vggss/frames
+    """
+    from pipeline.prepare.crops import cut_crops
+    from stages.context import ConsoleProgress
+
+    folder, table = Path("data/raw", name, "crops"), ANNOTATIONS / f"{name}-crops.parquet"
+    count = cut_crops(proposals, pictures, folder, table, ConsoleProgress())
+    print(f"crop {name}: {count:,} crops in {folder}, their boxes in {table}")
+    print(f"# Add to `corpora` in params.yaml:\n{name}-crops: {{modalities: [image], source: {folder}}}")

@@ -1,0 +1,135 @@
+"""Everything that keeps parameters from running is a FAIL with a command; what runs is none."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo  # here: its log handlers keep the stream that they find when it is imported
+from typer.testing import CliRunner
+
+from pipeline.doctor import inputs, packages, storage
+from pipeline.doctor.finding import FAIL, NOTE, OK
+from pipeline.errors import McrError
+from pipeline.hashing import sha256_bytes
+from pipeline.spaces import SpaceSpec
+from stages.cli import app
+from tests.stages.tools_project import make_project
+
+NOWHERE: set[Path] = set()
+
+
+def test_python():
+    assert packages.python().level == OK and packages.python((3, 12)).level == OK
+    assert packages.python((3, 13)).level == packages.python((3, 10)).level == FAIL
+    assert sys.prefix in packages.python().said
+
+
+def test_packages_that_are_missing_or_of_another_version(tmp_path):
+    from importlib.metadata import version
+
+    asked = ['"numpy>=1"', '"pyarrow>=99"', '"no-such-package>=2,<3"', '"pydantic"']
+    (tmp_path / "pyproject.toml").write_text(f"[project]\ndependencies = [{', '.join(asked)}]\n")
+    (tmp_path / "constraints.txt").write_text(f"numpy=={version('numpy')}\nPydantic==0.1  # old\n")
+    found = {finding.subject: finding for finding in packages.packages(tmp_path)}
+    assert {name: finding.level for name, finding in found.items()} == {
+        "pyarrow": FAIL,
+        "no-such-package": FAIL,
+        "pydantic": NOTE,
+    }
+    assert found["no-such-package"].hint == "Run `pip install -c constraints.txt 'no-such-package<3,>=2'`."
+
+
+def test_device_and_threads(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert [finding.level for finding in packages.device("auto", 4, 4)] == [OK]
+    assert [finding.level for finding in packages.device("cuda", 8, 4)] == [FAIL, NOTE]
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu", "level"),
+    [
+        (["faiss-cpu"], True, OK),
+        ([], False, FAIL),
+        (["faiss-cpu", "faiss-gpu"], True, FAIL),
+        (["faiss-gpu"], False, NOTE),
+    ],
+)
+def test_faiss(monkeypatch, installed, gpu, level):
+    monkeypatch.setattr(packages, "_installed", installed.__contains__)
+    assert packages.faiss(["audio_image"], gpu).level == level
+    assert packages.faiss([], gpu).level in (OK, NOTE), "exact search needs none"
+    if not installed:
+        assert packages.faiss([], True).hint == "Run `pip install -c constraints.txt faiss-gpu`."
+
+
+def test_checkpoints(tmp_path):
+    weights = tmp_path / "clip" / "w.safetensors"
+    weights.parent.mkdir()
+    spec = SpaceSpec("open_clip", str(weights.parent))
+    assert inputs.checkpoint("clip", spec, NOWHERE).level == FAIL
+    weights.write_bytes(b"weights")
+    digest = sha256_bytes(b"weights")
+    found = inputs.checkpoint("clip", spec, NOWHERE)
+    assert found.level == OK and digest in found.said
+    for sha256, level in ((digest, OK), ("0" * 64, FAIL)):
+        assert inputs.checkpoint("c", SpaceSpec("open_clip", str(weights), sha256=sha256), NOWHERE).level == level
+    gone = SpaceSpec("compact", str(tmp_path / "gone"))
+    assert inputs.checkpoint("c", gone, NOWHERE).level == FAIL
+    assert inputs.checkpoint("c", gone, {tmp_path / "gone"}).level == NOTE, "a stage makes it"
+    for place in ("hf-hub:owner/name", "openai"):
+        assert inputs.checkpoint("c", SpaceSpec("open_clip", place), NOWHERE).level == NOTE
+    assert inputs.checkpoint("c", SpaceSpec("opne_clip", "openai"), NOWHERE).level == FAIL
+
+
+def test_tokenizers(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    [found] = inputs.tokenizer("clap", SpaceSpec("laion_clap", "c"))
+    assert found.level == FAIL and "hf download roberta-base config.json vocab.json merges.txt" in found.hint
+    [found] = inputs.tokenizer("clip", SpaceSpec("open_clip", "c", model="roberta-ViT-B-32"))
+    assert found.level == NOTE and "roberta-base" in found.said
+    assert inputs.tokenizer("clip", SpaceSpec("open_clip", "c", model="ViT-B-32")) == []
+
+
+def test_sources(tmp_path):
+    assert inputs.source("c", str(tmp_path), NOWHERE).level == FAIL, "an empty folder"
+    (tmp_path / "a.txt").write_text("a")
+    assert inputs.source("c", str(tmp_path), NOWHERE).level == OK
+    assert inputs.source("c", str(tmp_path / "{00..10}.tar"), NOWHERE).level == OK
+    assert inputs.source("c", "s3://bucket/a", NOWHERE).level == NOTE
+    assert inputs.source("c", str(tmp_path / "gone"), NOWHERE).level == FAIL
+    assert inputs.source("c", str(tmp_path / "gone"), {tmp_path / "gone"}).level == NOTE
+
+
+def test_dvc_with_a_cache_that_copies_outputs_at_every_run(tmp_path):
+    assert storage.dvc(tmp_path).findings[0].level == FAIL
+    with Repo.init(str(tmp_path), no_scm=True) as repo:
+        Path(repo.cache.local.path).mkdir(parents=True)
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', outs: [data/a]}}")
+    found = storage.dvc(tmp_path)
+    assert found.findings[0].level == OK and found.made == {tmp_path / "data/a"}
+    with (tmp_path / ".dvc/config").open("a") as config:
+        config.write("[cache]\n    type = hardlink\n")
+    [finding] = storage.dvc(tmp_path).findings
+    assert finding.level == NOTE and "dvc config cache.type reflink,copy" in finding.hint
+    (tmp_path / "dvc.yaml").write_text("stages: [")
+    assert storage.dvc(tmp_path).findings[0].level == FAIL
+
+
+def test_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(make_project(tmp_path))
+    with Repo.init(str(tmp_path), no_scm=True):
+        pass
+    params = yaml.safe_load(Path("params.yaml").read_text()) | {"connections": {}, "threads": 1}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    done = CliRunner().invoke(app, ["doctor", "--load"])
+    assert done.exit_code == 0, done.stdout
+    assert "space clip: loads: text, image, 12 dimensions" in done.stdout
+    shutil.rmtree("data/spaces/clip")
+    done = CliRunner().invoke(app, ["doctor"])
+    assert isinstance(done.exception, McrError) and done.exception.exit_code == 1
+    assert "FAIL  space clip: data/spaces/clip does not exist" in done.stdout
+    Path("params.yaml").write_text("seed: x")
+    done = CliRunner().invoke(app, ["doctor"])
+    assert "FAIL  parameters: params.yaml has" in done.stdout and "Python" in done.stdout

@@ -16,6 +16,7 @@ import torch
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.progress import Silent
 from pipeline.shard.build import ShardSettings, build_shards
+from pipeline.shard.sources.options import SourceOptions
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.compact import CompactModel, save_compact
 from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings
@@ -49,7 +50,9 @@ def main(raw: Path, out: Path) -> None:
     found = {}
     for modality in TOWERS:
         shards, stores = out / "shards" / modality, out / "stores"
-        build_shards(raw / modality, shards, ShardSettings((modality,), 40, "error", 0.5), Silent())
+        source, kind = (raw / "pictures.tar", "webdataset") if modality == "image" else (raw, "folder")
+        options = SourceOptions((modality,), kind)
+        build_shards(source, shards, ShardSettings((modality,), 40, "error", 0.5), Silent(), options)
         encode_corpus(space, "compact", spec, shards, stores, EncodeSettings(16, 2, 0.5), Silent())
         keys, embeddings = read_embeddings([stores / modality])
         assert np.isfinite(embeddings).all()

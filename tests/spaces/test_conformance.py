@@ -69,8 +69,8 @@ def space_of(folders):
     return spaces.__getitem__
 
 
-def samples(*modalities: str) -> dict[str, list[bytes]]:
-    return {modality: [payload(modality, number) for number in range(6)] for modality in modalities}
+def samples(*modalities: str, count: int = 6) -> dict[str, list[bytes]]:
+    return {modality: [payload(modality, number) for number in range(count)] for modality in modalities}
 
 
 class TestCompact(SpaceConformance):
@@ -89,9 +89,9 @@ class TestOpenClip(SpaceConformance):
         request.cls.spec = SpaceSpec("open_clip", str(folders / "open_clip"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # 25 s
 class TestLaionClap(SpaceConformance):
-    samples = samples("text", "audio")
+    samples = samples("text", "audio", count=3)
 
     @pytest.fixture(scope="class", autouse=True)
     def _weights(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -100,9 +100,9 @@ class TestLaionClap(SpaceConformance):
             yield
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # 40 s
 class TestUlip2(SpaceConformance):
-    samples = samples("text", "image", "point")
+    samples = samples("text", "image", "point", count=3)
 
     @pytest.fixture(scope="class", autouse=True)
     def _weights(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:

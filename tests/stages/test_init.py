@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.errors import UserError
 from pipeline.params.load import load_params
+from stages.check import check
 from stages.init import PRESETS, init
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +35,35 @@ def test_changed_parameters_are_not_replaced(empty):
         init("demo")
     init("demo", force=True)
     assert "# mine" not in Path("params.yaml").read_text()
+
+
+def test_the_demos_stages_leave_the_project_with_its_recipe(empty):
+    """Else `dvc repro` would take data/spaces/clip for an outdated result of the demo, remove it, and train its own."""
+    Path(".dvcignore").write_text("*.tmp\n")
+    for preset, expected in (("exmcr", "*.tmp\n/data/demo/dvc.yaml\n"), ("demo", "*.tmp\n")):
+        for _ in range(2):
+            init(preset)
+            assert Path(".dvcignore").read_text() == expected
+
+
+def test_what_lies_in_the_place_of_weights_is_said(empty, capsys):
+    init("exmcr")
+    Path("data/spaces/clap/theirs.pt").touch()
+    capsys.readouterr()
+    init("cmcr-audio-image")
+    assert "  data/spaces/clap/  the weights of the space clap; it holds theirs.pt\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", [path.stem for path in PRESETS.glob("*.yaml")])
+def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
+    init(preset)
+    check()
+    path = Path("params.yaml")
+    params = yaml.safe_load(path.read_text())
+    del params["limits"]
+    path.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match="has no limits, and dvc.yaml"):
+        check()
 
 
 def test_an_unknown_recipe_lists_the_known_ones(empty):

@@ -1,6 +1,6 @@
 """Ask the demo's connected space ten questions, and look whether an answer is among the first five pictures.
 
-The picture must show everything that the question says: the truth about each scene is in data/demo/raw/scenes.parquet.
+The picture must show everything that the question says: the truth about each scene is in data/annotations/scenes.parquet.
 
     python benchmarks/search.py [--json results.json]
 """
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="Write the results to this file.")
     arguments = parser.parse_args()
-    scenes = pd.read_parquet("data/demo/raw/scenes.parquet").set_index("key")
+    scenes = pd.read_parquet("data/annotations/scenes.parquet").set_index("key")
     answered = {}
     for question, wanted in QUESTIONS.items():
         done = subprocess.run(

@@ -13,6 +13,8 @@ from pipeline.store.manifest import Manifest
 DATA = Path("data")
 SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
 MODELS, METRICS, REPORTS = DATA / "models", DATA / "metrics", DATA / "reports"
+# What is known about evaluation sets besides their embeddings: classes, boxes.
+ANNOTATIONS = DATA / "annotations"
 
 console = Console(stderr=True)
 log = logging.getLogger("mcr")

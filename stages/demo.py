@@ -10,7 +10,7 @@ import typer
 
 app = typer.Typer(help="Make the demo's data and its frozen spaces.", no_args_is_help=True)
 
-RAW, SPACES = Path("data/demo/raw"), Path("data/spaces")
+RAW, TRUTH, SPACES = Path("data/demo/raw"), Path("data/annotations/scenes.parquet"), Path("data/spaces")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The settings of the demo world.")]
 PARAMS = Path("data/demo/params.yaml")
 
@@ -37,7 +37,7 @@ def world(params_file: ParamsFile = PARAMS) -> None:
     started = time.monotonic()
     # The bytes do not depend on the number of processes.
     workers = min(os.cpu_count() or 1, 8)
-    count = write_world(RAW, params.seed, params.sizes, workers, ConsoleProgress())
+    count = write_world(RAW, TRUTH, params.seed, params.sizes, workers, ConsoleProgress())
     print(f"demo world: {count:,} scenes in {time.monotonic() - started:.0f} s")
 
 

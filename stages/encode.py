@@ -1,11 +1,23 @@
 """`mcr encode`: shards become embedding stores through a frozen space."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from stages.options import Names, ParamsFile
+import typer
+
+from pipeline.errors import UserError
+from stages.options import ParamsFile
+
+if TYPE_CHECKING:
+    from pipeline.encode.settings import JobSettings
+    from pipeline.params.model import Params
 
 
-def encode(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
+def encode(
+    names: Annotated[list[str] | None, typer.Argument(help="Jobs in params.yaml.", show_default=False)] = None,
+    space: Annotated[str, typer.Option(help="All jobs of this space; it is loaded once.", show_default=False)] = "",
+    params_file: ParamsFile = Path("params.yaml"),
+) -> None:
     """Encode corpora, one job (space, corpus) after the other.
 
     A killed run continues at the last committed part; only stale parts are encoded, and the reason is logged.
@@ -15,26 +27,46 @@ def encode(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     from pipeline.encode.job import EncodeSettings, encode_corpus
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
+    from pipeline.store.prune import keep_only
     from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, prepare_torch
-    from stages.options import pick
     from stages.specs import space_spec
 
     params = load_params(params_file)
-    jobs = pick(params.encode, names, "encode job")
+    jobs = _jobs(params, names or [], space)
     device = prepare_torch(params)
-    for name, job in jobs:
-        settings = params.spaces[job.space]
-        spec = space_spec(settings)
-        progress = ConsoleProgress()
-        stores = encode_corpus(
-            load_space(spec, device),
-            job.space,
-            spec,
-            SHARDS / job.corpus,
-            EMBEDDINGS / job.space / job.corpus,
-            EncodeSettings(settings.batch_size, params.run.workers, params.limits.max_rejected),
-            progress,
-        )
-        for modality, (manifest, computed) in stores.items():
-            spent = progress.summary(f"encode {job.space} {modality}")
-            account("encode", f"{name} {modality}", manifest, computed, spent)
+    specs = {job.space: space_spec(params.spaces[job.space]) for job in jobs.values()}
+    for space_name, spec in specs.items():
+        settings, loaded = params.spaces[space_name], load_space(spec, device)
+        for name, job in jobs.items():
+            if job.space != space_name:
+                continue
+            progress = ConsoleProgress()
+            stores = encode_corpus(
+                loaded,
+                job.space,
+                spec,
+                SHARDS / job.corpus,
+                EMBEDDINGS / job.space / job.corpus,
+                EncodeSettings(settings.batch_size, params.run.workers, params.limits.max_rejected),
+                progress,
+            )
+            for modality, (manifest, computed) in stores.items():
+                spent = progress.summary(f"encode {job.space} {modality}")
+                account("encode", f"{name} {modality}", manifest, computed, spent)
+    if space:
+        keep_only(EMBEDDINGS / space, [EMBEDDINGS / space / job.corpus for job in jobs.values()])
+
+
+def _jobs(params: "Params", names: list[str], space: str) -> "dict[str, JobSettings]":
+    """The jobs called `names`, or all of `space`."""
+    from stages.options import pick
+
+    if bool(names) == bool(space):
+        raise UserError("Which jobs are to run?", "Name jobs of params.yaml, or give --space.")
+    if not space:
+        return dict(pick(params.encode, names, "encode job"))
+    pick(params.spaces, [space], "space")
+    jobs = {name: job for name, job in params.encode.items() if job.space == space}
+    if not jobs:
+        raise UserError(f"No job in `encode` uses the space {space!r}.", "Add one to params.yaml, or remove the space.")
+    return jobs

@@ -18,13 +18,12 @@ def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
     from pipeline.evaluate.run import evaluate as measure
     from pipeline.evaluate.sources import Folders
     from pipeline.params.load import load_params
-    from stages.context import EMBEDDINGS, METRICS, MODELS, PAIRS, ConsoleProgress, prepare_torch
+    from stages.context import ANNOTATIONS, EMBEDDINGS, METRICS, MODELS, PAIRS, ConsoleProgress, prepare_torch
 
     params = load_params(params_file)
     device = prepare_torch(params)
     connections = {name: connection_data(connection) for name, connection in params.connections.items()}
-    annotations = Path(params.evaluate.annotations) if params.evaluate.annotations else None
-    folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS, annotations)
+    folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS, ANNOTATIONS)
     summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
     rows = ", ".join(f"{count:,} {name}" for name, count in summary.rows.items())
     print(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")

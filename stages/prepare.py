@@ -7,8 +7,6 @@ import typer
 
 from pipeline.errors import UserError
 
-ANNOTATIONS = Path("data/annotations")
-
 
 def prepare(
     name: Annotated[
@@ -34,6 +32,7 @@ def prepare(
     from pipeline.prepare import SETS
     from pipeline.prepare.entries import entries
     from pipeline.prepare.prepared import write_prepared
+    from stages.context import ANNOTATIONS
     from stages.options import pick
 
     if not name:
@@ -53,7 +52,7 @@ def prepare(
     rows = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     print(f"# {name}, {prepared.split}: {prepared.listed:,} listed; {rows} in {raw} and {ANNOTATIONS}")
     print("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`:")
-    print(yaml.safe_dump(entries(name, prepared, chosen.tasks, raw, ANNOTATIONS), sort_keys=False), end="")
+    print(yaml.safe_dump(entries(name, prepared, chosen.tasks, raw), sort_keys=False), end="")
 
 
 def crop(
@@ -68,7 +67,7 @@ def crop(
     Example: mcr crop vggss detections.csv downloads/vggss/frames
     """
     from pipeline.prepare.crops import cut_crops
-    from stages.context import ConsoleProgress
+    from stages.context import ANNOTATIONS, ConsoleProgress
 
     folder, table = Path("data/raw", name, "crops"), ANNOTATIONS / f"{name}-crops.parquet"
     count = cut_crops(proposals, pictures, folder, table, ConsoleProgress())

@@ -72,8 +72,8 @@ def test_ten_new_images_encode_one_new_shard(project):
     output = project.run("dvc", "repro")
     assert "shard photos: in 410 = 410 out + 0 rejected; 1 of 5 parts computed" in output
     assert "encode clip-photos image: in 410 = 410 out + 0 rejected; 1 of 5 parts computed" in output
-    encoded = re.findall(r"Running stage 'encode@([\w-]+)'", output)
-    assert encoded == ["clip-photos"]
+    encoded = re.findall(r"^encode ([\w-]+ \w+): .*; [1-9]\d* of", output, re.MULTILINE)
+    assert encoded == ["clip-photos image", "ulip-photos image"]
 
 
 @pytest.mark.slow

@@ -69,14 +69,16 @@ MENTIONED: dict[str, dict[str, float]] = {
     "audio": {**_SAID, "ambience": 0.35, "loudness": 0.35},
     "point": {"shape": 0.97, "size": 0.6, "count": 0.7, "colour": 0.5},
     "full": dict.fromkeys(FACTORS, 1.0),
+    "prompt": {**_SAID, "shape": 1.0},
 }
 # How often a word comes from the dialect of those who hear.
-HEARING_WORDS = {"image": 0.15, "audio": 0.85, "point": 0.15, "full": 0.5}
+HEARING_WORDS = {"image": 0.15, "audio": 0.85, "point": 0.15, "full": 0.5, "prompt": 0.15}
 OPENINGS = {
     "image": ("a photo of", "a picture of", "there is"),
     "audio": ("a sound of", "a recording of", "there is"),
     "point": ("a model of", "a scan of", "there is"),
     "full": ("there is",),
+    "prompt": ("a photo of", "a model of", "there is"),
 }
 # The order of the phrase; a word in front of a factor is said only with it.
 ORDER = (("", "loudness"), ("", "count"), ("", "size"), ("", "colour"), ("", "material"), ("", "shape"),
@@ -85,7 +87,7 @@ _MOST_WORDS = max(len(words) for levels in WORDS.values() for pair in levels for
 
 
 def write_captions(scenes: Scenes, style: str, generator: np.random.Generator) -> list[str]:
-    """One caption for each of N scenes, in the `style` of ``image``, ``audio``, ``point`` or ``full``."""
+    """One caption for each of N scenes, in the `style` of ``image``, ``audio``, ``point``, ``full`` or ``prompt``."""
     count = len(scenes)
     opening = generator.integers(len(OPENINGS[style]), size=count)
     columns = [[OPENINGS[style][index] for index in opening]]

@@ -11,9 +11,11 @@ from PIL import Image
 from pipeline.demo.audio import RATE, render_sounds
 from pipeline.demo.captions import write_captions
 from pipeline.demo.chunks import chunk_at, chunks
+from pipeline.demo.factors import FACTORS
 from pipeline.demo.image import render_images
 from pipeline.demo.points import render_points
 from pipeline.demo.scenes import Scenes
+from pipeline.hashing import seed_from
 
 # What stands in each corpus of single files, by extension.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -25,6 +27,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 # Of the captions this share comes from those who see, who hear, and who touch.
 STYLES = {"image": 0.42, "audio": 0.42, "point": 0.16}
+# Many caption-like prompts for each shape: one bare prompt is far from anything that the spaces have read.
+PROMPTS = 48
 
 
 def write_chunk(folder: Path, scenes: Scenes, seed: int, start: int) -> None:
@@ -42,6 +46,18 @@ def caption_lines(scenes: Scenes, seed: int) -> list[tuple[str, str]]:
     for style, start, stop in zip(STYLES, bounds[:-1], bounds[1:], strict=True):
         for chunk, generator in chunks(scenes.part(start, stop), seed, style):
             lines += zip(chunk.keys, write_captions(chunk, style, generator), strict=True)
+    return lines
+
+
+def prompt_lines(seed: int) -> list[tuple[str, str]]:
+    """Key ``<shape>-<n>`` and text of the prompts for each shape; what else they say is drawn at random."""
+    lines: list[tuple[str, str]] = []
+    for level, shape in enumerate(FACTORS["shape"]):
+        generator = np.random.default_rng(seed_from(seed, "prompts", shape))
+        levels = {factor: generator.integers(len(names), size=PROMPTS) for factor, names in FACTORS.items()}
+        levels["shape"] = np.full(PROMPTS, level)
+        keys = tuple(f"{shape}-{number:02d}" for number in range(PROMPTS))
+        lines += zip(keys, write_captions(Scenes("prompts", keys, levels), "prompt", generator), strict=True)
     return lines
 
 

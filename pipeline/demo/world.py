@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.atomic import atomic_path, write_text
 from pipeline.demo.chunks import CHUNK
 from pipeline.demo.factors import FACTORS
-from pipeline.demo.files import KINDS, caption_lines, write_chunk
+from pipeline.demo.files import KINDS, caption_lines, prompt_lines, write_chunk
 from pipeline.demo.params import Sizes
 from pipeline.demo.scenes import Scenes, draw, point_gallery
 from pipeline.progress import Progress, Silent
@@ -22,11 +22,14 @@ from pipeline.progress import Progress, Silent
 _Chunk = tuple[Path, Scenes, int, int]
 
 
-def write_world(raw: Path, seed: int, sizes: Sizes, workers: int = 1, progress: Progress | None = None) -> int:
+def write_world(
+    raw: Path, truth: Path, seed: int, sizes: Sizes, workers: int = 1, progress: Progress | None = None
+) -> int:
     """Write all corpora to `raw`; the bytes do not depend on `workers`.
 
     Args:
         raw: Folder to fill; a corpus that is there already is replaced.
+        truth: Table of all factors of all scenes (Parquet).
         seed: Seed of the world.
         sizes: Scenes in each corpus.
         workers: Processes that render.
@@ -47,9 +50,10 @@ def write_world(raw: Path, seed: int, sizes: Sizes, workers: int = 1, progress: 
     for count in _render(work, workers):
         progress.advance(count)
     lines = caption_lines(corpora["captions"], seed)
-    write_text(raw / "captions.jsonl", "".join(json.dumps({"key": key, "text": text}) + "\n" for key, text in lines))
+    _write_lines(raw / "captions.jsonl", lines)
     progress.advance(len(lines))
-    write_scenes(raw / "scenes.parquet", corpora.values())
+    _write_lines(raw / "prompts.jsonl", prompt_lines(seed))
+    write_scenes(truth, corpora.values())
     return total
 
 
@@ -64,6 +68,10 @@ def write_scenes(path: Path, corpora: Iterable[Scenes]) -> None:
         tables.append(pa.table(columns))
     with atomic_path(path) as temporary:
         pq.write_table(pa.concat_tables(tables), temporary)
+
+
+def _write_lines(path: Path, lines: Iterable[tuple[str, str]]) -> None:
+    write_text(path, "".join(json.dumps({"key": key, "text": text}) + "\n" for key, text in lines))
 
 
 def _render(work: list[_Chunk], workers: int) -> Iterable[int]:

@@ -22,20 +22,20 @@ def read_columns(annotations: Path | None, table: str, columns: Sequence[str]) -
     """The `columns` of a table of the annotations.
 
     Args:
-        annotations: Folder of the tables, or the one table.
-        table: Its name in the folder; empty where `annotations` is the table.
+        annotations: Folder of the tables.
+        table: Its name in the folder.
         columns: What is needed of it.
 
     Raises:
         UserError: There is no such table, it cannot be read, or a column is missing.
     """
     if annotations is None:
-        raise UserError("A task reads annotations, but there are none.", "Set `evaluate.annotations` in params.yaml.")
-    path = annotations / table if table else annotations
+        raise UserError("A task reads annotations, but there are none.", "Name the folder that holds them.")
+    path = annotations / table
     if not path.is_file():
         raise UserError(
             f"The annotations {path} do not exist.",
-            "Correct `evaluate.annotations` and the task in params.yaml; `mcr prepare` writes the known sets.",
+            "Put the table there, or correct the task in params.yaml; `mcr prepare` writes those of the known sets.",
         )
     kind = path.suffix[1:].lower()
     if kind not in READERS:
@@ -66,6 +66,24 @@ def read_labels(annotations: Path | None, labels: Labels) -> dict[str, list[str]
             if not (name is None or name == "" or str(name) in classes):
                 classes.append(str(name))
     return found
+
+
+def marked_keys(annotations: Path | None, labels: Labels) -> set[str]:
+    """The keys for which a column of truth values is true.
+
+    Raises:
+        UserError: The table is missing, has no such columns, or the column holds something else.
+    """
+    rows = read_columns(annotations, labels.table, [labels.key, labels.column])
+    words = {"true": True, "1": True, "false": False, "0": False, "": False}
+    marks = [words.get(str(value).lower()) for value in rows[labels.column]]
+    if None in marks:
+        raise UserError(
+            f"The column {labels.column!r} of {labels.table} holds {rows[labels.column][marks.index(None)]!r}, "
+            "which is neither true nor false.",
+            "Name a column of true and false, or of 1 and 0.",
+        )
+    return {str(key) for key, mark in zip(rows[labels.key], marks, strict=True) if mark}
 
 
 def class_key(name: str) -> str:

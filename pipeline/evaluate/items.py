@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.evaluate.annotations import read_labels, single_labels
+from pipeline.evaluate.annotations import marked_keys, read_labels, single_labels
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.settings import PairTask, RetrievalTask
 from pipeline.evaluate.sources import Folders
@@ -58,9 +58,12 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
     labels = task.labels if isinstance(task, RetrievalTask) else None
     classes = single_labels(read_labels(folders.annotations, labels), labels) if labels else None
 
+    only = marked_keys(folders.annotations, task.only) if task.only else None
     items_of = _items([keys for keys, _ in tables], task.item_separator)
 
     def group(side: int, key: str) -> str | None:
+        if only is not None and key not in only:
+            return None
         return items_of[side][key] if classes is None else classes.get(key)
 
     held = [{name for key in keys if (name := group(at, key)) is not None} for at, (keys, _) in enumerate(tables)]

@@ -12,7 +12,7 @@ TEXT: Modality = "text"
 class Labels(Settings):
     """A table (.csv, .tsv, .jsonl, .parquet) that names the class of each sample; a key with several classes has several rows."""
 
-    table: str = Field("", description="File below `evaluate.annotations`; empty: that is the table itself.")
+    table: str = Field(description="File in data/annotations.")
     key: str = Field("key", description="Column of the samples' keys.")
     column: str = Field("label", description="Column of the classes.")
 
@@ -54,6 +54,7 @@ class PairTask(MethodsTask):
     corpus: str = Field(description="Evaluation set that holds both modalities under the same keys.")
     corpora: dict[Modality, str] = Field({}, description="By modality: another corpus to take that modality from.")
     modalities: tuple[Modality, Modality]
+    only: Labels | None = Field(None, description="Use only the samples for which this column is true.")
     item_separator: str = Field(
         "", description="Keys equal up to its last occurrence show one item (`dog_0`, `dog_1`); empty: equal keys do."
     )
@@ -148,9 +149,9 @@ class LocalisationTask(MethodsTask):
     crop_separator: str = Field(
         "-", min_length=1, description="The key of a crop up to its last occurrence is the picture."
     )
-    proposals: str = Field(description="Table of the crops' boxes below `evaluate.annotations`: key, x0, y0, x1, y1.")
+    proposals: str = Field(description="Table of the crops' boxes in data/annotations: key, x0, y0, x1, y1.")
     regions: str = Field(
-        description="Table below `evaluate.annotations`: audio, image, x0, y0, x1, y1, a row for each box; "
+        description="Table in data/annotations: audio, image, x0, y0, x1, y1, a row for each box; "
         "empty boxes where the picture does not show what sounds."
     )
     agreement: int = Field(1, ge=1, description="Annotators who make a place certain: 2 of Flickr-SoundNet, else 1.")
@@ -176,7 +177,6 @@ Task = Annotated[
 class EvaluateSettings(Settings):
     """What is measured."""
 
-    annotations: str = Field("", description="Folder of the tables that tasks name (classes, boxes), or one table.")
     recall_at: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 5, 10)
     bootstrap: int = Field(1000, ge=0, description="Resamples of the items for the 95 % intervals; 0: no intervals.")
     examples: int = Field(12, ge=0, description="Queries per direction whose neighbours are kept.")

@@ -14,7 +14,7 @@ class Change:
     """A stage that would run.
 
     Attributes:
-        stage: Its name, such as ``encode@clip-photos``.
+        stage: Its name, such as ``encode@clip``.
         reasons: What changed, in words; empty if it runs only because a stage before it does, and then only if what
             that one makes is different.
     """

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.prepare.prepared import SEPARATOR, Prepared
 
 
-def entries(name: str, prepared: Prepared, tasks: Sequence[str], raw: Path, annotations: Path) -> dict[str, Any]:
+def entries(name: str, prepared: Prepared, tasks: Sequence[str], raw: Path) -> dict[str, Any]:
     """The sections `corpora` and `evaluate` of the set `name`; the methods to measure are left to the user.
 
     Args:
@@ -15,7 +15,6 @@ def entries(name: str, prepared: Prepared, tasks: Sequence[str], raw: Path, anno
         prepared: Its content.
         tasks: What it is for.
         raw: Folder of its manifests.
-        annotations: Folder of its tables.
     """
     corpora: dict[str, Any] = {
         f"{name}-{modality}": {"modalities": [modality], "source": f"{raw.as_posix()}/{modality}.jsonl"}
@@ -28,7 +27,7 @@ def entries(name: str, prepared: Prepared, tasks: Sequence[str], raw: Path, anno
     if prepared.classes:
         corpora[f"{name}-prompts"] = {"modalities": ["text"], "source": f"{raw.as_posix()}/prompts.jsonl"}
     found = {f"{name}-{kind}" if len(tasks) > 1 else name: _task(name, kind, prepared) for kind in tasks}
-    return {"corpora": corpora, "evaluate": {"annotations": annotations.as_posix(), "tasks": found}}
+    return {"corpora": corpora, "evaluate": {"tasks": found}}
 
 
 def _task(name: str, kind: str, prepared: Prepared) -> dict[str, Any]:

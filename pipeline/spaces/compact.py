@@ -35,7 +35,7 @@ from pipeline.spaces.decode_points import decode_points
 from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
-CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
+CODE_VERSION = 3  # raise it when the same bytes and weights give other embeddings
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 Settings = TextSettings | ImageSettings | AudioSettings | PointSettings

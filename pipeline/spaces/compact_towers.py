@@ -69,24 +69,20 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class _PooledCnn(nn.Module):
-    """Convolutions, then mean and maximum over the plane: [B, C, H, W] to [B, D].
+    """Convolutions, then mean and maximum over the plane: [B, C, H, W] to [B, D]."""
 
-    `fine` adds a first layer at full size and halves the plane twice only: outlines of a few pixels stay apart.
-    """
-
-    def __init__(self, channels: int, width: int, dimension: int, fine: bool = False) -> None:
+    def __init__(self, channels: int, width: int, dimension: int) -> None:
         super().__init__()
-        first = [_convolution(channels, width // 2)] if fine else []
         self.layers = nn.Sequential(
-            *first,
-            _convolution(width // 2 if fine else channels, width, stride=2),
+            _convolution(channels, width, stride=2),
             _convolution(width, 2 * width, stride=2),
-            _convolution(2 * width, 4 * width, stride=1 if fine else 2),
+            _convolution(2 * width, 4 * width, stride=2),
         )
         self.head = nn.Linear(8 * width, dimension)
 
     def forward(self, plane: Tensor) -> Tensor:
-        features = self.layers(plane)
+        # Channels innermost: convolutions and batch norms of few channels run a fifth to a third quicker on a CPU.
+        features = self.layers(plane.contiguous(memory_format=torch.channels_last))
         return self.head(torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1))
 
 
@@ -95,7 +91,7 @@ class ImageTower(nn.Module):
 
     def __init__(self, settings: ImageSettings, dimension: int) -> None:
         super().__init__()
-        self.network = _PooledCnn(3, settings.width, dimension, fine=True)
+        self.network = _PooledCnn(3, settings.width, dimension)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Embed pictures [B, 3, H, W] with values 0 to 255."""

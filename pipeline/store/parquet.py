@@ -75,7 +75,9 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Rows:
     """
     try:
         wanted = None if columns is None else ["key", *columns]
-        table = pq.read_table(path, columns=wanted, page_checksum_verification=True, partitioning=None)
+        # Not pq.read_table, which imports and builds a data set for this one file.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read(columns=wanted)
         described = json.loads(table.schema.metadata[METADATA_KEY])["vectors"]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run its stage again.") from error

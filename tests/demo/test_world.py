@@ -23,7 +23,7 @@ SIZES = Sizes(photos=300, sounds=20, shapes=20, captions=100, heldout=30, pairs=
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
-    assert write_world(folder, 5, SIZES) == 480
+    assert write_world(folder, folder / "scenes.parquet", 5, SIZES) == 480
     return folder
 
 
@@ -32,7 +32,7 @@ def contents(folder):
 
 
 def test_the_bytes_do_not_depend_on_who_renders(raw, tmp_path):
-    write_world(tmp_path, 5, SIZES, workers=2)
+    write_world(tmp_path, tmp_path / "scenes.parquet", 5, SIZES, workers=2)
     assert contents(tmp_path) == contents(raw)
 
 

@@ -24,7 +24,7 @@ TASK = {
     "corpora": {"image": "photos"},
     "modalities": ["audio", "image"],
     "connections": ["audio_image"],
-    "labels": {"column": "shape"},
+    "labels": {"table": "scenes.parquet", "column": "shape"},
 }
 
 
@@ -56,7 +56,7 @@ def test_an_embedding_that_is_not_finite_is_refused() -> None:
 def by_class(tmp_path: Path, table: pd.DataFrame, **changes: object) -> pd.DataFrame:
     folders = build_world(tmp_path)
     table.to_parquet(tmp_path / "scenes.parquet")
-    folders = Folders(folders.embeddings, folders.models, folders.pairs, folders.metrics, tmp_path / "scenes.parquet")
+    folders = Folders(folders.embeddings, folders.models, folders.pairs, folders.metrics, tmp_path)
     settings = EvaluateSettings.model_validate({"bootstrap": 100, "tasks": {"classes": {**TASK, **changes}}})
     evaluate(settings, folders, CONNECTIONS, 3)
     return pd.read_parquet(folders.metrics / "metrics.parquet")

@@ -48,7 +48,7 @@ def test_a_prepared_set_can_be_sharded_and_evaluated(tmp_path, monkeypatch, name
             corpus = parsed.corpus_of(modality)
             assert corpus in found["corpora"] or corpus.endswith("-crops")
         if task["task"] in ("classification", "tagging"):
-            labels = read_labels(Path(found["evaluate"]["annotations"]), Labels(**task["labels"]))
+            labels = read_labels(Path("data/annotations"), Labels(**task["labels"]))
             assert set(labels) == set(held[task["corpus"]])
             named = {key.rsplit("-", 1)[0] for key in held[task["prompts"]]}
             assert {label for classes in labels.values() for label in classes} <= named

@@ -72,9 +72,11 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
 
 def _faiss_users(params: "Params") -> list[str]:
     """Connections, and leaves, that search with FAISS."""
+    from pipeline.params.connection import BaseConnection
+
     settings: dict[str, SearchSettings] = {}
     for name, connection in params.connections.items():
-        if connection.method == "exmcr":
+        if isinstance(connection, BaseConnection):
             settings |= {f"{name}/{leaf}": connection.retrieve_of(leaf) for leaf in connection.join.leaves}
         else:
             settings[name] = connection.retrieve

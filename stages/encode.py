@@ -34,6 +34,7 @@ def encode(
     params = load_params(params_file)
     jobs = _jobs(params, names or [], space)
     device = prepare_torch(params)
+    made = []
     specs = {job.space: space_spec(params.spaces[job.space]) for job in jobs.values()}
     for space_name, spec in specs.items():
         settings, loaded = params.spaces[space_name], load_space(spec, device)
@@ -51,10 +52,11 @@ def encode(
                 progress,
             )
             for modality, (manifest, computed) in stores.items():
+                made.append(EMBEDDINGS / job.space / job.corpus / modality)
                 spent = progress.summary(f"encode {job.space} {modality}")
                 account("encode", f"{name} {modality}", manifest, computed, spent)
     if space:
-        keep_only(EMBEDDINGS / space, [EMBEDDINGS / space / job.corpus for job in jobs.values()])
+        keep_only(EMBEDDINGS / space, made)
 
 
 def _jobs(params: "Params", names: list[str], space: str) -> "dict[str, JobSettings]":

@@ -32,11 +32,12 @@ def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
 def connection_data(connection: "Connection") -> "ConnectionData":
     """What a connection was made from, in the evaluation's own words."""
     from pipeline.evaluate.sources import ConnectionData
+    from pipeline.params.connection import BaseConnection
 
-    if connection.method != "exmcr":
+    if not isinstance(connection, BaseConnection):
         return _link_data(connection.join.spaces, connection.join, "")
     leaves = {
-        leaf: _link_data((connection.join.base, leaf), link, connection.retrieve_of(leaf).sets[0])
+        leaf: _link_data((connection.join.base, leaf), link, connection.sets_of(leaf)[0])
         for leaf, link in connection.join.leaves.items()
     }
     return ConnectionData(connection.join.spaces, leaves=leaves)

@@ -36,10 +36,12 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> Non
 
 
 def pair_plans(name: str, connection: "Connection", seed: int) -> "dict[str, PairPlan]":
-    """What a connection retrieves, by folder below data/pairs: one set of C-MCR, one per leaf and set of Ex-MCR."""
+    """What a connection retrieves, by folder below data/pairs: one set of C-MCR, one per leaf and set with a base."""
     from dataclasses import replace
 
-    if connection.method != "exmcr":
+    from pipeline.params.connection import BaseConnection
+
+    if not isinstance(connection, BaseConnection):
         return {
             name: _plan(name, connection.method, connection.join.spaces, connection.join, connection.retrieve, seed)
         }
@@ -47,7 +49,8 @@ def pair_plans(name: str, connection: "Connection", seed: int) -> "dict[str, Pai
     for leaf, link in connection.join.leaves.items():
         settings = connection.retrieve_of(leaf)
         plan = _plan(f"{name}/{leaf}", connection.method, (connection.join.base, leaf), link, settings, seed)
-        plans |= {f"{name}/{leaf}/{centre}": replace(plan, centre=centre) for centre in settings.sets}
+        for centre in connection.sets_of(leaf):
+            plans[f"{name}/{leaf}/{centre}".rstrip("/")] = replace(plan, centre=centre or "overlap")
     return plans
 
 

@@ -38,13 +38,14 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
 
 def _train(name: str, connection: "Connection", params: "Params", device: str) -> "dict[str, TrainResult]":
     """Train what a connection consists of: both projectors of C-MCR together, each leaf of Ex-MCR by itself."""
+    from pipeline.params.connection import BaseConnection
     from pipeline.train.leaves import LeafPlan, train_leaves
     from pipeline.train.run import train_connection
     from stages.context import MODELS, PAIRS, ConsoleProgress
 
     progress, pairs, model = ConsoleProgress(), PAIRS / name, MODELS / name
     seed, threads = params.seed, params.threads
-    if connection.method != "exmcr":
+    if not isinstance(connection, BaseConnection):
         result = train_connection(
             pairs,
             model,
@@ -59,10 +60,18 @@ def _train(name: str, connection: "Connection", params: "Params", device: str) -
         )
         return {name: result}
     leaves = {
-        leaf: LeafPlan([pairs / leaf / each for each in connection.retrieve_of(leaf).sets], connection.train_of(leaf))
+        leaf: LeafPlan([pairs / leaf / each for each in connection.sets_of(leaf)], connection.train_of(leaf))
         for leaf in connection.join.leaves
     }
     results = train_leaves(
-        leaves, model, name, connection.join.base, seed=seed, threads=threads, device=device, progress=progress
+        leaves,
+        model,
+        name,
+        connection.method,
+        connection.join.base,
+        seed=seed,
+        threads=threads,
+        device=device,
+        progress=progress,
     )
     return {f"{name}/{leaf}": result for leaf, result in results.items()}

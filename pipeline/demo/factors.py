@@ -14,5 +14,6 @@ FACTORS: dict[str, tuple[str, ...]] = {
 
 SHARED_BY_IMAGE_AND_AUDIO = ("shape", "material", "size", "count", "motion")
 SHARED_BY_IMAGE_AND_POINT = ("shape", "size", "count", "colour")
+SHARED_BY_ALL = ("count", "size", "shape")
 SEEN = (*SHARED_BY_IMAGE_AND_AUDIO, "colour", "background")
 HEARD = (*SHARED_BY_IMAGE_AND_AUDIO, "ambience", "loudness")

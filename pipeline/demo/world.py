@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path, write_text
 from pipeline.demo.chunks import CHUNK
-from pipeline.demo.factors import FACTORS
+from pipeline.demo.factors import FACTORS, SHARED_BY_ALL
 from pipeline.demo.files import KINDS, caption_lines, prompt_lines, write_chunk
 from pipeline.demo.params import Sizes
 from pipeline.demo.scenes import Scenes, draw, point_gallery
@@ -58,13 +58,16 @@ def write_world(
 
 
 def write_scenes(path: Path, corpora: Iterable[Scenes]) -> None:
-    """Write the truth about all scenes: key, corpus, every factor by name, and whether the scene is in the gallery
-    of 3D evaluation (half of ``heldout``, scenes that differ in what image and point cloud share)."""
+    """Write the truth about all scenes: key, corpus, every factor by name, what all modalities have in common, and
+    whether the scene is in the gallery of 3D evaluation (half of ``heldout``, scenes that differ in what image and point
+    cloud share)."""
     tables = []
     for scenes in corpora:
         names = {factor: np.array(levels)[scenes.levels[factor]] for factor, levels in FACTORS.items()}
         gallery = point_gallery(scenes, len(scenes) // 2 if scenes.corpus == "heldout" else 0)
-        columns = {"key": scenes.keys, "corpus": [scenes.corpus] * len(scenes), **names, "point_gallery": gallery}
+        common = [" ".join(words) for words in zip(*(names[factor] for factor in SHARED_BY_ALL), strict=True)]
+        columns = {"key": scenes.keys, "corpus": [scenes.corpus] * len(scenes), **names}
+        columns |= {"common": common, "point_gallery": gallery}
         tables.append(pa.table(columns))
     with atomic_path(path) as temporary:
         pq.write_table(pa.concat_tables(tables), temporary)

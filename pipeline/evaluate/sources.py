@@ -92,7 +92,7 @@ def load_bridge(
     pairs = Store.open(folders.pairs / name / connection.pairs, PAIRS)
     # Coupling pairs samples by the numbers of their rows, several to one: no table of pairs lies there.
     pseudo = None
-    if pairs.manifest.fingerprint.get("method") != "coupling":
+    if pairs.manifest.fingerprint.get("method") not in ("coupling", "excoupling"):
         vectors = pairs.read(columns).vectors
         pseudo = evenly(vectors[columns[0]], most), evenly(vectors[columns[1]], most)
     config = load_config(folders.models / name)

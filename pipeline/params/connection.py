@@ -7,7 +7,12 @@ from pydantic import Field
 
 from pipeline.retrieve.settings import CouplingRetrieveSettings, LeafRetrieveSettings, Memory, RetrieveSettings
 from pipeline.settings import Modality, Settings
-from pipeline.train.settings import CouplingTrainSettings, LeafTrainSettings, TrainSettings
+from pipeline.train.settings import (
+    CouplingTrainSettings,
+    LeafCouplingTrainSettings,
+    LeafTrainSettings,
+    TrainSettings,
+)
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -38,11 +43,11 @@ class Leaf(Link):
     train: LeafTrainSettings | None = Field(None, description="What differs from the connection's `train`.")
 
 
-class BaseAndLeaves(Settings):
+class BaseAndLinks(Settings):
     """A space that stays as it is, and any number of spaces that are projected into it."""
 
     base: str = Field(description="The space that all leaves are projected into; it has no projector.")
-    leaves: Annotated[dict[str, Leaf], Field(min_length=1)] = Field(description="By space: how it joins the base.")
+    leaves: Annotated[Mapping[str, Link], Field(min_length=1)] = Field(description="By space: how it joins the base.")
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -53,6 +58,12 @@ class BaseAndLeaves(Settings):
     def links(self) -> Mapping[str, Link]:
         """The link of each leaf to the base."""
         return self.leaves
+
+
+class BaseAndLeaves(BaseAndLinks):
+    """A base and leaves, each of which may be made and trained in its own way."""
+
+    leaves: Annotated[Mapping[str, Leaf], Field(min_length=1)] = Field(description="By space: how it joins the base.")
 
 
 # Every connection has the same four keys, whatever its method: dvc.yaml names them, and DVC refuses a key that is
@@ -79,13 +90,17 @@ class CouplingConnection(Settings):
     train: CouplingTrainSettings
 
 
-class BaseConnection(Settings):
+class ExMcrConnection(Settings):
     """Ex-MCR: a base that stays as it is, and any number of leaves, trained independently of each other."""
 
     method: Literal["exmcr"] = Field(description="Ex-MCR.")
     join: BaseAndLeaves
     retrieve: LeafRetrieveSettings
     train: LeafTrainSettings
+
+    def sets_of(self, leaf: str) -> tuple[str, ...]:
+        """Folders of the leaf's sets of pseudo-pairs below ``data/pairs/<connection>/<leaf>``."""
+        return self.retrieve_of(leaf).sets
 
     def retrieve_of(self, leaf: str) -> LeafRetrieveSettings:
         """The connection's settings with what the leaf changes."""
@@ -96,6 +111,28 @@ class BaseConnection(Settings):
         return _changed(self.train, self.join.leaves[leaf].train)
 
 
+class ExCouplingConnection(Settings):
+    """Coupling into a base that stays as it is: Ex-MCR's projector, taught by real samples that are partners."""
+
+    method: Literal["excoupling"] = Field(description="Coupling into a base that stays as it is, our own method.")
+    join: BaseAndLinks
+    retrieve: CouplingRetrieveSettings
+    train: LeafCouplingTrainSettings
+
+    def sets_of(self, leaf: str) -> tuple[str, ...]:
+        """One set, in the leaf's own folder."""
+        return ("",)
+
+    def retrieve_of(self, leaf: str) -> CouplingRetrieveSettings:
+        """The same for all leaves."""
+        return self.retrieve
+
+    def train_of(self, leaf: str) -> LeafCouplingTrainSettings:
+        """The same for all leaves."""
+        return self.train
+
+
+BaseConnection = ExMcrConnection | ExCouplingConnection
 Connection = Annotated[PairConnection | CouplingConnection | BaseConnection, Field(discriminator="method")]
 
 

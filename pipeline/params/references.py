@@ -40,7 +40,7 @@ def _connections(raw: Mapping[str, Any]) -> Iterator[str]:
         where, join = f"connections.{name}.join", entry.get("join")
         if not isinstance(join, Mapping):
             continue
-        if entry.get("method") == "exmcr":
+        if entry.get("method") in ("exmcr", "excoupling"):
             yield from _leaves(raw, where, join)
             continue
         joined = join.get("spaces")

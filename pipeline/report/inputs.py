@@ -14,7 +14,7 @@ from pipeline.errors import CorruptError
 from pipeline.store import Manifest, load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
 
-TRAINED = ("cmcr", "coupling", "exmcr", "oracle")
+TRAINED = ("cmcr", "coupling", "exmcr", "excoupling", "oracle")
 Record = dict[str, Any]
 
 

@@ -68,7 +68,7 @@ def _data(main: ConnectionFiles) -> str:
     for space, modality in memories.items():
         kind = modality.get("modality") if isinstance(modality, dict) else modality
         parts.append(f"{PLURALS.get(str(kind), str(kind))} (by {space})")
-    if main.method == "coupling":
+    if main.method in ("coupling", "excoupling"):
         text = f"Unpaired {' and '.join(parts)} were made partners of each other: real samples, drawn by how alike"
         return f"{text} they look through unpaired {overlap}, {main.rows:,} rows in all."
     return (

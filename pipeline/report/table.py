@@ -22,6 +22,7 @@ METHODS = {
     "cmcr": ("C-MCR", CONNECTION),
     "coupling": ("Coupled samples", CONNECTION),
     "exmcr": ("Ex-MCR", CONNECTION),
+    "excoupling": ("Coupled samples, base kept", CONNECTION),
     "oracle": ("Oracle", ORACLE),
     "untrained": ("Untrained projectors", CONTROL),
     "procrustes": ("Orthogonal Procrustes", "linear"),

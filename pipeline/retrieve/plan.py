@@ -29,7 +29,7 @@ class PairPlan:
     Attributes:
         connection: Its name; of a leaf of Ex-MCR ``<connection>/<leaf>``.
         method: A key of `pipeline.retrieve.pseudo_pairs.METHODS`.
-        spaces: The two spaces; the first one's stores decide the order of the rows. For Ex-MCR: base and leaf.
+        spaces: The two spaces; the first one's stores decide the order of the rows. Of a leaf: base and leaf.
         overlap: The modality that both embed; empty for the oracle.
         queries: By space: its embedding stores of the overlapping modality, one per corpus (none for the oracle).
         memories: By space: its memory.
@@ -66,7 +66,7 @@ class PairPlan:
         overlaps = {self.overlap_column(space): self.query_stores(space) for space in self.spaces}
         if self.centre == "overlap":
             # A control that shuffles over all queries makes each part depend on all of them; coupling always does.
-            whole = self.settings.control != "none" or self.method == "coupling"
+            whole = self.settings.control != "none" or self.method in ("coupling", "excoupling")
             return memories | overlaps if whole else memories
         base, leaf = self.spaces
         asks = self.memory_column(leaf if self.centre == "leaf" else base)

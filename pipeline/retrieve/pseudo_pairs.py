@@ -24,6 +24,7 @@ from pipeline.store import PAIRS, PartFolder, write_rows
 METHODS: dict[str, Callable[[PairPlan, str, int], PairMethod]] = {
     "cmcr": CmcrPairs,
     "coupling": CouplingPairs,
+    "excoupling": CouplingPairs,
     "exmcr": exmcr_pairs,
     "oracle": OraclePairs,
 }

@@ -44,7 +44,7 @@ class PointSettings:
     """One network for each of `points` coloured points, then the maximum over all."""
 
     points: int = 96
-    width: int = 128
+    width: int = 64
 
 
 class TextTower(nn.Module):
@@ -117,20 +117,23 @@ class AudioTower(nn.Module):
         return self.network(logarithm[:, None].to(self.network.head.weight.dtype))
 
 
+def _normed(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)
+
+
 class PointTower(nn.Module):
     """Coloured points [B, P, 6] to [B, D]."""
 
     def __init__(self, settings: PointSettings, dimension: int) -> None:
         super().__init__()
         width = settings.width
-        self.point = nn.Sequential(
-            nn.Linear(6, width // 2), nn.ReLU(), nn.Linear(width // 2, width), nn.ReLU(), nn.Linear(width, width)
-        )
-        self.head = nn.Sequential(nn.BatchNorm1d(2 * width), nn.ReLU(), nn.Linear(2 * width, dimension))
+        self.point = nn.Sequential(*_normed(6, width // 2), *_normed(width // 2, width), nn.Linear(width, 2 * width))
+        self.head = nn.Sequential(nn.BatchNorm1d(4 * width), nn.ReLU(), nn.Linear(4 * width, dimension))
 
     def forward(self, points: Tensor) -> Tensor:
         """Embed clouds [B, P, 6] of x, y, z, red, green, blue."""
-        features = self.point(points.to(next(self.point.parameters()).dtype))
+        rows = points.flatten(0, 1).to(next(self.point.parameters()).dtype)
+        features = self.point(rows).unflatten(0, points.shape[:2])
         return self.head(torch.cat([features.amax(1), features.mean(1)], dim=1))
 
 

@@ -1,10 +1,11 @@
 """Coupling: contrast real samples with partners drawn for them, and keep the overlapping modality aligned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.connect.projectors import DecoupledProjector
 from pipeline.errors import UserError
 from pipeline.store import Store
 from pipeline.train.completion import complete, completion_variance
@@ -24,6 +25,8 @@ class Coupling:
     averages and samples for an intra-MCR term to close. Noise completes the overlapping modality alone. An item is a
     sample of either memory; at every step one of the partners that were drawn for it is picked anew, and as many other
     rows of the overlapping modality as there are items.
+
+    A space without a projector is a base that stays as it is: its embeddings are fixed targets and get no noise.
     """
 
     columns: tuple[str, ...] = (ITEM,)
@@ -31,7 +34,7 @@ class Coupling:
 
     def __init__(self, layout: Layout, settings: CouplingTrainSettings) -> None:
         if len(layout.spaces) != 2 or not layout.overlap:
-            raise UserError("Coupling joins two spaces over one overlapping modality.", "Set `spaces` and `overlap`.")
+            raise UserError("Coupling joins two spaces over one overlapping modality.", "Set them under `join`.")
         self.layout = layout
         self.settings = settings
         self.spaces = tuple(layout.spaces)
@@ -69,9 +72,15 @@ class Coupling:
         texts = draw_overlap(coupled, len(batch[ITEM]), generator)
         projected = []
         for number, space in enumerate(self.spaces):
-            overlap = complete(coupled.overlap[number][texts], self.variances[number], generator)
-            samples = coupled.samples[number][pairs[number]]
-            projected.append(project_together(projectors[space], [overlap, samples], settings.batch_statistics))
+            overlap, samples = coupled.overlap[number][texts], coupled.samples[number][pairs[number]]
+            if space not in projectors:
+                projected.append([overlap, samples])
+                continue
+            projector: nn.Module | Callable[[Tensor], Tensor] = projectors[space]
+            overlap = complete(overlap, self.variances[number], generator)
+            if isinstance(projector, DecoupledProjector):  # The overlapping modality skips its first layer.
+                samples, projector = projector.intra(samples), projector.inter
+            projected.append(project_together(projector, [overlap, samples], settings.batch_statistics))
         (overlap_first, first), (overlap_second, second) = projected
         overlap_loss = symmetric_info_nce(overlap_first, overlap_second, settings.temperature_overlap)
         pseudo_loss = symmetric_info_nce(first, second, settings.temperature_pseudo)

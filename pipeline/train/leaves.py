@@ -1,4 +1,4 @@
-"""The `train` stage for Ex-MCR: leaves are trained one by one into folders of their own, then united."""
+"""The `train` stage for methods with a base (Ex-MCR): leaves are trained one by one into folders of their own, then united."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pipeline.store.prune import keep_only
 from pipeline.train.fit import CODE_VERSION, Job, TrainResult, fit
 from pipeline.train.layout import Layout
 from pipeline.train.methods import build_objective
-from pipeline.train.settings import LeafTrainSettings
+from pipeline.train.settings import LeafCouplingTrainSettings, LeafTrainSettings
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,14 @@ class LeafPlan:
     """
 
     pairs: Sequence[Path]
-    settings: LeafTrainSettings
+    settings: LeafTrainSettings | LeafCouplingTrainSettings
 
 
 def train_leaves(
     leaves: Mapping[str, LeafPlan],
     output: Path,
     connection: str,
+    method: str,
     base: str,
     *,
     seed: int = 0,
@@ -51,6 +52,7 @@ def train_leaves(
         leaves: By space, in the connection's order.
         output: Folder for ``<leaf>/`` (weights, history, configuration) and, last, ``config.json``.
         connection: Name of the connection; part of every seed.
+        method: A key of `METHODS`.
         base: The space that all of them are projected into.
         seed: Seed of initial weights, order and noise.
         threads: CPU threads, which the order of additions depends on.
@@ -69,7 +71,7 @@ def train_leaves(
     for leaf, plan in leaves.items():
         stores = tuple(Store.open(folder, PAIRS) for folder in plan.pairs)
         layout = Layout.of_all(stores, (base, leaf))
-        objective = build_objective("exmcr", layout, plan.settings)
+        objective = build_objective(method, layout, plan.settings)
         pairs = sha256_json([store.content_hash for store in stores])
         config = _leaf_config(layout, plan.settings, f"{connection}/{leaf}", pairs, seed, threads)
         job = Job(config, objective, plan.settings, plan.settings.projector.init, stores, (output / CONFIG_NAME,))
@@ -124,7 +126,12 @@ def unite(leaves: Mapping[str, ConnectionConfig], connection: str, folder: Path)
 
 
 def _leaf_config(
-    layout: Layout, settings: LeafTrainSettings, name: str, pairs: str, seed: int, threads: int
+    layout: Layout,
+    settings: LeafTrainSettings | LeafCouplingTrainSettings,
+    name: str,
+    pairs: str,
+    seed: int,
+    threads: int,
 ) -> ConnectionConfig:
     base, leaf = layout.spaces
     head = settings.projector

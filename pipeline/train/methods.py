@@ -17,6 +17,7 @@ from pipeline.train.settings import ScheduleSettings
 METHODS: dict[str, Callable[[Layout, Any], Objective]] = {
     "cmcr": CMCR,
     "coupling": Coupling,
+    "excoupling": Coupling,
     "exmcr": ExMCR,
     "oracle": Oracle,
 }

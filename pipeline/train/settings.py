@@ -100,6 +100,14 @@ class CouplingTrainSettings(ScheduleSettings):
     pseudo_weight: float = Field(default=1.0, ge=0)
 
 
+class LeafCouplingTrainSettings(CouplingTrainSettings):
+    """Objective and schedule of a leaf of method excoupling; defaults are those that worked in the demo world."""
+
+    projector: DecoupledSettings = DecoupledSettings()  # type: ignore[assignment]
+    temperature_pseudo: float = Field(default=0.03, gt=0, description="InfoNCE temperature of the coupled samples.")
+    overlap_weight: float = Field(default=0.3, ge=0)
+
+
 DenseTerm = Literal["leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base"]
 DENSE: tuple[DenseTerm, ...] = ("leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base")
 

@@ -9,8 +9,10 @@ import pytest
 import soundfile
 from PIL import Image
 
+from pipeline.demo.captions import WORDS
 from pipeline.demo.chunks import render_all
 from pipeline.demo.factors import FACTORS
+from pipeline.demo.files import PROMPTS
 from pipeline.demo.image import render_images
 from pipeline.demo.params import Sizes, read_params
 from pipeline.demo.scenes import draw
@@ -44,7 +46,7 @@ def test_every_corpus_is_complete(raw):
 
 def test_the_truth_has_a_row_for_every_scene(raw):
     truth = pd.read_parquet(raw / "scenes.parquet")
-    assert list(truth.columns) == ["key", "corpus", *FACTORS, "point_gallery"]
+    assert list(truth.columns) == ["key", "corpus", *FACTORS, "common", "point_gallery"]
     assert truth.corpus.value_counts().to_dict() == dict(SIZES)
     assert truth.point_gallery.sum() == 15 and set(truth.corpus[truth.point_gallery]) == {"heldout"}
     scenes = draw(5, "sounds", 20)
@@ -65,6 +67,17 @@ def test_captions_come_in_the_three_styles(raw):
     assert [line["key"] for line in lines] == [f"captions-{index:05d}" for index in range(100)]
     openings = " ".join(" ".join(line["text"].split()[1:3]) for line in lines)
     assert all(word in openings for word in ("photo", "recording", "scan"))
+
+
+def test_every_shape_has_prompts_that_name_it(raw):
+    prompts = {
+        (row := json.loads(line))["key"]: row["text"] for line in (raw / "prompts.jsonl").read_text().splitlines()
+    }
+    assert len(prompts) == len(FACTORS["shape"]) * PROMPTS
+    for shape, synonyms in zip(FACTORS["shape"], WORDS["shape"], strict=True):
+        named = {word for words in synonyms for word in words}
+        texts = [text for key, text in prompts.items() if key.rsplit("-", 1)[0] == shape]
+        assert len(texts) == PROMPTS and all(named & set(text.split()) for text in texts)
 
 
 def test_settings_are_checked(tmp_path):

@@ -66,7 +66,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
         store.commit("part-00000.parquet", "", keys, [], lambda path, content=content: write_rows(path, content, {}))
         store.finish(0.0)
         plans[leaf] = LeafPlan([folders.pairs / "unified" / leaf / "overlap"], SETTINGS)
-    train_leaves(plans, folders.models / "unified", "unified", "clip", seed=1)
+    train_leaves(plans, folders.models / "unified", "unified", "exmcr", "clip", seed=1)
     return folders
 
 

@@ -107,6 +107,33 @@ def test_numbers_are_those_of_a_sort_and_of_scikit_learn(tmp_path: Path) -> None
     assert same.any()
 
 
+@pytest.mark.parametrize("true", [True, "1", "true"])
+def test_only_marked_samples_are_used(tmp_path: Path, true: object) -> None:
+    from pipeline.connect import ConnectedSpace
+
+    kept = [0, 3, 4, 11, 17, 28, 39]
+    false = {True: False, "1": "0", "true": ""}[true]
+    marks = pd.DataFrame(
+        {"key": [f"heldout-{i:04d}" for i in range(40)], "used": [true if i in kept else false for i in range(40)]}
+    )
+    task = {**TASK, "corpus": "heldout", "corpora": {}, "only": {"table": "scenes.parquet", "column": "used"}}
+    metrics = by_class(tmp_path, marks, **task, labels=None).set_index(["direction", "metric"])
+    space = ConnectedSpace.load(tmp_path / "models" / "audio_image")
+    audio = space.project("clap", embedded("clap", "heldout", "audio", 40)).numpy()[kept]
+    image = space.project("clip", embedded("clip", "heldout", "image", 40)).numpy()[kept]
+    scores = audio @ image.T
+    first = np.mean(scores.argmax(1) == np.arange(len(kept)))
+    assert metrics.value["audio->image", "R@1"] == pytest.approx(first)
+    assert metrics.n["audio->image", "R@1"] == len(kept)
+
+
+def test_a_mark_that_is_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
+    marks = pd.DataFrame({"key": ["heldout-0000"], "used": ["perhaps"]})
+    task = {**TASK, "corpus": "heldout", "corpora": {}, "only": {"table": "scenes.parquet", "column": "used"}}
+    with pytest.raises(UserError, match="neither true nor false"):
+        by_class(tmp_path, marks, **task, labels=None)
+
+
 def test_no_class_in_common_is_named(tmp_path: Path) -> None:
     table = shapes(0)
     table["shape"] = table.key.str[:6]

@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for number in range(2)
             ]
             write_table(data / "pairs" / "unified" / leaf / centre / "_examples.parquet", rows)
-    train_leaves(plans, data / "models" / "unified", "unified", "clip")
+    train_leaves(plans, data / "models" / "unified", "unified", "exmcr", "clip")
     metrics = [
         {"connection": connection, "method": method, "task": task, "dataset": "heldout", "direction": direction}
         | {"metric": "R@10", "value": value, "ci_low": value - 0.01, "ci_high": value + 0.01, "n": 50, "chance": 0.2}

@@ -6,14 +6,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from pipeline.errors import UserError
 from pipeline.spaces.compact import CompactModel, save_compact
 from pipeline.spaces.compact_towers import ImageSettings, TextSettings
 from stages import context
 from stages.cli import app
 from stages.context import ConsoleProgress
+from tests.stages.tools_project import make_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +48,38 @@ def test_the_accounting_line_names_rate_split_and_bottleneck(tmp_path, monkeypat
         mcr("encode", "clip-photos"),
     )
     assert mcr("encode", "clip-photos").endswith("0 of 1 parts computed, the others were up to date\n")
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    """The small project as the working folder, its photos also as a second corpus; its parameters."""
+    monkeypatch.chdir(make_project(tmp_path))
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["corpora"]["again"] = params["corpora"]["photos"]
+    params["encode"]["clip-again"] = {"space": "clip", "corpus": "again"}
+    params["spaces"]["clap"] = params["spaces"]["clip"]
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    return params
+
+
+def test_all_jobs_of_a_space_run_and_what_is_no_job_any_more_goes(params):
+    mcr("shard", "photos", "again")
+    said = [line.split(":")[0] for line in mcr("encode", "--space", "clip").splitlines()]
+    assert said == [
+        f"encode clip-{corpus} {modality}" for corpus in ("photos", "again") for modality in ("image", "text")
+    ]
+    del params["encode"]["clip-again"]
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    mcr("encode", "--space", "clip")
+    assert [path.name for path in Path("data/embeddings/clip").iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("clip-photos", "--space", "clip"), ("--space", "clap"), ("--space", "clib")]
+)
+def test_jobs_that_cannot_be_meant_are_refused(params, arguments):
+    result = CliRunner().invoke(app, ["encode", *arguments])
+    assert isinstance(result.exception, UserError), result.output
 
 
 def test_progress_tells_rate_time_left_and_the_busiest_step(monkeypatch, capsys):

@@ -43,7 +43,7 @@ def couple(samples: dict[str, np.ndarray], texts: dict[str, np.ndarray], draw: n
     }
 
 
-def write(folder: Path, samples: dict, partners: dict, texts: dict) -> Path:
+def write(folder: Path, samples: dict, partners: dict, texts: dict, method: str = "coupling") -> Path:
     """Write pairs as the retrieve stage would, in two parts per kind."""
     spaces = {
         space: {
@@ -56,7 +56,7 @@ def write(folder: Path, samples: dict, partners: dict, texts: dict) -> Path:
     }
     draws = partners["clip"].shape[1]
     made = {
-        "method": "coupling",
+        "method": method,
         "spaces": spaces,
         "overlap": "text",
         "memories": MODALITY,
@@ -88,13 +88,20 @@ def world():
     return World(0)
 
 
-def make(folder: Path, world: World, count: dict[str, int], draws: int = 6, shuffle: bool = False) -> Path:
+def make(
+    folder: Path,
+    world: World,
+    count: dict[str, int],
+    draws: int = 6,
+    shuffle: bool = False,
+    method: str = "coupling",
+) -> Path:
     samples = {space: world.embed(space, world.latents(count[space]), 0.2) for space in WIDTHS}
     latents = world.latents(count["text"])
     texts = {space: world.embed(space, latents, 0.1) for space in WIDTHS}
     if shuffle:
         texts["clap"] = texts["clap"][world.draw.permutation(count["text"])]
-    return write(folder, samples, couple(samples, texts, world.draw, draws), texts)
+    return write(folder, samples, couple(samples, texts, world.draw, draws), texts, method)
 
 
 @pytest.fixture

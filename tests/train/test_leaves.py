@@ -74,7 +74,7 @@ def plans(tmp_path: Path) -> dict[str, LeafPlan]:
 
 
 def train(plans: dict[str, LeafPlan], output: Path, **changed: object):
-    return train_leaves(plans, output, "unified", "clip", **{"seed": 3, **changed})  # type: ignore[arg-type]
+    return train_leaves(plans, output, "unified", "exmcr", "clip", **{"seed": 3, **changed})  # type: ignore[arg-type]
 
 
 def content(output: Path) -> dict[str, bytes]:

@@ -64,7 +64,7 @@ def edited(params: dict[str, Any]) -> None:
     params["connections"]["audio_image"]["train"]["batch_size"] = 20
 
 
-@pytest.mark.slow  # 100 s
+@pytest.mark.slow  # 60 s
 def test_three_steps_from_files_to_a_report(tmp_path: Path) -> None:
     project = Project(tmp_path / "clone")
     steps = [line.partition("#")[0].strip() for line in code("Use it for your own data").splitlines()]

@@ -89,7 +89,7 @@ class TestOpenClip(SpaceConformance):
         request.cls.spec = SpaceSpec("open_clip", str(folders / "open_clip"))
 
 
-@pytest.mark.slow  # 25 s
+@pytest.mark.slow  # 40 s
 class TestLaionClap(SpaceConformance):
     samples = samples("text", "audio", count=3)
 
@@ -100,7 +100,7 @@ class TestLaionClap(SpaceConformance):
             yield
 
 
-@pytest.mark.slow  # 40 s
+@pytest.mark.slow  # 50 s
 class TestUlip2(SpaceConformance):
     samples = samples("text", "image", "point", count=3)
 

@@ -42,4 +42,4 @@ bench: install
 	python benchmarks/encode.py
 
 clean:
-	rm -rf .venv data/shards data/embeddings data/pairs data/models data/metrics data/reports data/spaces data/demo/raw
+	rm -rf .venv data/shards data/embeddings data/pairs data/models data/metrics data/reports data/sweeps data/spaces data/demo/raw

@@ -24,6 +24,7 @@ from stages.retrieve import retrieve
 from stages.schema import schema
 from stages.search import search
 from stages.shard import shard
+from stages.sweep import sweep
 from stages.train import train
 from stages.verify import verify
 
@@ -57,6 +58,7 @@ for command in (
     evaluate,
     report,
     metrics,
+    sweep,
     search,
     embed,
     verify,

@@ -15,6 +15,7 @@ SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
 MODELS, METRICS, REPORTS = DATA / "models", DATA / "metrics", DATA / "reports"
 # What is known about evaluation sets besides their embeddings: classes, boxes.
 ANNOTATIONS = DATA / "annotations"
+SWEEPS = DATA / "sweeps"
 
 console = Console(stderr=True)
 log = logging.getLogger("mcr")

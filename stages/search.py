@@ -18,7 +18,9 @@ def search(
         str, typer.Argument(help="A text, or the path of an image, audio or point file.", show_default=False)
     ],
     modality: Annotated[str, typer.Option("--in", help="What to look for: text, image, audio or point.")] = "image",
-    connection: Annotated[str, typer.Option(help="The connection to use; by default the first that fits.")] = "",
+    connection: Annotated[
+        str, typer.Option(help="The connection to use; by default the one that fits and joins most modalities.")
+    ] = "",
     corpus: Annotated[str, typer.Option(help="The corpus to search; by default the connection's memories.")] = "",
     through: Annotated[str, typer.Option(help="The frozen space that embeds the query, where several can.")] = "",
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many results.")] = 5,
@@ -46,7 +48,7 @@ def search(
     file = Path(query)
     source = modality_of(file) if file.suffix and file.is_file() else TEXT
     payload = query.encode() if source == TEXT else file.read_bytes()
-    name = connection or _first_connection(params, source, modality)
+    name = connection or _widest_connection(params, source, modality)
     space = ConnectedSpace.load(MODELS / name, prepare_torch(params))
     gallery, corpora = _gallery(params, space, name, modality, corpus)
     stores = {corpus: EMBEDDINGS / gallery / corpus / modality for corpus in corpora}
@@ -57,15 +59,19 @@ def search(
         _save(save, modality, [(found, key) for found, key, _ in results])
 
 
-def _first_connection(params: "Params", source: str, target: str) -> str:
+def _widest_connection(params: "Params", source: str, target: str) -> str:
+    """Of the connections that hold both modalities the one that holds most; the first of several."""
+    widths: dict[str, int] = {}
     for name, connection in params.connections.items():
         links = connection.join.links.values()
         held = {memory.modality for link in links for memory in link.memories.values()} | {
             link.overlap for link in links
         }
         if connection.method != "oracle" and connection.retrieve.control == "none" and {source, target} <= held:
-            return name
-    raise UserError(f"No connection joins {source} and {target}.", "Add one to `connections` in params.yaml.")
+            widths[name] = len(held)
+    if not widths:
+        raise UserError(f"No connection joins {source} and {target}.", "Add one to `connections` in params.yaml.")
+    return max(widths, key=lambda name: widths[name])
 
 
 def _gallery(

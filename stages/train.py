@@ -7,7 +7,7 @@ from stages.options import Names, ParamsFile
 
 if TYPE_CHECKING:
     from pipeline.params.connection import Connection
-    from pipeline.params.model import Params
+    from pipeline.progress import Progress
     from pipeline.train.fit import TrainResult
 
 
@@ -19,7 +19,7 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr train audio_image
     """
     from pipeline.params.load import load_params
-    from stages.context import prepare_torch
+    from stages.context import MODELS, PAIRS, ConsoleProgress, prepare_torch
     from stages.leaks import warn_of_leaks
     from stages.options import pick
 
@@ -28,7 +28,10 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     device = prepare_torch(params)
     for name, connection in connections:
         warn_of_leaks(params, name)
-        for part, result in _train(name, connection, params, device).items():
+        done = train_one(
+            name, connection, PAIRS / name, MODELS / name, params.seed, params.threads, device, ConsoleProgress()
+        )
+        for part, result in done.items():
             print(
                 f"train {part}: in {result.pairs:,} = {result.used:,} used in each epoch + "
                 f"{result.pairs - result.used:,} left for another epoch; "
@@ -36,15 +39,21 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
             )
 
 
-def _train(name: str, connection: "Connection", params: "Params", device: str) -> "dict[str, TrainResult]":
+def train_one(
+    name: str,
+    connection: "Connection",
+    pairs: Path,
+    model: Path,
+    seed: int,
+    threads: int,
+    device: str,
+    progress: "Progress",
+) -> "dict[str, TrainResult]":
     """Train what a connection consists of: both projectors of C-MCR together, each leaf of Ex-MCR by itself."""
     from pipeline.params.connection import BaseConnection
     from pipeline.train.leaves import LeafPlan, train_leaves
     from pipeline.train.run import train_connection
-    from stages.context import MODELS, PAIRS, ConsoleProgress
 
-    progress, pairs, model = ConsoleProgress(), PAIRS / name, MODELS / name
-    seed, threads = params.seed, params.threads
     if not isinstance(connection, BaseConnection):
         result = train_connection(
             pairs,
@@ -63,15 +72,8 @@ def _train(name: str, connection: "Connection", params: "Params", device: str) -
         leaf: LeafPlan([pairs / leaf / each for each in connection.sets_of(leaf)], connection.train_of(leaf))
         for leaf in connection.join.leaves
     }
+    base = connection.join.base
     results = train_leaves(
-        leaves,
-        model,
-        name,
-        connection.method,
-        connection.join.base,
-        seed=seed,
-        threads=threads,
-        device=device,
-        progress=progress,
+        leaves, model, name, connection.method, base, seed=seed, threads=threads, device=device, progress=progress
     )
     return {f"{name}/{leaf}": result for leaf, result in results.items()}

@@ -64,24 +64,14 @@ class Sample:
         return np.where(total > 0, (middle[0] + middle[1]) / 2, np.nan)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval."""
+def resample(measures: Sequence[Sequence[Measure]], items: int, resamples: int, seed: int) -> list[np.ndarray]:
+    """What each number would be for `resamples` draws of the items [R]; each is the mean of one or more measures.
 
-    value: float
-    low: float
-    high: float
-
-
-def intervals(
-    measures: Sequence[Sequence[Measure]], items: int, resamples: int, seed: int
-) -> list[tuple[float, float]]:
-    """The interval of each measure; each is the mean of one or more (its directions).
-
-    Every measure sees the same resamples, so that two of them can be compared.
+    Every number sees the same draws, so that the difference of two of them is a paired one: it has an interval of its
+    own, most often far narrower than two intervals side by side suggest.
 
     Args:
-        measures: M numbers, each the mean of one or more measures.
+        measures: M numbers, each the mean of one or more measures (its directions).
         items: Items I from which I are drawn with replacement.
         resamples: How often.
         seed: Of the generator of the draws.
@@ -90,24 +80,13 @@ def intervals(
     for weights in _weights(items, resamples, seed):
         for measure, found in zip(measures, drawn, strict=True):
             found.append(np.mean([sample.resampled(weights) for sample in measure], axis=0))
-    limits = [np.nanquantile(np.concatenate(found), QUANTILES) for found in drawn]
-    return [(float(low), float(high)) for low, high in limits]
+    return [np.concatenate(found) for found in drawn]
 
 
-def paired_difference(
-    first: Sequence[Measure], second: Sequence[Measure], items: int, resamples: int, seed: int
-) -> Interval:
-    """First minus second method on the same items: the interval of the difference, not a difference of intervals.
-
-    A method is given by one or more measures (its directions), of which the mean is compared.
-    """
-    differences = []
-    for weights in _weights(items, resamples, seed):
-        means = [np.mean([sample.resampled(weights) for sample in samples], axis=0) for samples in (first, second)]
-        differences.append(means[0] - means[1])
-    low, high = np.nanquantile(np.concatenate(differences), QUANTILES)
-    values = [float(np.mean([sample.value() for sample in samples])) for samples in (first, second)]
-    return Interval(values[0] - values[1], float(low), float(high))
+def interval(resampled: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a number, or of a difference, from its resamples [R]."""
+    low, high = np.nanquantile(resampled, QUANTILES)
+    return float(low), float(high)
 
 
 def _weights(items: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluate.bootstrap import Measure, intervals, paired_difference
+from pipeline.evaluate.bootstrap import Measure, interval, resample
 from pipeline.evaluate.context import Context
 from pipeline.evaluate.methods import Method
 from pipeline.evaluate.tables import Tables
@@ -54,36 +54,27 @@ def add_numbers(
         tables: Where the rows go.
     """
     resamples, seed = context.settings.bootstrap, seed_from(context.seed, name, "bootstrap")
-    flat = [(method, *place, number) for method, numbers in measured for place, number in numbers.items()]
-    limits: list[tuple[float | None, float | None]] = [(None, None)] * len(flat)
-    if resamples and flat:
-        limits = list(intervals([number.measures for *_, number in flat], items, resamples, seed))
-    for (method, metric, direction, number), (low, high) in zip(flat, limits, strict=True):
+    places = [(method, *place) for method, numbers in measured for place in numbers]
+    flat = [number for _, numbers in measured for number in numbers.values()]
+    drawn = resample([number.measures for number in flat], items, resamples, seed) if resamples else None
+    for at, ((method, metric, direction), number) in enumerate(zip(places, flat, strict=True)):
+        low, high = interval(drawn[at]) if drawn else (None, None)
         where = {"connection": method.connection, "method": method.name, "task": name, "dataset": dataset}
         where |= {"direction": direction, "metric": metric}
         found = {"value": number.value, "ci_low": low, "ci_high": high, "n": number.n, "chance": number.chance}
         tables.add("metrics", where | found)
         tables.mirrored(name, method.label, direction, metric, number.value)
-    if resamples:
-        _add_differences(name, dataset, [each for each in measured if each[0].trained], items, resamples, seed, tables)
-
-
-def _add_differences(
-    name: str,
-    dataset: str,
-    trained: Sequence[tuple[Method, Numbers]],
-    items: int,
-    resamples: int,
-    seed: int,
-    tables: Tables,
-) -> None:
-    """Each trained connection minus the first one of the task, item by item."""
-    for metric in dict.fromkeys(metric for _, numbers in trained for metric, _ in numbers):
-        for method, numbers in trained[1:]:
-            for direction in [way for other, way in numbers if other == metric]:
-                first, second = (found[metric, direction].measures for found in (numbers, trained[0][1]))
-                found = paired_difference(first, second, items, resamples, seed)
-                where = {"task": name, "dataset": dataset, "connection": method.connection, "method": method.name}
-                where |= {"against": trained[0][0].connection, "direction": direction, "metric": metric}
-                interval = {"value": found.value, "ci_low": found.low, "ci_high": found.high, "n": items}
-                tables.add("differences", where | interval)
+    if drawn is None:
+        return
+    # Each trained connection minus the first one of the task, item by item.
+    at_place = {(id(method), metric, direction): at for at, (method, metric, direction) in enumerate(places)}
+    trained = [method for method, _ in measured if method.trained]
+    for at, (method, metric, direction) in enumerate(places):
+        if method not in trained[1:]:
+            continue
+        other = at_place[id(trained[0]), metric, direction]
+        low, high = interval(drawn[at] - drawn[other])
+        where = {"task": name, "dataset": dataset, "connection": method.connection, "method": method.name}
+        where |= {"against": trained[0].connection, "direction": direction, "metric": metric}
+        difference = {"value": flat[at].value - flat[other].value, "ci_low": low, "ci_high": high, "n": items}
+        tables.add("differences", where | difference)

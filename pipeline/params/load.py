@@ -38,6 +38,15 @@ def load_params(path: Path) -> Params:
         UserError: The file is missing, is no YAML, or has problems; all of them are listed, each with its
             dotted path, its value and, for a misspelt name, the nearest valid one.
     """
+    return check_params(read_raw(path), str(path))
+
+
+def read_raw(path: Path) -> Mapping[str, Any]:
+    """Read `path` without checking what it says.
+
+    Raises:
+        UserError: The file is missing or is no YAML.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist.", "Run in the project's folder, or name the file with --params.")
     try:
@@ -46,6 +55,15 @@ def load_params(path: Path) -> Params:
         raise UserError(f"{path} is not valid YAML: {error}", "Correct the line.") from error
     if not isinstance(raw, Mapping):
         raise UserError(f"{path} holds no settings.", "Start from one of the files in presets/.")
+    return raw
+
+
+def check_params(raw: Mapping[str, Any], source: str) -> Params:
+    """Check what a file says; `source` is what an error calls it.
+
+    Raises:
+        UserError: There are problems; all of them are listed.
+    """
     try:
         params, problems = Params.model_validate(raw), []
     except ValidationError as error:
@@ -53,7 +71,9 @@ def load_params(path: Path) -> Params:
     problems += reference_problems(raw)
     if params is None or problems:
         listed = "\n  ".join(problems)
-        raise UserError(f"{path} has {len(problems)} problem(s):\n  {listed}", "Correct the lines above and run again.")
+        raise UserError(
+            f"{source} has {len(problems)} problem(s):\n  {listed}", "Correct the lines above and run again."
+        )
     return params
 
 
@@ -115,7 +135,7 @@ def _descend(annotation: Any, part: Any) -> Any:
         return tagged[0] if tagged else _descend(members[0], part)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields:
         return annotation.model_fields[part].annotation
-    return get_args(annotation)[1] if origin is dict else None
+    return get_args(annotation)[1] if origin in (dict, Mapping) else None
 
 
 def _members(annotation: Any) -> list[Any]:

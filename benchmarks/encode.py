@@ -4,11 +4,13 @@
     python benchmarks/encode.py --only compact         a few seconds
     python benchmarks/encode.py --device cuda --precision bf16 --samples 20000 --workers 16 --json result.json
 
-Both run alternately in one process on the same samples. The bare rate is `encode` on batches that are decoded and lie in
-memory; the whole job verifies and reads shards, decodes, encodes, checks, and writes the store with its manifest. A ratio of
-1 says that all of this hides behind the model; it is of medians over the repeats. `input` is the rate of the job without
-the model: where it is below the bare rate, as for towers that are cheaper than decoding what they take, no job can reach 0.9.
-Decoding needs cores of its own, so on a CPU leave it one: `--threads` is what the model gets.
+Both run alternately in one process, with the same model, threads and precision, on the same samples, whose shards the system
+holds in memory. The bare rate is `encode` on batches that are decoded and lie in memory; the whole job verifies and reads
+shards, decodes, encodes, checks, and writes the store with its manifest. A ratio of 1 says that all of this hides behind the
+model; it is of medians over the repeats. `input` is the rate of the job without the model: where it is below the bare rate, as
+for towers that are cheaper than decoding what they take, no job can reach 0.9.
+Decoding needs cores, so on a CPU one is left to it: `--threads` is what the model gets, in both. Give it all, and the ratio
+also says what decoding costs the model.
 `untrimmed` is the rate of OpenCLIP's own text tower, which computes the padding too.
 """
 
@@ -42,28 +44,8 @@ from pipeline.spaces.precision import PRECISIONS  # noqa: E402
 from pipeline.store.folder import PartFolder  # noqa: E402
 from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard  # noqa: E402
 
-WORDS = [
-    "a",
-    "the",
-    "red",
-    "blue",
-    "small",
-    "large",
-    "dog",
-    "cat",
-    "ball",
-    "table",
-    "man",
-    "woman",
-    "on",
-    "under",
-    "near",
-    "two",
-    "three",
-    "running",
-    "sleeping",
-    "wooden",
-]
+CAPTION = "a the red blue small large dog cat ball table man woman on under near two three running sleeping wooden"
+WORDS = CAPTION.split()
 CASES = [("open_clip", "image"), ("open_clip", "text")] + [
     ("compact", modality) for modality in ("text", "image", "audio", "point")
 ]
@@ -78,10 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=SAMPLES, help="one of the spaces")
     parser.add_argument("--samples", type=int, help="of each corpus")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=64, help="samples in a forward pass")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode")
+    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="of the model")
+    parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one that does not")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the result here")

@@ -2,18 +2,37 @@
 
 from pathlib import Path
 
+from pipeline.errors import UserError
 from stages.options import ParamsFile
+
+STAGES = Path(__file__).parents[1] / "dvc.yaml"
 
 
 def check(params_file: ParamsFile = Path("params.yaml")) -> None:
     """Check params.yaml and list everything that is wrong with it, before any work.
 
-    Example: mcr check --params presets/demo-small.yaml
+    Example: mcr check --params presets/exmcr.yaml
     """
+    import yaml
+
     from pipeline.params.load import load_params
 
     params = load_params(params_file)
+    if missing := _named_by_dvc() - set(yaml.safe_load(params_file.read_text())):
+        raise UserError(
+            f"{params_file} has no {', '.join(sorted(missing))}, and dvc.yaml depends on it.",
+            "Write the default down: `mcr schema` has it, and presets/ show it.",
+        )
     print(
         f"{params_file} is valid: {len(params.corpora)} corpora, {len(params.spaces)} spaces, "
         f"{len(params.encode)} encode jobs, {len(params.connections)} connections, {len(params.evaluate.tasks)} tasks."
     )
+
+
+def _named_by_dvc() -> set[str]:
+    """Top-level keys of params.yaml that a stage depends on: DVC knows no defaults."""
+    import yaml
+
+    stages = yaml.safe_load(STAGES.read_text())["stages"].values()
+    named = [name for stage in stages for name in stage.get("do", stage)["params"]]
+    return {name.partition(".")[0] for name in named}

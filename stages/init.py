@@ -8,6 +8,10 @@ import typer
 from pipeline.errors import UserError
 
 PRESETS = Path(__file__).parents[1] / "presets"
+DEMO = "demo"
+# The demo's own stages make data/spaces/clip and others: with them in the project, weights of the user in that place
+# would be an outdated result, which DVC removes.
+DEMO_STAGES = "/data/demo/dvc.yaml"
 
 
 def init(
@@ -23,7 +27,7 @@ def init(
     from pipeline.atomic import write_text
     from pipeline.params.load import load_params
 
-    presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+    presets = recipe_files()
     if not preset:
         print("\n".join(presets))
         return
@@ -35,14 +39,33 @@ def init(
         raise UserError("params.yaml was changed; it is not replaced.", "Keep a copy of it, then use --force.")
     params = load_params(presets[preset])
     write_text(target, recipes[preset])
+    _ignore_demo(preset != DEMO)
     print(f"params.yaml is {preset} now. Put your files here, then run `mcr check` and `dvc repro`:")
     for name in params.spaces:
-        Path("data/spaces", name).mkdir(parents=True, exist_ok=True)
-        print(f"  data/spaces/{name}/  the weights of the space {name}")
+        folder = Path("data/spaces", name)
+        folder.mkdir(parents=True, exist_ok=True)
+        held = ", ".join(sorted(path.name for path in folder.iterdir()))
+        print(f"  {folder}/  the weights of the space {name}" + (f"; it holds {held}" if held else ""))
     for name, corpus in params.corpora.items():
         source = Path(corpus.source)
         (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
         print(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
+
+
+def recipe_files() -> dict[str, Path]:
+    """The parameter files in presets/ by name; what is there for `mcr sweep` has no spaces."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml")) if "\nspaces:" in path.read_text()}
+
+
+def _ignore_demo(ignored: bool) -> None:
+    """Take the demo's stages out of the DVC project, or back into it."""
+    from pipeline.atomic import write_text
+
+    path = Path(".dvcignore")
+    lines = path.read_text().splitlines() if path.exists() else []
+    if ignored != (DEMO_STAGES in lines):
+        lines = [*lines, DEMO_STAGES] if ignored else [line for line in lines if line != DEMO_STAGES]
+        write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _for_root(text: str) -> str:

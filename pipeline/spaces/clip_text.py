@@ -85,7 +85,13 @@ class ClipText(nn.Module):
         self.text_projection = nn.Parameter(torch.zeros(WIDTH, dimension))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Vectors [B, D] of token rows [B, 77]: the output at the end-of-text token, which has the largest number."""
-        states = self.ln_final(self.transformer(self.token_embedding(tokens) + self.positional_embedding))
-        ends = tokens.argmax(-1, keepdim=True)[..., None].expand(-1, -1, states.shape[-1])
-        return states.gather(1, ends).squeeze(1) @ self.text_projection
+        """Vectors [B, D] of token rows [B, 77]: the output at the end-of-text token, which has the largest number.
+
+        No token sees those after it, so what follows the last end of the batch is cut before it is computed.
+        """
+        ends = tokens.argmax(-1)
+        tokens = tokens[:, : int(ends.max()) + 1]
+        states = self.transformer(self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]])
+        pooled = self.ln_final(states[torch.arange(len(tokens), device=tokens.device), ends])
+        vectors: Tensor = pooled @ self.text_projection
+        return vectors

@@ -29,8 +29,8 @@ class Sound:
     rate: int
 
 
-def decode_image(payload: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The first picture of an image file as RGB.
+def decode_image(payload: bytes, max_pixels: int = MAX_PIXELS, mode: str = "RGB") -> Image.Image:
+    """The first picture of an image file in the colours of `mode`; in those of the file where that is empty.
 
     Raises:
         SampleError: No image, a damaged one, or one of more than `max_pixels`.
@@ -43,7 +43,10 @@ def decode_image(payload: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         width, height = image.size
         if width * height > max_pixels:
             raise SampleError("decode", f"image of {width} x {height} pixels, the limit is {max_pixels} pixels")
-        return image.convert("RGB")
+        if mode:
+            return image.convert(mode)
+        image.load()
+        return image
     except UnidentifiedImageError:
         raise SampleError("decode", f"not an image that Pillow can read ({len(payload)} bytes)") from None
     except SampleError:

@@ -15,7 +15,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
+from pipeline.errors import SampleError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.modalities import IMAGE, TEXT
 from pipeline.spaces.checkpoints import find_checkpoint
@@ -114,10 +114,14 @@ class OpenClipSpace:
         }
 
     def preprocess(self, modality: str, payload: bytes) -> Tensor:
-        """Token ids [L] of a text, or the resized picture [3, H, W] of bytes."""
+        """Token ids [L] of a text, or the resized picture [3, H, W] of bytes.
+
+        Raises:
+            SampleError: The bytes cannot be used.
+        """
         if modality == TEXT:
             return self.tokenizer(decode_text(payload))[0]
-        return self._fit(decode_image(payload))
+        return self._fit(decode_image(payload, mode=""))
 
     @torch.inference_mode()
     def encode(self, modality: str, batch: Tensor) -> Tensor:
@@ -128,10 +132,15 @@ class OpenClipSpace:
         return unit_rows(self.model.encode_image(pictures.to(self.dtype)))  # type: ignore[operator]
 
     def _fit(self, image: Image) -> Tensor:
-        if image.size != self.size:
-            for step in self.resize:
-                image = step(image)
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        # In the library's order: palettes and transparency are resized as they are, and become RGB afterwards.
+        try:
+            if image.size != self.size:
+                for step in self.resize:
+                    image = step(image)
+            pixels = np.array(image.convert("RGB"))
+        except (ValueError, OSError) as error:
+            raise SampleError("preprocess", f"picture of mode {image.mode}: {error}") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def _measure_dimension(self) -> int:
         ids = self.tokenizer("a")

@@ -24,7 +24,7 @@ from pipeline.spaces.pointbert import CHANNELS, FEATURES, GROUPS, NEIGHBOURS, Po
 from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 DIMENSION = 512
 IMAGE_TOWER = "vit_base_patch16_224"
 IMAGE_WIDTH = 768

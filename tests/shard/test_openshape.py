@@ -140,6 +140,8 @@ def test_a_folder_is_converted(tmp_path):
     assert result.written == 1
     assert {path.name for path, _ in result.refused} == {"plain.npy", "empty.npy"}
     np.testing.assert_array_equal(np.load(tmp_path / "xyz" / "000-000" / "abc.npy"), XYZ.astype(np.float32))
+    [sample] = shards(tmp_path / "xyz", tmp_path / "shards", "point")[0].values()
+    assert sample == {"npy": npy(XYZ.astype(np.float32))}
     convert_openshape(tmp_path / "in", tmp_path / "rgb", True, Silent())
     np.testing.assert_array_equal(
         np.load(tmp_path / "rgb" / "000-000" / "abc.npy"), np.hstack([XYZ.astype(np.float32), RGB])

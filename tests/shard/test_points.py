@@ -185,14 +185,21 @@ def test_in_a_corpus_clouds_keep_their_bytes_and_the_rest_becomes_npy(tmp_path):
     folder = tmp_path / "shapes"
     folder.mkdir()
     plain = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
-    files = {"a.npy": npy(XYZ), "b.ply": plain, "c.npz": npz(points=XYZ), "d.off": mesh("off"), "e.ply": mesh("ply")}
-    for name, content in files.items():
+    files = {
+        "a.npy": npy(XYZ),
+        "b.ply": plain,
+        "c.npz": npz(points=XYZ),
+        "d.pcd": pcd("binary", XYZ.tobytes(), "x y z"),
+    }
+    meshes = {f"{kind}-mesh.{kind}": mesh(kind) for kind in ("ply", "obj", "off", "glb")}
+    for name, content in (files | meshes).items():
         (folder / name).write_bytes(content)
     samples, rejected, manifest = shards(folder, tmp_path / "out", "point")
     assert not rejected and not has_faces(plain) and has_faces(mesh("ply"))
     assert samples["a"] == {"npy": npy(XYZ)} and samples["b"] == {"ply": plain}
-    np.testing.assert_array_equal(np.load(io.BytesIO(samples["c"]["npy"])), XYZ)
-    drawn = [np.load(io.BytesIO(samples[key]["npy"])) for key in "de"]
-    assert [points.shape for points in drawn] == [(10_000, 3)] * 2
-    assert not np.array_equal(*drawn)  # each mesh has a seed of its own
+    for key in "cd":
+        np.testing.assert_array_equal(np.load(io.BytesIO(samples[key]["npy"])), XYZ)
+    drawn = {key: np.load(io.BytesIO(samples[key.partition(".")[0]]["npy"])) for key in meshes}
+    assert all(points.shape == (10_000, 3) for points in drawn.values())
+    assert len({points.tobytes() for points in drawn.values()}) == 4  # each mesh has a seed of its own
     assert manifest.fingerprint["convert"] == {"point": {"points": 10_000, "seed": 0}}

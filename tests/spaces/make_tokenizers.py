@@ -1,7 +1,10 @@
 """A Hugging Face cache in miniature: the three tokenizers that laion_clap asks for, and a RoBERTa of one layer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaModel
@@ -30,6 +33,18 @@ def make_tokenizers(cache: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         RobertaModel(config).save_pretrained(roberta)
+
+
+@contextmanager
+def offline_hub(home: Path) -> Iterator[None]:
+    """Make `home` the Hugging Face home, for the library's sake offline; other tests may have imported transformers."""
+    make_tokenizers(home / "hub")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(home))
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        patch.setattr("transformers.utils.hub.TRANSFORMERS_CACHE", str(home / "hub"))
+        yield
 
 
 def _repository(cache: Path, name: str) -> Path:

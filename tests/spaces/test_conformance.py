@@ -1,7 +1,9 @@
-"""Every space family keeps the protocol: unit norm, the same twice and in any batch, errors for bad bytes."""
+"""The families of this project keep the protocol (see conformance.py), and what is particular to the light ones."""
 
 import io
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -11,10 +13,14 @@ import soundfile
 import torch
 from PIL import Image
 
-from pipeline.errors import SampleError, UserError
+from pipeline.errors import UserError
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.compact import CompactModel, resample, save_compact
 from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings, mel_filters
+from tests.spaces.conformance import SpaceConformance
+from tests.spaces.make_tokenizers import offline_hub
+from tests.spaces.test_laion_clap import Pair
+from tests.spaces.test_ulip2 import random_tensors, save
 
 TINY_CLIP = {
     "embed_dim": 12,
@@ -57,66 +63,51 @@ def folders(tmp_path_factory):
     return root
 
 
-CASES = [("compact", modality) for modality in ("text", "image", "audio", "point")] + [
-    ("open_clip", modality) for modality in ("text", "image")
-]
-
-
 @pytest.fixture(scope="module")
 def space_of(folders):
     spaces = {family: load_space(SpaceSpec(family, str(folders / family))) for family in ("compact", "open_clip")}
     return spaces.__getitem__
 
 
-@pytest.mark.parametrize(("family", "modality"), CASES)
-def test_a_space_keeps_the_protocol(family, modality, space_of):
-    space = space_of(family)
-    batch = torch.stack([space.preprocess(modality, payload(modality, number)) for number in range(6)])
-    embeddings = space.encode(modality, batch)
-    assert embeddings.shape == (6, space.dimension) == (6, 12)
-    assert embeddings.dtype == torch.float32 and not embeddings.requires_grad
-    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(6))
-    assert torch.equal(space.encode(modality, batch), embeddings)
-    single = torch.cat([space.encode(modality, one[None]) for one in batch])
-    assert (single - embeddings).abs().max() < 1e-5
-    assert (embeddings[0] - embeddings[1]).abs().max() > 1e-4
+def samples(*modalities: str, count: int = 6) -> dict[str, list[bytes]]:
+    return {modality: [payload(modality, number) for number in range(count)] for modality in modalities}
 
 
-@pytest.mark.parametrize(("family", "modality"), CASES)
-@pytest.mark.parametrize("bad", [b"", b"\xff\x00 nonsense"])
-def test_bad_bytes_are_a_sample_error(family, modality, bad, space_of):
-    with pytest.raises(SampleError):
-        space_of(family).preprocess(modality, bad)
+class TestCompact(SpaceConformance):
+    samples = samples("text", "image", "audio", "point")
+
+    @pytest.fixture(scope="class", autouse=True)
+    def _weights(self, request: pytest.FixtureRequest, folders: Path) -> None:
+        request.cls.spec = SpaceSpec("compact", str(folders / "compact"))
 
 
-@pytest.mark.parametrize(("family", "modality"), CASES)
-def test_the_fingerprint_is_json_and_changes_with_the_weights(family, modality, folders, tmp_path, space_of):
-    fingerprint = space_of(family).fingerprint(modality)
-    assert json.loads(json.dumps(fingerprint)) == fingerprint
-    for path in (folders / family).iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    spec = SpaceSpec(family, str(tmp_path))
-    assert load_space(spec).fingerprint(modality) == fingerprint
-    weights = next(tmp_path.glob("*.safetensors"))
-    tensors = safetensors.torch.load_file(weights)
-    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
-    tensors[name].view(-1)[0] += 1e-3
-    safetensors.torch.save_file(tensors, weights)
-    assert load_space(spec).fingerprint(modality) != fingerprint
+class TestOpenClip(SpaceConformance):
+    samples = samples("text", "image")
+
+    @pytest.fixture(scope="class", autouse=True)
+    def _weights(self, request: pytest.FixtureRequest, folders: Path) -> None:
+        request.cls.spec = SpaceSpec("open_clip", str(folders / "open_clip"))
 
 
-@pytest.mark.parametrize("family", ["compact", "open_clip"])
-def test_precision_and_expected_hash(family, folders, space_of):
-    half = load_space(SpaceSpec(family, str(folders / family), precision="bf16"))
-    ids = half.preprocess("text", payload("text"))[None]
-    torch.testing.assert_close(half.encode("text", ids), space_of(family).encode("text", ids), atol=0.05, rtol=0)
-    assert half.fingerprint("text") != space_of(family).fingerprint("text")
-    with pytest.raises(UserError, match="SHA-256"):
-        load_space(SpaceSpec(family, str(folders / family), sha256="0" * 64))
-    with pytest.raises(UserError, match="precision"):
-        load_space(SpaceSpec(family, str(folders / family), precision="int3"))
-    with pytest.raises(UserError, match="option"):
-        load_space(SpaceSpec(family, str(folders / family), options={"zoom": 2}))
+@pytest.mark.slow  # 40 s
+class TestLaionClap(SpaceConformance):
+    samples = samples("text", "audio", count=3)
+
+    @pytest.fixture(scope="class", autouse=True)
+    def _weights(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        with offline_hub(tmp_path_factory.mktemp("huggingface")):
+            request.cls.spec = Pair(tmp_path_factory.mktemp("clap"), fusion=False).spec
+            yield
+
+
+@pytest.mark.slow  # 50 s
+class TestUlip2(SpaceConformance):
+    samples = samples("text", "image", "point", count=3)
+
+    @pytest.fixture(scope="class", autouse=True)
+    def _weights(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+        path = save(tmp_path_factory.mktemp("ulip"), random_tensors())
+        request.cls.spec = SpaceSpec("ulip2", str(path), options={"points": 512})
 
 
 def test_open_clip_prepares_pictures_as_its_own_transform_does(folders, space_of):

@@ -63,6 +63,14 @@ def test_sound_round_trip_and_mean_of_channels(kind):
     np.testing.assert_allclose(sound.wave, samples.mean(axis=1) / 32768, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["OGG", "MP3"])
+def test_lossy_sounds_sound_the_same(kind):
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(22_050) / 22_050).astype(np.float32)
+    sound = decode_audio(audio_bytes(tone, 22_050, format=kind, subtype=None))
+    assert sound.rate == 22_050 and sound.wave.shape == tone.shape
+    np.testing.assert_allclose(sound.wave[2000:-2000], tone[2000:-2000], atol=0.02)
+
+
 def test_bad_sounds():
     good = audio_bytes(np.zeros(50, np.int16))
     for payload, message in [

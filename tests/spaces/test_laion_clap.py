@@ -22,7 +22,7 @@ from pipeline.spaces import laion_clap_audio as sounds
 from pipeline.spaces.decode import Sound
 from pipeline.spaces.laion_clap import LaionClapSpace
 from pipeline.spaces.laion_clap_library import build_clap, load_tokenizer, roberta_folder
-from tests.spaces.make_tokenizers import REVISION, make_tokenizers
+from tests.spaces.make_tokenizers import REVISION, offline_hub
 
 TEXTS = ["a dog barks", "waves <pad> break", "an engine starts " * 40]
 ROOT = Path(__file__).parents[2]
@@ -32,14 +32,8 @@ KINDS = pytest.mark.parametrize("kind", ["plain", pytest.param("fused", marks=py
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Hugging Face home of our own, for the library's sake offline; other tests may have imported transformers."""
     home = tmp_path_factory.mktemp("huggingface")
-    make_tokenizers(home / "hub")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(home))
-        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        patch.setattr("transformers.utils.hub.TRANSFORMERS_CACHE", str(home / "hub"))
+    with offline_hub(home):
         yield home
 
 

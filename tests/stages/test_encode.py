@@ -65,9 +65,9 @@ def params(tmp_path, monkeypatch):
 def test_all_jobs_of_a_space_run_and_what_is_no_job_any_more_goes(params):
     mcr("shard", "photos", "again")
     said = [line.split(":")[0] for line in mcr("encode", "--space", "clip").splitlines()]
-    assert sorted(said) == sorted(
-        f"encode clip-{corpus} {modality}" for corpus in ("photos", "again") for modality in ("image", "text")
-    )
+    assert said == [
+        f"encode clip-{corpus} {modality}" for corpus in ("photos", "again") for modality in ("text", "image")
+    ]
     del params["encode"]["clip-again"]
     Path("params.yaml").write_text(yaml.safe_dump(params))
     mcr("encode", "--space", "clip")

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.errors import UserError
 from pipeline.params.load import load_params
-from stages.init import PRESETS, init
+from stages.check import check
+from stages.init import PRESETS, init, recipe_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +19,7 @@ def empty(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("preset", [path.stem for path in PRESETS.glob("*.yaml")])
+@pytest.mark.parametrize("preset", recipe_files())
 def test_a_recipe_makes_valid_parameters_and_the_folders_that_they_name(empty, preset):
     init(preset)
     params = load_params(Path("params.yaml"))
@@ -35,10 +37,39 @@ def test_changed_parameters_are_not_replaced(empty):
     assert "# mine" not in Path("params.yaml").read_text()
 
 
+def test_the_demos_stages_leave_the_project_with_its_recipe(empty):
+    """Else `dvc repro` would take data/spaces/clip for an outdated result of the demo, remove it, and train its own."""
+    Path(".dvcignore").write_text("*.tmp\n")
+    for preset, expected in (("exmcr", "*.tmp\n/data/demo/dvc.yaml\n"), ("demo", "*.tmp\n")):
+        for _ in range(2):
+            init(preset)
+            assert Path(".dvcignore").read_text() == expected
+
+
+def test_what_lies_in_the_place_of_weights_is_said(empty, capsys):
+    init("exmcr")
+    Path("data/spaces/clap/theirs.pt").touch()
+    capsys.readouterr()
+    init("cmcr-audio-image")
+    assert "  data/spaces/clap/  the weights of the space clap; it holds theirs.pt\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", recipe_files())
+def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
+    init(preset)
+    check()
+    path = Path("params.yaml")
+    params = yaml.safe_load(path.read_text())
+    del params["limits"]
+    path.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match="has no limits, and dvc.yaml"):
+        check()
+
+
 def test_an_unknown_recipe_lists_the_known_ones(empty):
     with pytest.raises(UserError) as error:
         init("cmcr")
-    assert "cmcr-audio-image" in error.value.hint
+    assert error.value.hint == "Choose from: cmcr-audio-image, cmcr-point-text, demo, exmcr."
 
 
 def test_the_parameters_in_the_root_are_the_demo_recipe():

@@ -47,6 +47,7 @@ def evaluate_retrieval(name: str, task: RetrievalTask, context: Context, tables:
             measured.append((method, _numbers(task, evaluation, counts, context.settings.recall_at)))
             _add_ranks(name, task, method, evaluation, counts, tables)
             if method.trained:
+                tables.curves[f"{name}-{method.connection}"] = _curve(counts)
                 add_examples(name, task, method, evaluation, views, counts, context.settings.examples, tables)
             add_similarities(name, task, method, evaluation, views, context.seed, tables)
         context.progress.advance(1)
@@ -62,6 +63,13 @@ def count(views: Views, positives: Positives, device: str) -> tuple[Counts, Coun
     if views.backward is None:
         return rank_both(*views.forward, positives, device=device)
     return rank(*views.forward, positives, device=device), rank(*views.backward, positives.transposed(), device=device)
+
+
+def _curve(counts: tuple[Counts, Counts]) -> dict[int, float]:
+    """Mean recall of both directions by number of candidates: 1, 2, 5, 10, ... up to the smaller gallery."""
+    most = min(one.gallery for one in counts)
+    steps = [digit * 10**power for power in range(len(str(most))) for digit in (1, 2, 5)]
+    return {k: float(np.mean([hits(one, k).mean() for one in counts])) for k in steps if k <= most}
 
 
 def _measures(recall_at: tuple[int, ...]) -> dict[str, tuple[Callable[[Counts], np.ndarray], Statistic]]:

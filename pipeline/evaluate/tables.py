@@ -1,6 +1,7 @@
-"""The result tables: long Parquet for people and the report, a nested JSON mirror for ``dvc metrics``."""
+"""The result tables: long Parquet for people and the report; JSON for ``dvc metrics`` and curves for ``dvc plots``."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.atomic import atomic_path, write_text
 
 JSON_DIGITS = 6
+CURVES = "plots"
 _WHICH = [(name, pa.string()) for name in ("task", "dataset", "connection", "method", "direction")]
 SCHEMAS = {
     "metrics": pa.schema(
@@ -79,10 +81,12 @@ class Tables:
     Attributes:
         parts: Tables by name, in the order in which they were added.
         mirror: task -> label -> direction -> metric -> value.
+        curves: Recall (0 to 1) by number of candidates, by name of the file.
     """
 
     parts: dict[str, list[pa.Table]] = field(default_factory=lambda: {name: [] for name in SCHEMAS})
     mirror: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    curves: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def add(self, name: str, columns: dict[str, Any]) -> None:
         """Append rows to table `name`; a plain value stands for a column of it."""
@@ -111,6 +115,11 @@ class Tables:
             with atomic_path(folder / f"{name}.parquet") as temporary:
                 pq.write_table(table, temporary, compression="zstd")
         write_text(folder / "metrics.json", json.dumps(self.mirror, indent=1, allow_nan=False) + "\n")
+        shutil.rmtree(folder / CURVES, ignore_errors=True)
+        (folder / CURVES).mkdir()  # DVC expects it, whatever the tasks are.
+        for name, curve in self.curves.items():
+            lines = [f"{count},{recall:.{JSON_DIGITS}f}\n" for count, recall in curve.items()]
+            write_text(folder / CURVES / f"{name}.csv", "candidates,recall\n" + "".join(lines))
 
 
 def _is_column(value: object) -> bool:

@@ -45,6 +45,20 @@ def settings(**tasks: dict[str, object]) -> EvaluateSettings:
     return EvaluateSettings.model_validate({"bootstrap": 50, "examples": 4, "tasks": tasks})
 
 
+def test_curves_for_dvc_plots_hold_what_the_table_holds(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED, kept=KEPT), world, CONNECTIONS, 3)
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    curves = {path.stem: pd.read_csv(path) for path in (world.metrics / "plots").iterdir()}
+    assert curves.keys() == {"bridged-audio_image", "bridged-oracle"}, "the task that is gone left nothing"
+    metrics = pd.read_parquet(world.metrics / "metrics.parquet").set_index(
+        ["connection", "method", "direction", "metric"]
+    )
+    curve = curves["bridged-audio_image"].set_index("candidates").recall
+    assert list(curve.index) == [1, 2, 5, 10, 20]
+    for k in (1, 5, 10):
+        assert curve[k] == pytest.approx(metrics.value["audio_image", "cmcr", "mean", f"R@{k}"], abs=1e-6)
+
+
 def test_every_method_is_in_every_table(world: Folders) -> None:
     summary = evaluate(settings(bridged=BRIDGED, kept=KEPT), world, CONNECTIONS, 3)
     metrics = pd.read_parquet(world.metrics / "metrics.parquet")

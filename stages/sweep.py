@@ -133,7 +133,8 @@ def _measured(
             device,
         )
         table = pd.read_parquet(metrics / "metrics.parquet")
-        table = table[(table.metric == ablation.metric) & (table.direction == ablation.direction)]
+        own = table.method == params.connections[name].method  # Not the same with its hubs corrected.
+        table = table[own & (table.metric == ablation.metric) & (table.direction == ablation.direction)]
         if table.empty:
             raise UserError(
                 f"The task {ablation.task} has no {ablation.metric!r} in the direction {ablation.direction!r}.",

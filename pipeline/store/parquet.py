@@ -78,6 +78,8 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Rows:
         # Not pq.read_table, which imports and builds a data set for this one file.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(columns=wanted)
+        if lacking := sorted(set(wanted or ()) - set(table.column_names)):  # It leaves them out without a word.
+            raise KeyError(f"no column {', '.join(lacking)}")
         described = json.loads(table.schema.metadata[METADATA_KEY])["vectors"]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run its stage again.") from error

@@ -108,12 +108,12 @@ def test_a_rerun_gives_the_same_bytes(world: Folders) -> None:
     hashes = []
     for seed in (3, 3, 4):
         evaluate(settings(bridged=BRIDGED, kept=KEPT), world, CONNECTIONS, seed)
-        hashes.append({path.name: sha256_file(path) for path in world.metrics.iterdir()})
+        hashes.append({path.name: sha256_file(path) for path in world.metrics.rglob("*") if path.is_file()})
     assert hashes[0] == hashes[1]
     assert hashes[0]["metrics.parquet"] != hashes[2]["metrics.parquet"]
     assert set(hashes[0]) == {
         f"{name}.parquet" for name in ("metrics", "ranks", "differences", "examples", "similarities")
-    } | {"metrics.json"}
+    } | {"metrics.json", "bridged-audio_image.csv", "bridged-oracle.csv", "kept-audio_image.csv"}
 
 
 def test_examples_and_similarities(world: Folders) -> None:

@@ -27,7 +27,7 @@ def init(
     from pipeline.atomic import write_text
     from pipeline.params.load import load_params
 
-    presets = recipe_files()
+    presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
     if not preset:
         print("\n".join(presets))
         return
@@ -50,11 +50,6 @@ def init(
         source = Path(corpus.source)
         (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
         print(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
-
-
-def recipe_files() -> dict[str, Path]:
-    """The parameter files in presets/ by name; what is there for `mcr sweep` has no spaces."""
-    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml")) if "\nspaces:" in path.read_text()}
 
 
 def _ignore_demo(ignored: bool) -> None:

@@ -8,7 +8,7 @@ import yaml
 from pipeline.errors import UserError
 from pipeline.params.load import load_params
 from stages.check import check
-from stages.init import PRESETS, init, recipe_files
+from stages.init import PRESETS, init
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def empty(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("preset", recipe_files())
+@pytest.mark.parametrize("preset", [path.stem for path in PRESETS.glob("*.yaml")])
 def test_a_recipe_makes_valid_parameters_and_the_folders_that_they_name(empty, preset):
     init(preset)
     params = load_params(Path("params.yaml"))
@@ -54,7 +54,7 @@ def test_what_lies_in_the_place_of_weights_is_said(empty, capsys):
     assert "  data/spaces/clap/  the weights of the space clap; it holds theirs.pt\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("preset", recipe_files())
+@pytest.mark.parametrize("preset", [path.stem for path in PRESETS.glob("*.yaml")])
 def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
     init(preset)
     check()

@@ -52,9 +52,18 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
     import torch
 
     from pipeline.demo.params import read_params
+    from pipeline.errors import UserError
+    from pipeline.spaces.compact import CONFIG, WEIGHTS
     from stages.context import ConsoleProgress
 
     params = read_params(params_file)
+    folder = SPACES / space.value
+    strange = sorted({path.name for path in folder.glob("*")} - {WEIGHTS, CONFIG})
+    if strange:
+        raise UserError(
+            f"{folder} holds {strange[0]}, which is not the demo's.",
+            "Weights of your own? `mcr init` takes the demo out of the project. Otherwise remove the file.",
+        )
     torch.set_num_threads(params.threads)
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
@@ -63,7 +72,7 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
     # One module for each space, so that a change of one kind of rendering retrains only who sees it.
     module = import_module(f"pipeline.demo.pretrain_{space.value}")
     settings = getattr(params.pretrain, space.value)
-    module.pretrain(SPACES / space.value, settings, params.seed, ConsoleProgress())
+    module.pretrain(folder, settings, params.seed, ConsoleProgress())
     print(f"demo {space.value}: {settings.scenes:,} scenes, {time.monotonic() - started:.0f} s")
 
 

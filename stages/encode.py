@@ -56,7 +56,19 @@ def encode(
                 spent = progress.summary(f"encode {job.space} {modality}")
                 account("encode", f"{name} {modality}", manifest, computed, spent)
     if space:
-        keep_only(EMBEDDINGS / space, made)
+        keep_only(EMBEDDINGS / space, [*made, *_imported(EMBEDDINGS / space)])
+
+
+def _imported(folder: Path) -> list[Path]:
+    """Stores of a space that `mcr import` made: no job can make them again."""
+    from pipeline.store import load_manifest
+    from pipeline.store.manifest import MANIFEST_NAME
+
+    found = {
+        path.parent: load_manifest(path.parent).fingerprint.get("encoder")
+        for path in folder.glob(f"*/*/{MANIFEST_NAME}")
+    }
+    return [store for store, encoder in found.items() if isinstance(encoder, dict) and encoder.get("unverified")]
 
 
 def _jobs(params: "Params", names: list[str], space: str) -> "dict[str, JobSettings]":

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pipeline.errors import UserError
 from pipeline.spaces.compact import CompactModel, save_compact
 from pipeline.spaces.compact_towers import ImageSettings, TextSettings
+from pipeline.store import EMBEDDINGS, PartFolder
 from stages import context
 from stages.cli import app
 from stages.context import ConsoleProgress
@@ -70,8 +71,10 @@ def test_all_jobs_of_a_space_run_and_what_is_no_job_any_more_goes(params):
     ]
     del params["encode"]["clip-again"]
     Path("params.yaml").write_text(yaml.safe_dump(params))
+    made = {"encoder": {"family": "imported", "unverified": True}}  # As `mcr import embeddings` says.
+    PartFolder(Path("data/embeddings/clip/bought/image"), EMBEDDINGS, made).finish(0.0)
     mcr("encode", "--space", "clip")
-    assert [path.name for path in Path("data/embeddings/clip").iterdir()] == ["photos"]
+    assert sorted(path.name for path in Path("data/embeddings/clip").iterdir()) == ["bought", "photos"]
 
 
 @pytest.mark.parametrize(

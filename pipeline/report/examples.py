@@ -67,11 +67,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Direction:
-    """Examples of one retrieval direction."""
+    """Examples of one retrieval direction, found by one connection."""
 
     source: str
     target: str
     task: str
+    connection: str
     examples: Sequence[Example]
 
 
@@ -88,14 +89,20 @@ class Examples:
 
     def __init__(self, inputs: Inputs, settings: ReportSettings) -> None:
         main = inputs.main
-        own = [r for r in inputs.examples or () if main and (r["connection"], r["method"]) == (main.name, main.method)]
         self._most = settings.neighbours
         self._tasks = inputs.tasks
         self._retrieval: dict[tuple[str, tuple[str, str]], Queries] = {}
-        for task, direction in dict.fromkeys((str(r["task"]), str(r["direction"])) for r in own):
-            rows = [r for r in own if (r["task"], r["direction"]) == (task, direction)]
+        self._shown: dict[str, str] = {}
+        records = inputs.examples or []
+        for task, direction in dict.fromkeys((str(r["task"]), str(r["direction"])) for r in records):
+            there = [r for r in records if (r["task"], r["direction"]) == (task, direction)]
+            names = dict.fromkeys(str(r["connection"]) for r in there)
+            # Where the connection that the page is about was not measured, the first that was.
+            self._shown[task] = main.name if main and main.name in names else next(iter(names))
+            count = settings.examples if main and self._shown[task] == main.name else -(-settings.examples // 2)
             if sides := split_direction(direction):
-                self._retrieval[task, sides] = _first_queries(rows, settings.examples)
+                own = [r for r in there if r["connection"] == self._shown[task]]
+                self._retrieval[task, sides] = _first_queries(own, count)
         self._sets = _pair_sets(main, inputs.sources[main.name], settings.pseudo_pairs) if main else []
 
     def needs(self) -> list[Need]:
@@ -127,7 +134,7 @@ class Examples:
                 ]
                 examples.append(Example(shown, found, float(rows[0]["true_rank"])))
             if examples:
-                yield Direction(source, target, task, examples)
+                yield Direction(source, target, task, self._shown[task], examples)
 
     def pseudo_pairs(self, gallery: Gallery) -> Iterator[PseudoPair]:
         """Queries with their nearest neighbours in every memory."""

@@ -67,11 +67,14 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
     row = table.find(main.name, main.method) if main else None
     if label is None:
         return []
-    said = _controls(table, label)
+    # What a frozen space can do by itself needs no control and has no bound.
+    alone = any(other.group == FROZEN for other in table.rows)
+    said = _controls(table, label, alone)
     if row and label in row.cells:
         said += _emergent(main, inputs.tasks.get(table.task, {})) if main else []
         said += _against_baselines(table, row, label) + _against_connections(table, row, label, inputs)
-        said += _against_oracle(table, row, label) + _against_frozen(table, row, label)
+        said += [] if alone else _against_oracle(table, row, label)
+        said += _against_frozen(table, row, label)
     return said
 
 
@@ -99,7 +102,7 @@ def _name(row: Row) -> str:
     return f"{row.label} ({row.detail})" if row.detail else row.label
 
 
-def _controls(table: Table, label: str) -> list[Finding]:
+def _controls(table: Table, label: str, alone: bool) -> list[Finding]:
     said, at_chance = [], []
     for row, cell in _with(table, label, group=CONTROL):
         if cell.chance is None:
@@ -115,7 +118,7 @@ def _controls(table: Table, label: str) -> list[Finding]:
             at_chance.append(_name(row))
     if at_chance:
         said.append(Finding(f"At chance, as it must be: {'; '.join(at_chance)}."))
-    return said or [Finding("No negative control was measured.")]
+    return said or ([] if alone else [Finding("No negative control was measured.")])
 
 
 def _against_baselines(table: Table, row: Row, label: str) -> list[Finding]:

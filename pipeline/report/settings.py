@@ -13,5 +13,5 @@ class ReportSettings(Settings):
     pseudo_pairs: int = Field(6, ge=0, description="Pseudo-pairs per connection.")
     neighbours: int = Field(5, ge=1, description="Neighbours shown per example.")
     media_kilobytes: int = Field(
-        2200, ge=0, description="Budget for pictures and sounds; what does not fit is shown smaller or named only."
+        4000, ge=0, description="Budget for pictures and sounds; what does not fit is shown smaller or named only."
     )

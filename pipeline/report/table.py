@@ -30,7 +30,7 @@ METHODS = {
     "exmcr_hubs": ("Ex-MCR, hubs corrected", HUBS),
     "excoupling_hubs": ("Coupled samples, base kept, hubs corrected", HUBS),
     "oracle_hubs": ("Oracle, hubs corrected", HUBS),
-    "untrained": ("Untrained projectors", CONTROL),
+    "untrained": ("Untrained projectors", BASELINE),  # A random map: near chance, not exactly at it.
     "procrustes": ("Orthogonal Procrustes", "linear"),
     "unprojected": ("Spaces compared as they are", "linear"),
     "ridge": ("Ridge regression", "linear"),

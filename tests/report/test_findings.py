@@ -47,13 +47,12 @@ def one(found: list[tuple[str, bool]], part: str) -> tuple[str, bool]:
 def test_controls_at_chance_are_calm(inputs):
     text, loud = one(said(inputs), "At chance")
     assert not loud
-    assert "Untrained projectors" in text
+    assert "Untrained" not in text, "a random map is near chance, not exactly at it"
     assert "shuffled" in text
 
 
-@pytest.mark.parametrize("control", ["untrained", "shuffled"])
-def test_a_control_above_chance_is_loud(inputs, control):
-    text, loud = one(said(inputs, **{control: 0.05}), "not at chance")
+def test_a_control_above_chance_is_loud(inputs):
+    text, loud = one(said(inputs, shuffled=0.05), "not at chance")
     assert loud
     assert "5.0 %" in text
 

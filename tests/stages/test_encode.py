@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipeline.errors import UserError
 from pipeline.spaces.compact import CompactModel, save_compact
 from pipeline.spaces.compact_towers import ImageSettings, TextSettings
-from pipeline.store import EMBEDDINGS, PartFolder
+from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, write_rows
 from stages import context
 from stages.cli import app
 from stages.context import ConsoleProgress
@@ -72,7 +72,10 @@ def test_all_jobs_of_a_space_run_and_what_is_no_job_any_more_goes(params):
     del params["encode"]["clip-again"]
     Path("params.yaml").write_text(yaml.safe_dump(params))
     made = {"encoder": {"family": "imported", "unverified": True}}  # As `mcr import embeddings` says.
-    PartFolder(Path("data/embeddings/clip/bought/image"), EMBEDDINGS, made).finish(0.0)
+    bought = PartFolder(Path("data/embeddings/clip/bought/image"), EMBEDDINGS, made)
+    row = Rows(["one"], {EMBEDDING_COLUMN: np.eye(1, 12, dtype=np.float32)}, {})
+    bought.commit("part-00000.parquet", "", row.keys, [], lambda path: write_rows(path, row, {}))
+    bought.finish(0.0)
     mcr("encode", "--space", "clip")
     assert sorted(path.name for path in Path("data/embeddings/clip").iterdir()) == ["bought", "photos"]
 

@@ -176,10 +176,11 @@ def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:
     if not bounds:
         return [Finding("No oracle was trained on true pairs, so what could be reached at best is unknown.")]
     best, bound = max(bounds, key=lambda pair: pair[1].value)
-    if bound.value <= cell.value:
-        numbers = f"({percent(bound.value)} against {percent(cell.value)})"
-        return [Finding(f"The oracle is not above the connection {numbers}: it bounds nothing here.", loud=True)]
     chance = cell.chance or 0.0
+    if bound.value <= max(cell.value, chance):
+        than = "the connection" if cell.value >= chance else "chance"
+        numbers = f"({percent(bound.value)} against {percent(max(cell.value, chance))})"
+        return [Finding(f"The oracle is not above {than} {numbers}: it bounds nothing here.", loud=True)]
     share = (cell.value - chance) / (bound.value - chance)
     text = f"{best.label}, trained on true pairs, reaches {label} {percent(bound.value)}; without a pair"
     return [Finding(f"{text} {row.label} covers {100 * share:.0f} % of the way from chance to there.")]

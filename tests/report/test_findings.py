@@ -75,6 +75,12 @@ def test_bridge_is_judged_by_intervals(inputs, bridge, part):
     one(said(inputs, bridge=bridge), part)
 
 
+@pytest.mark.parametrize("bound", [0.0, 0.005, 0.0125])
+def test_an_oracle_at_chance_bounds_nothing(inputs, bound):
+    text, loud = one(said(inputs, true_pairs=bound, audio_image=0.0), "oracle is not above")
+    assert loud and "chance" in text
+
+
 def test_oracle_gives_the_share_of_the_way(inputs):
     text, loud = one(said(inputs, audio_image=0.5125, true_pairs=1.0125), "of the way")
     assert "50 %" in text

@@ -78,7 +78,7 @@ def committed_parts(project: Project) -> dict[str, int]:
 def computed(output: str) -> dict[str, tuple[int, int]]:
     """(computed, total) parts or epochs of each folder, from the accounting lines of a run."""
     found = {}
-    for line in re.findall(r"^(?:shard|encode|retrieve|train) .*", output, re.MULTILINE):
+    for line in re.findall(r"^(?:shard|encode|retrieve|train) .* (?:parts|epochs) computed", output, re.MULTILINE):
         counts = re.search(r"(\d+) of (\d+) (?:parts|epochs) computed", line)
         stage, name, *rest = line.split(":")[0].split()
         folder = {

@@ -107,6 +107,10 @@ def main() -> NoReturn:
     """`run` as a process of its own: quick to start and to end, since a pipeline is dozens of them."""
     # Importing torch alone makes more objects than the collector is set up for: a tenth of the time.
     gc.set_threshold(100_000)
+    # Equal bytes from run to run: the matrix products may neither choose their number of threads by the load of the
+    # machine nor their order of additions by where an array lies. Read when torch is imported.
+    for name, value in {"MKL_DYNAMIC": "FALSE", "OMP_DYNAMIC": "FALSE", "MKL_CBWR": "AUTO"}.items():
+        os.environ.setdefault(name, value)
     status = 0
     try:
         run()

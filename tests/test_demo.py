@@ -77,7 +77,7 @@ def test_ten_new_images_encode_one_new_shard(project):
 
 
 @pytest.mark.slow
-def test_two_clones_write_the_same_bytes(project: Project, tmp_path: Path):
+def test_two_clones_write_the_same_bytes(tmp_path: Path):
     contents = []
     for name in ("a", "b"):
         clone = Project(tmp_path / name)

@@ -105,7 +105,7 @@ class CouplingPairs:
 
     def _solve(self, kind: str, queries: dict[str, Tensor], keys: dict[str, Tensor]) -> dict[str, float]:
         softness: Softness = getattr(self._settings, kind)
-        what = f"connections.{self._plan.connection}.retrieve.coupling.{kind}"
+        what = f"connections.{self._plan.connection}.retrieve.{kind}"
         return {
             space: solve_temperature(softness, queries[space], keys[space], self._seed(f"{kind} sample", space), what)
             for space in self._plan.spaces

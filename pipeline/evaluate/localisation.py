@@ -180,7 +180,8 @@ def _numbers(
     }
     if not visible.all():
         for metric in ("AP", "max-F1"):
-            found[metric] = Number([Recognition(confidence, visible, located, metric)], len(visible))
+            label = metric if task.protocol == "textbook" else f"{metric}-{task.protocol}"
+            found[label] = Number([Recognition(confidence, visible, located, metric, task.protocol)], len(visible))
     return {(metric, "audio->image"): number for metric, number in found.items()}
 
 

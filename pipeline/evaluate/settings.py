@@ -165,6 +165,11 @@ class LocalisationTask(MethodsTask):
     readout: Literal["box", "map"] = Field(
         "box", description="The best crop is the answer (C-MCR), or the upper half of a map of all crops (EZ-VSL)."
     )
+    protocol: Literal["textbook", "slavc"] = Field(
+        "textbook",
+        description="AP and max-F1 over every threshold, or over those of SLAVC's program, as in the papers' tables; the "
+        "metrics are then called AP-slavc and max-F1-slavc.",
+    )
 
     @property
     def pair(self) -> tuple[Modality, Modality]:

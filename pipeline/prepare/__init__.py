@@ -40,7 +40,7 @@ class PublishedSet:
 
 SOUND, PICTURE = ("This is a sound of {}.",), ("a photo of a {}.",)
 SETS = {
-    "ave": PublishedSet(read_ave, ("retrieval", "classification"), SOUND),
+    "ave": PublishedSet(read_ave, ("retrieval", "tagging"), SOUND),
     "flickr-soundnet": PublishedSet(read_flickr_soundnet, ("retrieval", "localisation")),
     "vggss": PublishedSet(read_vggss, ("retrieval", "localisation"), SOUND),
     "music-solo": PublishedSet(read_music_solo, ("localisation",)),

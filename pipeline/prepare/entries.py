@@ -38,7 +38,9 @@ def _task(name: str, kind: str, prepared: Prepared) -> dict[str, Any]:
         return task | {"prompts": f"{name}-prompts"}
     if kind == "localisation":
         task = {"task": kind, "corpus": f"{name}-audio", "crops": f"{name}-crops", "proposals": f"{name}-crops.parquet"}
-        return task | {"regions": f"{name}-regions.parquet", "agreement": prepared.agreement}
+        task |= {"regions": f"{name}-regions.parquet", "agreement": prepared.agreement}
+        hidden = any(box is None for _, _, box in prepared.regions)
+        return task | ({"protocol": "slavc"} if hidden else {})
     first = prepared.modalities[0]
     second = "text" if prepared.captions else prepared.modalities[1]
     task = {"task": "retrieval", "corpus": f"{name}-{first}", "corpora": {second: f"{name}-{second}"}}

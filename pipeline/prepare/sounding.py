@@ -15,17 +15,22 @@ SOUNDNET_PIXELS = 256
 
 
 def read_ave(root: Path, templates: tuple[str, ...]) -> Prepared:
-    """AVE (Tian et al. 2018), test split: 402 clips of 28 classes."""
+    """AVE (Tian et al. 2018): all 4,097 annotated clips of 28 classes; 45 of them have several.
+
+    C-MCR and Ex-MCR do not say which part they measured; nothing is trained on AVE, so no split is held out.
+    """
     layout = Layout(
-        "AVE", root, f"`testSet.txt` (lines `Category&VideoID&Quality&StartTime&EndTime`), {FRAMES_AND_AUDIO}"
+        "AVE",
+        root,
+        f"`Annotations.txt` (lines `Category&VideoID&Quality&StartTime&EndTime`, with or without that header), {FRAMES_AND_AUDIO}",
     )
-    rows = [row for row in layout.cells("testSet.txt", 5, "&") if row[1] != "VideoID"]
+    rows = [row for row in layout.cells("Annotations.txt", 5, "&") if row[1] != "VideoID"]
     files, kept = _clips(layout, [row[1] for row in rows])
     classes = {key_of(row[0]): row[0] for row in rows}
-    category = {row[1]: key_of(row[0]) for row in reversed(rows)}
-    labels = [(key_of(clip), category[clip]) for clip in kept]
+    held = set(kept)
+    labels = list(dict.fromkeys((key_of(row[1]), key_of(row[0])) for row in rows if row[1] in held))
     listed = len({row[1] for row in rows})
-    return Prepared("test", listed, files, labels=labels, classes=classes, templates=templates)
+    return Prepared("all annotated clips", listed, files, labels=labels, classes=classes, templates=templates)
 
 
 def read_vggss(root: Path, templates: tuple[str, ...]) -> Prepared:
@@ -110,28 +115,32 @@ def read_extended_flickr(root: Path, templates: tuple[str, ...]) -> Prepared:
 
 
 def _extended(root: Path, base: Prepared, name: str, title: str) -> Prepared:
-    """The pairs of `base`, and those in which the picture does not show what sounds."""
+    """The pairs of `base`, and those in which the picture does not show what sounds.
+
+    SLAVC's file lists the second kind only; the pairs that belong together are those of the set itself.
+    """
     layout = Layout(
-        title, root, f"`{name}` (rows `image,audio,sounding|non-sounding`) beside all files of the set itself"
+        title,
+        root,
+        f"`{name}` (columns video, audio, label; every label is `non-sounding`) beside all files of the set itself",
     )
-    rows = layout.cells(name, 3)
-    if unknown := next((row[2] for row in rows if row[2] not in ("sounding", "non-sounding")), None):
-        raise layout.wrong(name, f"has {unknown!r} where `sounding` or `non-sounding` must be")
+    rows = layout.table(name, ("video", "audio", "label"))
+    if unknown := next((row["label"] for row in rows if row["label"] not in ("sounding", "non-sounding")), None):
+        raise layout.wrong(name, f"has the label {unknown!r}, not `non-sounding`")
     frames, sounds = layout.media("frames", "image"), layout.media("audio", "audio")
-    silent = [(row[0], row[1]) for row in rows if row[2] == "non-sounding"]
+    silent = [(row["video"], row["audio"]) for row in rows if row["label"] == "non-sounding"]
     kept = [(picture, sound) for picture, sound in silent if picture in frames and sound in sounds]
     if not kept:
-        raise layout.wrong(name, "has no `non-sounding` pair whose files are there")
+        raise layout.wrong(name, "lists no `non-sounding` pair whose files are there")
     files = {
         "audio": _with(base.files["audio"], [(key_of(sound), sounds[sound]) for _, sound in kept]),
         "image": _with(base.files["image"], [(key_of(picture), frames[picture]) for picture, _ in kept]),
     }
     regions: list[tuple[str, str, Box | None]] = list(base.regions)
     regions += [(key_of(sound), key_of(picture), None) for picture, sound in kept]
-    listed = base.listed + len(silent)
     return Prepared(
         f"{base.split}, with pairs that do not belong together",
-        listed,
+        base.listed + len(silent),
         files,
         regions=regions,
         agreement=base.agreement,

@@ -116,6 +116,38 @@ def test_recognition_is_that_of_a_loop(seed: int) -> None:
         np.testing.assert_allclose(found, expected)
 
 
+def slavc_by_loop(confidence, visible, located) -> tuple[float, float]:
+    """What EvaluatorFull in utils.py of github stoneMo/SLAVC computes, written down from its description: pair by pair."""
+
+    def counted(threshold):
+        true = sum(c >= threshold and v and r for c, v, r in zip(confidence, visible, located, strict=True))
+        false = sum(c >= threshold and not (v and r) for c, v, r in zip(confidence, visible, located, strict=True))
+        missed = sum(c < threshold and v for c, v in zip(confidence, visible, strict=True))
+        return (true / (true + false) if true + false else 1.0, true / (true + missed) if true + missed else 1.0)
+
+    ranked = sorted(confidence)
+    points = [counted(threshold) for threshold in ranked[:-1][:: -max(1, len(ranked) // 200)]]
+    area = 0.0
+    for at in range(len(points) - 1):
+        area += max(precision for precision, _ in points[at:]) * (points[at + 1][1] - points[at][1])
+    few = [counted(threshold) for threshold in ranked[:: max(1, len(ranked) // 10)]]
+    return area, max(2 * p * r / (p + r) if p + r else 0.0 for p, r in few)
+
+
+@pytest.mark.parametrize(("seed", "pairs"), [(0, 60), (1, 7), (2, 650), (3, 1001)])
+def test_the_protocol_of_slavc_is_that_of_a_loop(seed: int, pairs: int) -> None:
+    generator = np.random.default_rng(seed)
+    confidence = generator.random(pairs).round(2 if seed % 2 else 9)
+    visible, located = generator.random(pairs) < 0.5, generator.random(pairs) < 0.6
+    weights = generator.multinomial(pairs, np.full(pairs, 1 / pairs), size=2)
+    for metric, at in (("AP", 0), ("max-F1", 1)):
+        measure = Recognition(confidence, visible, located, metric, "slavc")
+        assert measure.value() == pytest.approx(slavc_by_loop(confidence, visible, located)[at])
+        drawn = [np.repeat(np.arange(pairs), row) for row in weights]
+        expected = [slavc_by_loop(confidence[rows], visible[rows], located[rows])[at] for rows in drawn]
+        np.testing.assert_allclose(measure.resampled(weights.astype(float)), expected)
+
+
 def test_perfect_and_useless_recognition() -> None:
     visible = np.array([True, True, False, False])
     for metric in ("AP", "max-F1"):
@@ -182,6 +214,8 @@ def test_hidden_sources_ask_for_recognition(world: Folders) -> None:
     assert found.n["LocAcc"] == 20 and found.n["AP"] == 35
     assert found.chance.notna()["LocAcc"] and found.chance.isna()["AP"]
     assert ((found.ci_low <= found.value) & (found.value <= found.ci_high)).all()
+    published = measure(world, protocol="slavc")
+    assert set(published.index) == {"LocAcc", "AUC", "AP-slavc", "max-F1-slavc"}  # never taken for the textbook's
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,10 @@ NORMBOX = [{"box": [1, 1, 2, 2], "normbox": [0.25, 0.5, 0.5, 0.75], "category_id
 TEMPLATES = json.dumps({"modelnet40_64": ["a cloud of {}.", "the {}."], "other": ["{}"]})
 
 MINIATURES: dict[str, dict[str, str | bytes]] = {
+    # github YapengTian/AVE-ECCV18, data/Annotations.txt: no header, `&` between cells, 4,143 rows of 4,097 videos; 45
+    # videos have several rows, each with another class.
     "ave": {
-        "testSet.txt": "Church bell&-vid1&good&0&10\nMale speech, man speaking&vid2&good&3&9\nBark&gone&good&0&10\nBark&vid2&good&0&2\n"
+        "Annotations.txt": "Church bell&-vid1&good&0&10\nMale speech, man speaking&vid2&good&3&9\nBark&gone&good&0&10\nBark&vid2&good&0&2\n"
     }
     | clips("-vid1", "vid2", "not-listed"),
     "vggss": VGGSS,
@@ -81,11 +83,15 @@ MINIATURES: dict[str, dict[str, str | bytes]] = {
         **media("frames", "clip_0_1000/frame_013/00411", "clip_0_1000/frame_014/00441", ending="jpg"),
         **media("audio", "clip_0_1000/frame_013", ending="wav"),
     },
+    # github stoneMo/SLAVC, metadata/*_test_plus_silent.csv: a header, then non-sounding pairs only (5,158 and 250), the
+    # last row without an end of line. Some VGG-SS rows name a clip of VGGSound that is not in VGG-SS, with its own sound.
     "extended-vggss": VGGSS
+    | clips("other_000147")
     | {
-        "vggss_test_plus_silent.csv": "-a1_000010,-a1_000010,sounding\nb2_000020,-a1_000010,non-sounding\ngone,b2_000020,non-sounding\n"
+        "vggss_test_plus_silent.csv": "video,audio,label\nother_000147,other_000147,non-sounding\n"
+        "b2_000020,-a1_000010,non-sounding\ngone,b2_000020,non-sounding"
     },
-    "extended-flickr": SOUNDNET | {"flickr_test_plus_silent.csv": "111,111,sounding\n333,222,non-sounding\n"},
+    "extended-flickr": SOUNDNET | {"flickr_test_plus_silent.csv": "video,audio,label\n333,222,non-sounding"},
     "audiocaps": {
         "test.csv": table(
             ("audiocap_id", "youtube_id", "start_time", "caption"),

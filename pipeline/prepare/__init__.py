@@ -21,6 +21,7 @@ from pipeline.prepare.sounding import (
     read_music_solo,
     read_vggss,
 )
+from pipeline.prepare.stamps import read_tuxpaint, read_tuxpaint_speech
 
 
 @dataclass(frozen=True)
@@ -55,4 +56,6 @@ SETS = {
     "modelnet40": PublishedSet(read_modelnet40, ("classification",)),
     "objaverse-lvis": PublishedSet(read_objaverse_lvis, ("classification", "retrieval")),
     "imagenet": PublishedSet(read_imagenet, ("classification",), PICTURE),
+    "tuxpaint": PublishedSet(read_tuxpaint, ("retrieval",)),
+    "tuxpaint-speech": PublishedSet(read_tuxpaint_speech, ("retrieval",)),
 }

@@ -1,6 +1,7 @@
 """What a prepared set adds to params.yaml: its corpora, and the tasks that it serves."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,24 @@ def entries(name: str, prepared: Prepared, tasks: Sequence[str], raw: Path) -> d
         corpora[f"{name}-text"] = {"modalities": ["text"], "source": f"{raw.as_posix()}/captions.jsonl"}
     if prepared.classes:
         corpora[f"{name}-prompts"] = {"modalities": ["text"], "source": f"{raw.as_posix()}/prompts.jsonl"}
-    found = {f"{name}-{kind}" if len(tasks) > 1 else name: _task(name, kind, prepared) for kind in tasks}
+    held = [*prepared.modalities, *(["text"] if prepared.captions else [])]
+    found: dict[str, Any] = {}
+    for kind in tasks:
+        label = f"{name}-{kind}" if len(tasks) > 1 else name
+        if kind != "retrieval":
+            found[label] = _task(name, kind, prepared)
+        elif len(held) == 2:
+            found[label] = _retrieval(name, held[0], held[1])
+        else:
+            found |= {f"{label}-{a}-{b}": _retrieval(name, a, b) for a, b in combinations(held, 2)}
     return {"corpora": corpora, "evaluate": {"tasks": found}}
+
+
+def _retrieval(name: str, first: str, second: str) -> dict[str, Any]:
+    """Retrieval between two modalities of the set; a text belongs to the item that its key begins with."""
+    task = {"task": "retrieval", "corpus": f"{name}-{first}", "corpora": {second: f"{name}-{second}"}}
+    task |= {"modalities": [first, second]}
+    return task | ({"item_separator": SEPARATOR} if second == "text" else {})
 
 
 def _task(name: str, kind: str, prepared: Prepared) -> dict[str, Any]:
@@ -36,13 +53,8 @@ def _task(name: str, kind: str, prepared: Prepared) -> dict[str, Any]:
         modality = prepared.modalities[0]
         task = {"task": kind, "corpus": f"{name}-{modality}", "modality": modality, "labels": labels}
         return task | {"prompts": f"{name}-prompts"}
-    if kind == "localisation":
-        task = {"task": kind, "corpus": f"{name}-audio", "crops": f"{name}-crops", "proposals": f"{name}-crops.parquet"}
-        task |= {"regions": f"{name}-regions.parquet", "agreement": prepared.agreement}
-        hidden = any(box is None for _, _, box in prepared.regions)
-        return task | ({"protocol": "slavc"} if hidden else {})
-    first = prepared.modalities[0]
-    second = "text" if prepared.captions else prepared.modalities[1]
-    task = {"task": "retrieval", "corpus": f"{name}-{first}", "corpora": {second: f"{name}-{second}"}}
-    task |= {"modalities": [first, second]}
-    return task | ({"item_separator": SEPARATOR} if prepared.captions else {})
+    task = {"task": kind, "corpus": f"{name}-audio", "crops": f"{name}-crops", "proposals": f"{name}-crops.parquet"}
+    task |= {"regions": f"{name}-regions.parquet"}
+    # Where some pictures do not show what sounds, the papers' tables hold what SLAVC's program computes.
+    hidden = any(box is None for _, _, box in prepared.regions)
+    return {**task, "agreement": prepared.agreement, **({"protocol": "slavc"} if hidden else {})}

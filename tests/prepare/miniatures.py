@@ -158,6 +158,27 @@ MINIATURES: dict[str, dict[str, str | bytes]] = {
 }
 
 
+def stamps(suffix: str) -> dict[str, str | bytes]:
+    """Debian's tuxpaint-stamps-default 2022.06.04: one folder for each kind, translations in the .txt, most sounds .ogg and a few
+    .wav, SVG beside PNG, pictures without a description, and letters, whose sounds say their names."""
+    names = ("animals/marsupials/koala", "animals/birds/duck", "symbols/alphabets/latin/a")
+    return (
+        media("usr/share/tuxpaint/stamps", *names, "seasonal/dreydl_mirror", ending="png")
+        | media("usr/share/tuxpaint/stamps", *(name + suffix for name in names), ending="wav")
+        | media("usr/share/tuxpaint/stamps", "animals/birds/duck_desc_nl", ending="ogg")
+        | {
+            "usr/share/tuxpaint/stamps/animals/marsupials/koala.txt": "A koala.\nfr.utf8=Un koala.\nde.utf8=Ein Koalabär.\n",
+            "usr/share/tuxpaint/stamps/animals/birds/duck.txt": "A duck.\nfr.utf8=Un canard.\n",
+            "usr/share/tuxpaint/stamps/symbols/alphabets/latin/a.txt": "The letter A.\n",
+            "usr/share/tuxpaint/stamps/animals/birds/duck.dat": "",
+            "usr/share/tuxpaint/stamps/animals/birds/goose.svg": "<svg/>",
+        }
+    )
+
+
+MINIATURES |= {"tuxpaint": stamps(""), "tuxpaint-speech": stamps("_desc_fr")}
+
+
 def write(root: Path, name: str) -> Path:
     """The set `name` below `root`."""
     for path, content in MINIATURES[name].items():

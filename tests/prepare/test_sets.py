@@ -1,6 +1,8 @@
 """Every reader on a miniature of its set; what is missing or damaged is one error with the whole layout."""
 
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.prepare import SETS
 from pipeline.prepare.prepared import Prepared
+from pipeline.prepare.stamps import STAMPS
 from tests.prepare.miniatures import MINIATURES, write
 
 
@@ -82,6 +85,39 @@ def test_extended_sets(tmp_path):
     assert keys(found, "audio") == keys(found, "image") == ["111", "222", "333"]
 
 
+@pytest.mark.parametrize(("name", "suffix"), [("tuxpaint", ""), ("tuxpaint-speech", "_desc_fr")])
+def test_stamps(tmp_path, name, suffix):
+    found = read(tmp_path, name)
+    stamps = ["animals_birds_duck", "animals_marsupials_koala"]
+    assert keys(found, "image") == keys(found, "audio") == stamps
+    assert [Path(path).stem for _, path in found.files["audio"]] == [f"duck{suffix}", f"koala{suffix}"]
+    assert found.captions == list(zip(stamps, ["A duck.", "A koala."], strict=True))
+
+
+def test_a_stamp_without_a_description_is_left_out(tmp_path):
+    folder = write(tmp_path, "tuxpaint")
+    (folder / STAMPS / "animals/birds/duck.txt").unlink()
+    found = SETS["tuxpaint"].read(folder, ())
+    assert keys(found, "audio") == ["animals_marsupials_koala"] and found.listed == 2
+
+
+@pytest.mark.slow
+def test_stamps_of_the_real_package(tmp_path):
+    """Needs Debian's apt and a network: counts of version 2022.06.04-1."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        pytest.skip("needs apt-get and dpkg-deb")
+    package = "tuxpaint-stamps-default"
+    if subprocess.run(["apt-get", "download", package], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip(f"apt-get could not download {package}")
+    [archive] = tmp_path.glob(f"{package}_*.deb")
+    subprocess.run(["dpkg-deb", "--extract", archive, tmp_path / "package"], check=True)
+    for name, count in (("tuxpaint", 107), ("tuxpaint-speech", 589)):
+        found = SETS[name].read(tmp_path / "package", ())
+        assert len(found.captions) == len(found.files["image"]) == len(found.files["audio"]) == count
+        assert all((tmp_path / "package" / path).stat().st_size for files in found.files.values() for _, path in files)
+        assert dict(found.captions)["animals_marsupials_koala" if name != "tuxpaint" else "animals_marsupials_wombat"]
+
+
 def test_captioned_sets(tmp_path):
     found = read(tmp_path, "audiocaps")
     assert found.captions == [("-yt1_30", "A dog, barking"), ("-yt1_30", "Barks"), ("yt2_0", "Rain falls")]
@@ -138,7 +174,7 @@ ANNOTATIONS = [
     (name, path)
     for name, files in MINIATURES.items()
     for path in files
-    if path.endswith((".csv", ".json", ".xml", ".txt")) and not path.startswith("night_stand/")
+    if path.endswith((".csv", ".json", ".xml", ".txt")) and not path.startswith(("night_stand/", STAMPS))
 ]
 # One pair that is annotated but has no file is a vanished sample, no fault of the layout.
 OPTIONAL = [("flickr-soundnet", "Annotations/333.xml"), ("extended-flickr", "Annotations/333.xml")]
@@ -170,7 +206,7 @@ def test_a_wrong_layout_is_one_error_with_the_expected_one(tmp_path, name, path,
 def test_without_any_media_the_folder_is_named(tmp_path, name):
     folder = write(tmp_path, name)
     for file in folder.rglob("*"):
-        if file.suffix in (".wav", ".jpg", ".JPEG", ".off"):
+        if file.suffix in (".wav", ".ogg", ".jpg", ".png", ".JPEG", ".off"):
             file.unlink()
     with pytest.raises(UserError, match="holds no .* file") as caught:
         SETS[name].read(folder, SETS[name].templates)

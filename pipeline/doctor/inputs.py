@@ -51,7 +51,7 @@ def tokenizer(name: str, spec: SpaceSpec) -> list[Finding]:
         from pipeline.spaces.laion_clap_library import roberta_folder
 
         try:
-            return [Finding(OK, subject, str(roberta_folder()))]
+            return [Finding(OK, subject, str(roberta_folder(Path(spec.checkpoint))))]
         except UserError as error:
             return [Finding(FAIL, subject, error.message, error.hint)]
     if spec.encoder == "open_clip" and (repository := _hub_tokenizer(spec.model)):

@@ -2,6 +2,8 @@
 
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
@@ -22,6 +24,29 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
     Raises:
         UserError: Unknown family, or a checkpoint that is missing, damaged or of another architecture.
     """
+    space: Space = _family(spec).load(spec, device)
+    return space
+
+
+def weight_files(spec: SpaceSpec) -> list[Path]:
+    """Every file on this machine that decides what the space of `spec` computes: weights, settings, tokenizers.
+
+    The family says which (`weight_files`, a static method); one that does not is taken to read all of its folder.
+    Files in the cache of a hub do not count, and a name that only a hub knows has none.
+
+    Raises:
+        UserError: Unknown family, or a file that it needs is missing.
+    """
+    ask = getattr(_family(spec), "weight_files", None)
+    if ask:
+        return list(ask(spec))
+    path = Path(spec.checkpoint)
+    if not path.exists():
+        raise UserError(f"{path} does not exist.", "Put the weights there, or correct `checkpoint` of the space.")
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _family(spec: SpaceSpec) -> Any:
     if spec.encoder not in FAMILIES:
         nearest = get_close_matches(spec.encoder, FAMILIES, n=1)
         raise UserError(
@@ -29,8 +54,7 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
             f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(FAMILIES)}.",
         )
     module, class_name = FAMILIES[spec.encoder].split(":")
-    space: Space = getattr(import_module(module), class_name).load(spec, device)
-    return space
+    return getattr(import_module(module), class_name)
 
 
-__all__ = ["FAMILIES", "Fingerprint", "Space", "SpaceSpec", "load_space"]
+__all__ = ["FAMILIES", "Fingerprint", "Space", "SpaceSpec", "load_space", "weight_files"]

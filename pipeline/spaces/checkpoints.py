@@ -1,10 +1,9 @@
-"""Checkpoint files of other people: found, hashed, read without running their code, loaded strictly."""
+"""The tensors in checkpoints of other people: read without running their code, loaded strictly."""
 
 import pickle
 import re
 import zipfile
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -13,24 +12,29 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.hashing import sha256_file
+from pipeline.spaces.checkpoint_files import (
+    INDEX_SUFFIX,
+    SAFE_SUFFIX,
+    SUFFIXES,
+    Checkpoint,
+    checkpoint_files,
+    find_checkpoint,
+)
+from pipeline.spaces.torchscript import is_program, program_tensors
 
-SAFE_SUFFIX = ".safetensors"
-PICKLED_SUFFIXES = (".pt", ".pth", ".ckpt")
-SUFFIXES = (SAFE_SUFFIX, *PICKLED_SUFFIXES)
+__all__ = [
+    "SAFE_SUFFIX",
+    "SUFFIXES",
+    "Checkpoint",
+    "checkpoint_files",
+    "find_checkpoint",
+    "load_strictly",
+    "read_tensors",
+    "tensors_of",
+]
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One file of weights and what is in it, as far as a fingerprint is concerned.
-
-    Attributes:
-        path: The file.
-        sha256: Hash of its bytes.
-    """
-
-    path: Path
-    sha256: str
+# What training leaves before every name: data-parallel, compiled and Lightning modules.
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 
 class _Leftover:
@@ -54,83 +58,61 @@ LEFTOVERS = (
 )
 
 
-def find_checkpoint(location: str, sha256: str = "") -> Checkpoint:
-    """The checkpoint at `location`, a file or a folder with exactly one checkpoint file in it, and its hash.
-
-    By convention the weights of space NAME lie in ``data/spaces/NAME/``.
-
-    Raises:
-        UserError: Nothing is there, a folder holds none or several, it is another kind of file, or its hash is not
-            `sha256` (which is not checked when empty).
-    """
-    path = Path(location)
-    if not location or not path.exists():
-        raise UserError(
-            f"The checkpoint {location!r} does not exist.",
-            "Put the file there (weights of space NAME belong in data/spaces/NAME/), or correct `checkpoint` of the space.",
-        )
-    if path.is_dir():
-        path = _only_file(path)
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"{path} is not a checkpoint: its name ends in {path.suffix or 'nothing'}.", _kinds())
-    found = sha256_file(path)
-    if sha256 and found != sha256.lower():
-        raise UserError(
-            f"{path} has sha256 {found}, but the space asks for {sha256}.",
-            "Fetch the right file, or correct `sha256` of the space if this is the checkpoint that you mean.",
-        )
-    return Checkpoint(path, found)
-
-
-def _only_file(folder: Path) -> Path:
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    if not files:
-        raise UserError(f"There is no checkpoint in {folder}.", _kinds())
-    if len(files) > 1:
-        names = ", ".join(path.name for path in files[:3]) + (", ..." if len(files) > 3 else "")
-        raise UserError(
-            f"There are {len(files)} checkpoints in {folder}: {names}.",
-            "Name the file in `checkpoint`, or keep only one.",
-        )
-    return files[0]
-
-
-def _kinds() -> str:
-    return (
-        f"A checkpoint is a {SAFE_SUFFIX} file (preferred: it cannot run code) or a {', '.join(PICKLED_SUFFIXES)} file."
-    )
-
-
 def read_tensors(checkpoint: Checkpoint, key: str = "state_dict") -> dict[str, Tensor]:
     """The tensors in a checkpoint by name, on the CPU.
 
-    In a pickled file they are the entry `key`, or the whole file where there is no such entry. A prefix ``module.``
-    that all names share, a trace of data-parallel training, is removed.
+    In a pickled file they are the entry `key`, or the whole file where there is no such entry; of a TorchScript program
+    they are its parameters and buffers. A prefix that all names share and that is a trace of training is removed.
 
     Raises:
         UserError: The file is damaged, is no checkpoint, or names classes that we do not unpickle.
     """
-    content = _read(checkpoint.path)
+    return tensors_of((checkpoint.path, *checkpoint.shards), key)
+
+
+def tensors_of(files: Iterable[Path], key: str = "state_dict") -> dict[str, Tensor]:
+    """The tensors in the files of one checkpoint, as `checkpoint_files` gives them; see `read_tensors`."""
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        if not path.name.endswith(INDEX_SUFFIX):
+            tensors |= _tensors_in(path, key)
+    for wrapper in WRAPPERS:
+        if all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _tensors_in(path: Path, key: str) -> dict[str, Tensor]:
+    content = _read(path)
     if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
         content = content[key]
-    tensors = content if isinstance(content, Mapping) else {}
+    tensors = dict(content) if isinstance(content, Mapping) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(
-            f"{checkpoint.path} is not a checkpoint: it holds no dictionary of tensors.",
+            f"{path} is not a checkpoint: it holds no dictionary of tensors.",
             "Use the file that the authors of the model publish.",
         )
-    prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _read(path: Path) -> object:
     try:
         if path.suffix == SAFE_SUFFIX:
             return load_file(path)
+        if is_program(path):
+            return program_tensors(path)
         # Mapped, the optimizer's state in a training checkpoint (two thirds of CLAP's file) is never read.
         with torch.serialization.safe_globals([(_Leftover, name) for name in LEFTOVERS]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:
         refused = re.search(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) (\S+)", str(error))
         if refused:
             what = f"{path} holds more than weights ({refused[1]}), and reading that could run code."

@@ -86,15 +86,19 @@ def load_compact(folder: Path) -> CompactModel:
         model = CompactModel(config["dimension"], {name: _TOWERS[name][0](**one) for name, one in towers.items()})
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
-        raise UserError(
-            f"The compact space {folder} has no {Path(error.filename or CONFIG).name}.",
-            "Run the stage that trains it, or correct its checkpoint in params.yaml.",
-        ) from None
+        raise _missing(folder / Path(error.filename or CONFIG).name) from None
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise UserError(
             f"The compact space {folder} is damaged: {error}.", "Train it again, or restore it with `dvc checkout`."
         ) from error
     return model
+
+
+def _missing(file: Path) -> UserError:
+    return UserError(
+        f"The compact space {file.parent} has no {file.name}.",
+        "Run the stage that trains it, or correct its checkpoint in params.yaml.",
+    )
 
 
 class CompactSpace:
@@ -129,6 +133,19 @@ class CompactSpace:
                 "Get the right file, or correct the hash if the new weights are wanted.",
             )
         return cls(model, spec.precision, device, sha256)
+
+    @staticmethod
+    def weight_files(spec: SpaceSpec) -> list[Path]:
+        """The weights and the settings.
+
+        Raises:
+            UserError: One of them is missing.
+        """
+        files = [Path(spec.checkpoint, name) for name in (WEIGHTS, CONFIG)]
+        for file in files:
+            if not file.is_file():
+                raise _missing(file)
+        return files
 
     def fingerprint(self, modality: str) -> Fingerprint:
         """Everything that can change an embedding of `modality`."""

@@ -1,6 +1,7 @@
 """LAION-CLAP: text and audio, the public checkpoints ``630k[-audioset][-fusion]-best.pt`` and their relatives."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, TEXT
 from pipeline.spaces import laion_clap_audio as sounds
 from pipeline.spaces import laion_clap_library as library
-from pipeline.spaces.checkpoints import find_checkpoint, load_strictly, read_tensors
+from pipeline.spaces.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
 from pipeline.spaces.decode import decode_audio, decode_text
 from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
@@ -62,7 +63,7 @@ class LaionClapSpace:
         """
         model, options = spec.model or MODELS[0], _options(spec)
         checkpoint = find_checkpoint(spec.checkpoint, spec.sha256)
-        folder = library.roberta_folder()
+        folder = library.roberta_folder(checkpoint.path)
         tokenizer = library.load_tokenizer(folder)
         tensors = read_tensors(checkpoint)
         clap = library.build_clap(model, bool(options["fusion"]), folder)
@@ -79,6 +80,13 @@ class LaionClapSpace:
             "precision": spec.precision,
         }
         return cls(clap, tokenizer, fingerprint, device)
+
+    @staticmethod
+    def weight_files(spec: SpaceSpec) -> list[Path]:
+        """The checkpoint, and RoBERTa's tokenizer where it lies beside it and not in the Hugging Face cache."""
+        checkpoint = checkpoint_files(spec.checkpoint)
+        folder = library.roberta_folder(checkpoint[0])
+        return checkpoint + (library.tokenizer_files(folder) if folder.parent == checkpoint[0].parent else [])
 
     def fingerprint(self, modality: str) -> Fingerprint:
         """Everything that can change an embedding of `modality`."""

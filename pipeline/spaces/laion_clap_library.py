@@ -18,6 +18,7 @@ from pipeline.hashing import sha256_file, sha256_json
 
 ROBERTA = ("roberta-base", "FacebookAI/roberta-base")  # the name that laion_clap uses, and where the Hub keeps it now
 NEEDED = ("config.json", "vocab.json", "merges.txt")
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 FUSION = "aff_2d"  # what the public fusion models were trained with
 _ABSENT = object()
 
@@ -41,15 +42,20 @@ def _contained() -> Iterator[None]:
 
 
 @_contained()
-def roberta_folder() -> Path:
-    """The folder in the Hugging Face cache with RoBERTa's tokenizer and configuration. Its weights are not needed:
-    the CLAP checkpoint holds the whole text tower.
+def roberta_folder(checkpoint: Path | None = None) -> Path:
+    """The folder with RoBERTa's tokenizer and configuration: ``roberta-base`` beside the checkpoint, or else in the
+    Hugging Face cache. Its weights are not needed: the CLAP checkpoint holds the whole text tower.
+
+    Args:
+        checkpoint: The file of weights, or its folder.
 
     Raises:
-        UserError: A file is not in the cache.
+        UserError: A file is in neither.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
+    if checkpoint and (beside := _beside(checkpoint)).is_dir():
+        return beside
     cache = constants.HF_HUB_CACHE
     missing: list[str] = []
     for repository in reversed(ROBERTA):
@@ -57,11 +63,29 @@ def roberta_folder() -> Path:
         missing = [name for name, path in found.items() if not isinstance(path, str)]
         if not missing:
             return Path(str(found["vocab.json"])).parent
+    folder = _beside(checkpoint) if checkpoint else ROBERTA[0]
     raise UserError(
-        f"CLAP needs the tokenizer of {ROBERTA[0]}, and the Hugging Face cache {cache} lacks its {', '.join(missing)}.",
-        f"Where there is a network, run `hf download {ROBERTA[0]} {' '.join(NEEDED)} tokenizer_config.json`; "
-        "for a machine without one, copy that cache to it and set HF_HOME.",
+        f"CLAP needs the tokenizer of {ROBERTA[0]}: there is no {folder}, and the Hugging Face cache {cache} lacks its "
+        f"{', '.join(missing)}.",
+        f"Where there is a network, run `mcr fetch`, or `hf download {ROBERTA[0]} {' '.join(NEEDED)} "
+        "tokenizer_config.json`; for a machine without one, copy that folder or that cache to it and set HF_HOME.",
     )
+
+
+def _beside(checkpoint: Path) -> Path:
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    return folder / ROBERTA[0]
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files in `folder` that decide what the tokenizer does, and the configuration of the text tower.
+
+    Raises:
+        UserError: One that is needed is missing.
+    """
+    if missing := [name for name in NEEDED if not (folder / name).is_file()]:
+        raise UserError(f"The folder {folder} lacks {', '.join(missing)}.", "Complete it, or remove it.")
+    return [folder / name for name in (NEEDED[0], *TOKENIZER_FILES) if (folder / name).is_file()]
 
 
 @_contained()
@@ -73,6 +97,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import RobertaTokenizer
 
+    tokenizer_files(folder)
     try:
         tokenizer = RobertaTokenizer.from_pretrained(str(folder), local_files_only=True)
         damage = "" if len(tokenizer) >= 256 else f"it has {len(tokenizer)} tokens"
@@ -88,8 +113,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 def tokenizer_sha256(folder: Path) -> str:
     """Hash of the files that decide what the tokenizer does."""
-    names = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-    return sha256_json({name: sha256_file(folder / name) for name in names if (folder / name).is_file()})
+    return sha256_json({name: sha256_file(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()})
 
 
 @_contained()

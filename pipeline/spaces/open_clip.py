@@ -1,11 +1,11 @@
 """OpenCLIP models as image-text spaces: any architecture and tag, a checkpoint file, a local or a hub folder."""
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import open_clip
@@ -16,20 +16,16 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from pipeline.errors import SampleError, UserError
-from pipeline.hashing import sha256_file
 from pipeline.modalities import IMAGE, TEXT
-from pipeline.spaces.checkpoints import find_checkpoint
 from pipeline.spaces.decode import decode_image, decode_text
 from pipeline.spaces.open_clip_activation import OPTION as QUICK_GELU
-from pipeline.spaces.open_clip_activation import check_activation, published
+from pipeline.spaces.open_clip_activation import check_activation
+from pipeline.spaces.open_clip_files import OpenClipFiles, build_model
 from pipeline.spaces.open_clip_text import TrimmedText
 from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
-CONFIG = "open_clip_config.json"
-WEIGHTS = "open_clip_model.safetensors"
-HUB, FOLDER = "hf-hub:", "local-dir:"
 OPTIONS = (QUICK_GELU,)
 
 
@@ -73,22 +69,30 @@ class OpenClipSpace:
         dtype_of(spec.precision)
         if unknown := sorted(set(spec.options) - set(OPTIONS)):
             raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
-        name, pretrained = _resolve(spec)
-        sha256 = _file_hashes(name, pretrained)
+        files = OpenClipFiles.of(spec)
+        sha256 = files.hashes()
         _check_hash(spec, sha256)
-        check_activation(spec, name, sha256.get("weights", ""))
+        check_activation(spec, files.name, sha256.get("weights", ""))
         try:
-            model = open_clip.create_model(name, pretrained, require_pretrained=pretrained is not None, **spec.options)
-            tokenizer = open_clip.get_tokenizer(name)
+            model = build_model(files, spec.options)
+            tokenizer = open_clip.get_tokenizer(files.name)
+        except UserError:
+            raise
         except Exception as error:  # OpenCLIP raises what its hub, its file formats and torch raise
             raise UserError(
-                f"OpenCLIP cannot load {spec.checkpoint!r}{f' as {spec.model}' if spec.model else ''}: {error}",
+                f"OpenCLIP cannot load {spec.checkpoint!r}{f' as {spec.model}' if spec.model else ''}: "
+                + shorten(str(error), 300, placeholder=" ..."),
                 "Check model and checkpoint in params.yaml; without a network give a file or folder.",
             ) from error
         if not sha256:  # a tag or hub name says where the weights came from, not which they are: hash what was loaded
             sha256 = {"weights": _tensors_hash(model)}
             _check_hash(spec, sha256)
         return cls(model, tokenizer, spec.precision, device, sha256)
+
+    @staticmethod
+    def weight_files(spec: SpaceSpec) -> list[Path]:
+        """The files that the space is loaded from; none for a tag or a hub name."""
+        return OpenClipFiles.of(spec).paths()
 
     def fingerprint(self, modality: str) -> Fingerprint:
         """Everything that can change an embedding of `modality`."""
@@ -148,59 +152,12 @@ class OpenClipSpace:
             return int(self.model.encode_text(ids.to(self.device)).shape[1])  # type: ignore[operator]
 
 
-def _resolve(spec: SpaceSpec) -> tuple[str, str | None]:
-    """Name and `pretrained` argument for OpenCLIP, which would start a folder without weights at random."""
-    path, architecture = Path(spec.checkpoint), spec.model.replace("/", "-")
-    if path.is_dir():
-        if spec.model and not (path / CONFIG).is_file():
-            return architecture, str(find_checkpoint(spec.checkpoint).path)
-        for name in (CONFIG, WEIGHTS):
-            if not (path / name).is_file():
-                raise UserError(
-                    f"The OpenCLIP folder {path} has no {name}.",
-                    "Complete it, name another one, or give its only file of weights a `model`.",
-                )
-        return f"{FOLDER}{path.absolute()}", None
-    if spec.checkpoint.startswith(HUB):
-        return spec.checkpoint, None
-    if not spec.model:
-        raise UserError(
-            f"There is no OpenCLIP folder {spec.checkpoint!r}, and no model is given for a file or tag.",
-            "Correct the checkpoint in params.yaml, or set the model to its architecture.",
-        )
-    if ("/" in spec.checkpoint or path.suffix) and not path.is_file():
-        raise UserError(f"There is no checkpoint {spec.checkpoint!r}.", "Correct its path in params.yaml.")
-    return architecture, spec.checkpoint
-
-
-def _file_hashes(name: str, pretrained: str | None) -> dict[str, str]:
-    """SHA-256 of the weights and, for a folder, of its configuration; nothing for a tag or hub name.
-
-    Raises:
-        UserError: The weights are a program.
-    """
-    if name.startswith(FOLDER):
-        folder = Path(name.removeprefix(FOLDER))
-        return {"weights": sha256_file(folder / WEIGHTS), "config": sha256_file(folder / CONFIG)}
-    path = Path(pretrained or "")
-    if not path.is_file():
-        return {}
-    sha256 = sha256_file(path)
-    if _is_program(path):
-        model, tag = published(sha256)
-        better = open_clip.get_pretrained_cfg(model, tag).get("hf_hub", "").rstrip("/")
-        raise UserError(
-            f"{path} is a TorchScript program (OpenAI published CLIP that way), which is not loaded: it can run code.",
-            f"Use the same weights as tensors{f': the checkpoint {HUB}{better}, or its files in a folder' * bool(better)}.",
-        )
-    return {"weights": sha256}
-
-
-def _is_program(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def _tensors_hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + b"\0")
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _check_hash(spec: SpaceSpec, sha256: Mapping[str, str]) -> None:
@@ -209,11 +166,3 @@ def _check_hash(spec: SpaceSpec, sha256: Mapping[str, str]) -> None:
             f"The weights {spec.checkpoint!r} have the SHA-256 {sha256['weights']}, params.yaml says {spec.sha256}.",
             "Get the right file, or correct the hash if the new weights are wanted.",
         )
-
-
-def _tensors_hash(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + b"\0")
-        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

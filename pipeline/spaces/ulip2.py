@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import seed_from, sha256_bytes
 from pipeline.modalities import IMAGE, POINT, TEXT
-from pipeline.spaces.checkpoints import find_checkpoint, load_strictly, read_tensors
+from pipeline.spaces.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
 from pipeline.spaces.clip_text import CONTEXT, ClipText
 from pipeline.spaces.clouds import FARTHEST_AMONG, NORMALISATIONS, CloudSettings, prepare_cloud
 from pipeline.spaces.decode import decode_image, decode_text
@@ -97,6 +97,11 @@ class Ulip2Space:
         towers = towers.to_empty(device="cpu")
         load_strictly(towers, tensors, checkpoint.path, "ULIP-2 (PointBERT, ViT-B/16, 12-layer text tower)")
         return cls(towers, spec, checkpoint.sha256, device)
+
+    @staticmethod
+    def weight_files(spec: SpaceSpec) -> list[Path]:
+        """The checkpoint: tokenizer and settings are part of the family."""
+        return checkpoint_files(spec.checkpoint)
 
     def fingerprint(self, modality: str) -> Fingerprint:
         """Everything that can change an embedding of `modality`."""

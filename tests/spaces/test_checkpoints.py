@@ -67,9 +67,9 @@ def test_missing_file(location: str) -> None:
 
 
 def test_other_kind_of_file(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"ends in \.bin"):
-        find_checkpoint(str(tmp_path / "weights.bin"))
+    (tmp_path / "weights.npz").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"ends in \.npz"):
+        find_checkpoint(str(tmp_path / "weights.npz"))
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -41,6 +41,7 @@ def embeddings(
 
     from pipeline.adopt.npy_folder import FOLDERS, find_blocks, import_embeddings
     from pipeline.modalities import MODALITIES
+    from pipeline.names import check_name
     from pipeline.params.load import load_params
     from pipeline.shard.sources.sample import key_of_path
     from pipeline.spaces import load_space
@@ -48,6 +49,7 @@ def embeddings(
     from stages.options import pick
     from stages.specs import space_spec
 
+    check_name(corpus, "corpus")
     if modality and modality not in MODALITIES:
         raise UserError(f"There is no modality {modality!r}.", f"Choose one of: {', '.join(MODALITIES)}.")
     if vectors and not modality:
@@ -104,9 +106,11 @@ def projectors(
       mcr import projectors checkpoints/ex_clap.pt checkpoints/ex_ulip.pt --name published_ex
     """
     from pipeline.adopt.projectors import import_projectors
+    from pipeline.names import check_name
     from pipeline.params.load import load_params
     from stages.context import MODELS
 
+    check_name(name, "connection")
     by_layout = _layouts(files, layout)
     params = load_params(params_file)
     if name in params.connections:

@@ -13,15 +13,21 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
 
     Example: mcr check --params presets/exmcr.yaml
     """
-    import yaml
-
     from pipeline.params.load import load_params
+    from pipeline.plain_yaml import read_yaml
 
     params = load_params(params_file)
-    if missing := _named_by_dvc() - set(yaml.safe_load(params_file.read_text())):
+    written = read_yaml(params_file)
+    if missing := _named_by_dvc() - set(written.content):
         raise UserError(
             f"{params_file} has no {', '.join(sorted(missing))}, and dvc.yaml depends on it.",
             "Write the default down: `mcr schema` has it, and presets/ show it.",
+        )
+    if written.aliases:
+        named = ", ".join(f"line {line}: *{name}" for line, name in written.aliases[:3])
+        print(
+            f"note: {params_file} repeats settings by {len(written.aliases)} YAML aliases ({named}); a value that one of "
+            "them stands for cannot be changed by itself with `dvc exp run -S`: write the values out."
         )
     print(
         f"{params_file} is valid: {len(params.corpora)} corpora, {len(params.spaces)} spaces, "

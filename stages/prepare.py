@@ -66,9 +66,11 @@ def crop(
 
     Example: mcr crop vggss detections.csv downloads/vggss/frames
     """
+    from pipeline.names import check_name
     from pipeline.prepare.crops import cut_crops
     from stages.context import ANNOTATIONS, ConsoleProgress
 
+    check_name(name, "evaluation set")
     folder, table = Path("data/raw", name, "crops"), ANNOTATIONS / f"{name}-crops.parquet"
     count = cut_crops(proposals, pictures, folder, table, ConsoleProgress())
     print(f"crop {name}: {count:,} crops in {folder}, their boxes in {table}")

@@ -77,7 +77,7 @@ def _with_variants(params_file: Path, sweep: "Sweep") -> "tuple[Params, dict[str
         for row, settings in variants(raw["connections"][name], ablation.rows).items():
             names.setdefault(name, {})[row] = variant = f"{name}, {row}"
             added[variant] = settings
-    return check_params({**raw, "connections": {**raw["connections"], **added}}, "the sweep"), names
+    return check_params({**raw, "connections": {**raw["connections"], **added}}, "the sweep", named=False), names
 
 
 def _train_all(params: "Params", sweep: "Sweep", names: dict[str, dict[str, str]], folder: Path, device: str) -> None:

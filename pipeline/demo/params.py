@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from pipeline.demo.scenes import LARGEST_CORPUS, LARGEST_HELDOUT
 from pipeline.errors import UserError
+from pipeline.plain_yaml import read_yaml
 from pipeline.settings import Settings
 
 Size = Annotated[int, Field(ge=1, le=LARGEST_CORPUS)]
@@ -80,12 +80,9 @@ def read_params(path: Path) -> DemoParams:
     Raises:
         UserError: No such file, or it does not say what the demo world needs.
     """
+    content = read_yaml(path).content
     try:
-        return DemoParams.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError:
-        raise UserError(f"There is no {path}.", "Run the command at the root of the repository.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}.", "Compare it with the file in the repository.") from None
+        return DemoParams.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

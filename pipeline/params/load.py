@@ -1,34 +1,21 @@
 """Read params.yaml and report everything that is wrong with it at once, before any work."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.names import RULE
 from pipeline.params.model import Params
+from pipeline.params.names import naming_problems
 from pipeline.params.references import reference_problems
+from pipeline.plain_yaml import read_yaml, shown
 
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key that occurs twice, where YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} occurs twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+MOST_LISTED = 50
 
 
 def load_params(path: Path) -> Params:
@@ -45,46 +32,61 @@ def read_raw(path: Path) -> Mapping[str, Any]:
     """Read `path` without checking what it says.
 
     Raises:
-        UserError: The file is missing or is no YAML.
+        UserError: The file is missing, is no YAML, or is beyond the limits of `read_yaml`.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist.", "Run in the project's folder, or name the file with --params.")
-    try:
-        raw = yaml.load(path.read_text(), _UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}", "Correct the line.") from error
+    raw = read_yaml(path).content
     if not isinstance(raw, Mapping):
         raise UserError(f"{path} holds no settings.", "Start from one of the files in presets/.")
     return raw
 
 
-def check_params(raw: Mapping[str, Any], source: str) -> Params:
-    """Check what a file says; `source` is what an error calls it.
+def check_params(raw: Mapping[str, Any], source: str, named: bool = True) -> Params:
+    """Check what a file says.
+
+    Args:
+        raw: What it says.
+        source: What an error calls it.
+        named: Whether a person gave the names; those of a sweep's variants follow another rule.
 
     Raises:
         UserError: There are problems; all of them are listed.
     """
     try:
-        params, problems = Params.model_validate(raw), []
+        params = Params.model_validate(raw)
+        problems = list(_truths_for_numbers(raw, params.model_dump(), ""))
     except ValidationError as error:
         params, problems = None, [_describe(detail) for detail in error.errors()]
-    problems += reference_problems(raw)
+    naming = naming_problems(raw) if named else []
+    problems = naming + problems + reference_problems(raw)
     if params is None or problems:
-        listed = "\n  ".join(problems)
-        raise UserError(
-            f"{source} has {len(problems)} problem(s):\n  {listed}", "Correct the lines above and run again."
-        )
+        listed = "\n  ".join(problems[:MOST_LISTED])
+        more = f"\n  and {len(problems) - MOST_LISTED} more" if len(problems) > MOST_LISTED else ""
+        hint = f"Correct the lines above and run again.{f' {RULE}' if naming else ''}"
+        raise UserError(f"{source} has {len(problems)} problem(s):\n  {listed}{more}", hint)
     return params
+
+
+def _truths_for_numbers(raw: object, understood: object, where: str) -> Iterator[str]:
+    """Where `raw` says true or false and a number was understood: Python counts `true` as 1, and nobody means it."""
+    if isinstance(raw, bool) and not isinstance(understood, bool):
+        yield f"{where[1:]} = {str(raw).lower()}: is a truth value; write {understood}"
+    elif isinstance(raw, Mapping) and isinstance(understood, Mapping):
+        for key in raw.keys() & understood.keys():
+            yield from _truths_for_numbers(raw[key], understood[key], f"{where}.{key}")
+    elif isinstance(raw, list) and isinstance(understood, list | tuple):
+        for number, pair in enumerate(zip(raw, understood, strict=False)):
+            yield from _truths_for_numbers(*pair, f"{where}.{number}")
 
 
 def _describe(detail: Any) -> str:
     location = [part for part in detail["loc"] if part != "function-after"]
-    where = ".".join(str(part) for part in written(Params, location))
+    where = ".".join(shown(str(part)) for part in written(Params, location))
     if detail["type"] == "union_tag_not_found":
         return f"{where}.{_choices(detail, 'discriminator')[0]}: is required"
     if detail["type"] == "union_tag_invalid":
         where, tags = f"{where}.{_choices(detail, 'discriminator')[0]}", _choices(detail, "expected_tags")
-        return f"{where} = {detail['ctx']['tag']!r}: is none of {', '.join(tags)}{nearest(detail['ctx']['tag'], tags)}"
+        tag = detail["ctx"]["tag"]
+        return f"{where} = {shown(repr(tag))}: is none of {', '.join(tags)}{nearest(str(tag), tags)}"
     if detail["type"] == "extra_forbidden":
         names = known_names(Params, location[:-1])
         return f"{where}: there is no such setting{nearest(str(location[-1]), names)}"
@@ -92,7 +94,7 @@ def _describe(detail: Any) -> str:
         return f"{where}: is required"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     close = nearest(str(detail["input"]), _choices(detail, "expected")) if detail["type"] == "literal_error" else ""
-    return f"{where} = {detail['input']!r}: {message}{close}"
+    return f"{where} = {shown(repr(detail['input']))}: {shown(message, 200)}{close}"
 
 
 def _choices(detail: Any, field: str) -> list[str]:

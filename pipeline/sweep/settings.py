@@ -6,6 +6,9 @@ from pydantic import Field
 
 from pipeline.settings import Settings
 
+# A title for people, and part of a folder's name.
+RowName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9 ,.()=+_-]*$", max_length=100)]
+
 
 class Ablation(Settings):
     """Rows of one connection, measured by one metric of one task."""
@@ -13,7 +16,7 @@ class Ablation(Settings):
     task: str = Field(description="Task of `evaluate.tasks` in params.yaml.")
     metric: str = Field("R@10", description="What the rows are compared by.")
     direction: str = Field("mean", description="Direction of the metric.")
-    rows: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = Field(
+    rows: Annotated[dict[RowName, dict[str, Any]], Field(min_length=1)] = Field(
         description="By name: what is changed of the connection's `train` (and of `retrieve`, only which `sets` are used)."
     )
 

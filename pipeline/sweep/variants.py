@@ -5,10 +5,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import UserError
+from pipeline.plain_yaml import read_yaml, shown
 from pipeline.sweep.settings import Sweep
 
 # The row that changes nothing; the others are compared with it.
@@ -21,14 +21,11 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         UserError: The file is missing or wrong; every problem is named with its path.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist.", "Name a file like presets/sweeps/ablation.yaml.")
+    content = read_yaml(path).content
     try:
-        sweep = Sweep.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}", "Correct the line.") from error
+        sweep = Sweep.model_validate(content)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        lines = [f"{shown('.'.join(map(str, one['loc'])))}: {one['msg']}" for one in error.errors()]
         listed = "\n  ".join(lines)
         raise UserError(f"{path} has {len(lines)} problem(s):\n  {listed}", "Correct the lines above.") from error
     for connection, ablation in sweep.connections.items():

@@ -82,7 +82,7 @@ def test_every_shape_has_prompts_that_name_it(raw):
 
 def test_settings_are_checked(tmp_path):
     path = tmp_path / "params.yaml"
-    with pytest.raises(UserError, match="There is no"):
+    with pytest.raises(UserError, match="does not exist"):
         read_params(path)
     path.write_text("seed: 0\nthreads: 1\nsizes: {photos: 0}\n")
     with pytest.raises(UserError, match="sizes"):

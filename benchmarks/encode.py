@@ -36,11 +36,11 @@ sys.path.insert(0, str(ROOT))  # also runs on a machine where the package is not
 
 from pipeline.encode.job import EncodeSettings, encode_corpus  # noqa: E402
 from pipeline.encode.prepare import prepared_chunks  # noqa: E402
+from pipeline.precision import PRECISIONS  # noqa: E402
 from pipeline.progress import Silent  # noqa: E402
 from pipeline.spaces import Space, SpaceSpec, load_space  # noqa: E402
 from pipeline.spaces.compact import CompactModel, save_compact  # noqa: E402
 from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings  # noqa: E402
-from pipeline.spaces.precision import PRECISIONS  # noqa: E402
 from pipeline.store.folder import PartFolder  # noqa: E402
 from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard  # noqa: E402
 

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import torch
 
+from pipeline.precision import PRECISIONS
 from pipeline.spaces.farthest import farthest_points
 from pipeline.spaces.pointbert import GROUPS, NEIGHBOURS, PointBert, cut_groups
-from pipeline.spaces.precision import PRECISIONS
 
 Result = TypeVar("Result")
 

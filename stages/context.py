@@ -95,14 +95,18 @@ def prepare_torch(params: Params) -> str:
     import torch
     from threadpoolctl import threadpool_limits
 
+    from pipeline.precision import check_float32
+
     torch.set_num_threads(params.threads)
     threadpool_limits(params.threads)  # NumPy's own, which adds up in as many pieces as it has threads
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing
-    if params.run.device != "auto":
-        return params.run.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen if params.run.device == "auto" else params.run.device
+    if device != "cpu":
+        check_float32(device)
+    return device
 
 
 def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str = "") -> None:

@@ -50,7 +50,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.spaces.checkpoints import find_checkpoint, read_tensors
 from pipeline.spaces.decode import decode_text
-from pipeline.spaces.precision import dtype_of
+from pipeline.precision import dtype_of
 from pipeline.spaces.protocol import unit_rows
 
 class MySpace:

@@ -14,6 +14,7 @@ from pipeline.connect.projectors import DecoupledProjector
 from pipeline.connect.weights import load_projectors
 from pipeline.errors import CorruptError, UserError
 from pipeline.hashing import sha256_file
+from pipeline.precision import multiplying
 from pipeline.spaces import Space, SpaceSpec, load_space
 
 PROJECT_ROWS = 16_384
@@ -108,7 +109,8 @@ class ConnectedSpace:
         project = self._way(space, modality)
         projected = torch.empty(len(vectors), self.dimension)
         for start in range(0, len(vectors), PROJECT_ROWS):
-            with torch.inference_mode():  # The result itself stays an ordinary tensor that callers may change.
+            # The result itself stays an ordinary tensor that callers may change.
+            with torch.inference_mode(), multiplying():
                 rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
                 projected[start : start + len(rows)] = project(rows)
         return projected

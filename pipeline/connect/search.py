@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 
 from pipeline.connect.connected_space import ConnectedSpace
+from pipeline.precision import multiplying
 from pipeline.store.reader import read_embeddings
 
 
+@multiplying()
 def search(
     space: ConnectedSpace,
     modality: str,

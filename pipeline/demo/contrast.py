@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.demo.params import Pretraining
+from pipeline.precision import multiplying
 from pipeline.progress import Progress
 
 # The usual bounds of CLIP's learned scale.
@@ -16,6 +17,7 @@ FIRST_SCALE, LARGEST_SCALE = 1 / 0.07, 100.0
 EmbedBatch = Callable[[Tensor, int], list[Tensor]]
 
 
+@multiplying()
 def train_contrastive(
     model: nn.Module, scale: nn.Parameter, embed: EmbedBatch, settings: Pretraining, seed: int, progress: Progress
 ) -> None:

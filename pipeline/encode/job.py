@@ -17,6 +17,7 @@ from pipeline.encode.ahead import short_turns
 from pipeline.encode.fitting import FittingEncoder
 from pipeline.encode.prepare import Chunk, prepared_chunks
 from pipeline.errors import UserError
+from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
 from pipeline.spaces import Space, SpaceSpec
 from pipeline.store.folder import PartFolder
@@ -37,11 +38,13 @@ class EncodeSettings:
         batch_size: Samples per forward pass.
         workers: Threads that decode while the model computes.
         max_rejected: Largest share of rejected samples, from 0 to 1.
+        device: Where the space computes.
     """
 
     batch_size: int
     workers: int
     max_rejected: float
+    device: str = "cpu"
 
 
 def encode_corpus(
@@ -61,7 +64,8 @@ def encode_corpus(
         By modality: the manifest, and how many parts were computed.
 
     Raises:
-        UserError: The space embeds none of the modalities, or too many samples were rejected.
+        UserError: The space embeds none of the modalities, too many samples were rejected, or a store was begun on
+            another kind of device.
         CorruptError: A shard is damaged.
     """
     corpus = open_shards(shards)
@@ -72,15 +76,18 @@ def encode_corpus(
             f"Space {name!r} embeds {', '.join(space.modalities)}; {shards} holds none of them.",
             "Remove the job from `encode` in params.yaml.",
         )
+    arithmetic = arithmetic_of(settings.device, spec.precision)
     stores = {
         modality: PartFolder(
-            folder / modality, EMBEDDINGS, _fingerprint(space, name, spec, modality, settings.batch_size)
+            folder / modality, EMBEDDINGS, _fingerprint(space, name, spec, modality, settings.batch_size), arithmetic
         )
         for modality in modalities
     }
     with short_turns():
         for modality, store in stores.items():
             stale = [shard for shard in corpus.parts if not store.reuse(_part_name(shard), shard.sha256)]
+            if stale:
+                store.refuse_mixture()
             progress.start(f"encode {name} {modality}", sum(shard.rows for shard in stale), "samples")
             _encode_parts(space, modality, store, shards, stale, settings, progress)
     return {modality: (store.finish(settings.max_rejected), store.computed) for modality, store in stores.items()}

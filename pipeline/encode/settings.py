@@ -14,7 +14,9 @@ class SpaceSettings(Settings):
     checkpoint: str = Field(min_length=1, description="File, folder or hub reference of the weights.")
     model: str = Field("", description="Architecture name within the family.")
     sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Expected hash of the checkpoint.")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
+        "fp32", description="Of weights and activations; `tf32` is fp32 whose products a GPU may round to 10 bits."
+    )
     batch_size: int = Field(256, ge=1, description="Samples per forward pass; part of the result's last bits.")
     options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Settings of the family.")
 

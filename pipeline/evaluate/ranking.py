@@ -18,6 +18,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.evaluate.positives import ABSENT, Positives
+from pipeline.precision import multiplying
 
 TILE_ROWS, TILE_COLUMNS = 1024, 8192
 # Several times the error that a float32 product of D terms shows, in units of 2^-24 x the rows' norms x sqrt(D).
@@ -48,6 +49,7 @@ class Counts:
     gallery: int
 
 
+@multiplying()
 def rank(
     queries: np.ndarray,
     gallery: np.ndarray,
@@ -66,6 +68,7 @@ def rank(
     return counter.counts()
 
 
+@multiplying()
 def rank_both(
     first: np.ndarray,
     second: np.ndarray,

@@ -9,6 +9,7 @@ import torch
 
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import MODALITY_OF
+from pipeline.precision import multiplying
 from pipeline.spaces import Space
 from pipeline.store.shards import open_shards, read_shard
 
@@ -62,6 +63,7 @@ def probe_encode(space: Space, modality: str, shards: Path, count: int) -> Pace:
     return Pace(spent / len(inputs), (perf_counter() - started) / len(inputs))
 
 
+@multiplying()
 def operations_per_second(device: str) -> float:
     """Floating-point operations per second of large products of matrices in fp32, of which retrieval consists."""
     left = torch.ones(MATRIX, MATRIX, device=device)

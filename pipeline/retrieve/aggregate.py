@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.precision import multiplying
 from pipeline.retrieve.products import CPU_BLOCKS, CUDA_BLOCKS, Blocks, Products
 
 # Smaller weights count as e^-60 of the shift, which is nothing beside float32's 6e-8. Left alone they would become
@@ -46,6 +47,7 @@ class Aggregate:
     missed_mass: Tensor
 
 
+@multiplying()
 def aggregate(
     queries: Tensor, keys: Tensor, values: Sequence[Tensor], temperature: float, blocks: Blocks | None = None
 ) -> Aggregate:
@@ -164,6 +166,8 @@ def _check(queries: Tensor, keys: Tensor, values: Sequence[Tensor], temperature:
         raise UserError(
             f"The temperature is {temperature}, but must be above 0.", "Set retrieve.temperature, such as 0.01."
         )
+    if len({tensor.device for tensor in (queries, keys, *values)}) > 1:
+        raise ValueError("queries, keys and values are on different devices")
     if len(keys) == 0:
         raise UserError("The memory is empty.", "Give the connection a memory with at least one embedding.")
     if queries.shape[1] != keys.shape[1]:

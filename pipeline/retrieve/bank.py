@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.precision import dtype_of, multiplying
 from pipeline.retrieve.aggregate import Aggregate, aggregate
 from pipeline.retrieve.neighbours import TopK, aggregate_top_k
+from pipeline.retrieve.products import resolved
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import read_embeddings
 
@@ -34,7 +36,7 @@ class Search:
 class Bank:
     """Embeddings that pseudo-partners are averaged from.
 
-    On a GPU they are held and multiplied in float16, with float32 sums.
+    They are held and multiplied in the precision of the settings, with float32 sums.
 
     Args:
         keys: Of the N samples.
@@ -46,7 +48,7 @@ class Bank:
     def __init__(self, keys: list[str], embeddings: np.ndarray, search: Search, copy: np.ndarray | None = None) -> None:
         self.keys = keys
         self._settings = search.settings
-        self._dtype = torch.float16 if torch.device(search.device).type == "cuda" else torch.float32
+        self._dtype = dtype_of(resolved(search.settings.precision, search.device))
         self.embeddings = torch.from_numpy(embeddings).to(search.device, self._dtype)
         self._values = [self.embeddings]
         if copy is not None:
@@ -77,6 +79,7 @@ class Bank:
             return aggregate(prepared, memory, values, self._settings.temperature)
         return aggregate_top_k(self._index, prepared, memory, values, self._settings.temperature)
 
+    @multiplying()
     def nearest(self, queries: np.ndarray, count: int) -> list[list[tuple[str, float, float]]]:
         """Key, score and weight in the softmax over the whole memory of each query's `count` best neighbours.
 

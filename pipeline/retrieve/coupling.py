@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 
 from pipeline.hashing import seed_from
+from pipeline.precision import dtype_of, multiplying
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
 from pipeline.retrieve.method import Example
 from pipeline.retrieve.neighbours import TopK
 from pipeline.retrieve.perplexity import solve_temperature
 from pipeline.retrieve.plan import PairPlan
+from pipeline.retrieve.products import resolved
 from pipeline.retrieve.profiles import Profiles, features, profile
 from pipeline.retrieve.sampling import Sampled, sample, sample_top_k
 from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
@@ -47,6 +49,7 @@ class CouplingPairs:
         self._plan, self._device, self._threads = plan, torch.device(device), threads
         assert isinstance(plan.settings, CouplingRetrieveSettings)
         self._settings = plan.settings
+        self._dtype = dtype_of(resolved(plan.settings.precision, device))
         first, second = plan.spaces
         self._texts = JoinedStores(plan.spaces, plan.query_stores(first), plan.query_stores(second))
         text_parts = [_renamed(part, plan.overlap) for part in self._texts.parts]
@@ -95,7 +98,7 @@ class CouplingPairs:
 
     @cached_property
     def _profile_temperatures(self) -> dict[str, float]:
-        return self._solve("profile", self._samples, self._overlap)
+        return self._solve("profile", self._multiplied(self._samples), self._multiplied(self._overlap))
 
     @cached_property
     def _partner_temperatures(self) -> dict[str, float]:
@@ -113,18 +116,24 @@ class CouplingPairs:
 
     @cached_property
     def _profiles(self) -> dict[str, Profiles]:
-        texts = self._overlap
+        texts, samples = self._multiplied(self._overlap), self._multiplied(self._samples)
         return {
-            space: profile(self._samples[space], texts[space], texts[self._other(space)], temperature)
+            space: profile(samples[space], texts[space], texts[self._other(space)], temperature)
             for space, temperature in self._profile_temperatures.items()
         }
 
+    def _multiplied(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`rows` in the type that is multiplied; themselves where they already are."""
+        return {space: tensor.to(self._dtype) for space, tensor in rows.items()}
+
     @cached_property
     def _features(self) -> dict[str, Tensor]:
-        return {
-            space: features(space == self._plan.spaces[0], self._samples[space], self._profiles[space].vectors)
-            for space in self._plan.spaces
-        }
+        return self._multiplied(
+            {
+                space: features(space == self._plan.spaces[0], self._samples[space], self._profiles[space].vectors)
+                for space in self._plan.spaces
+            }
+        )
 
     @cached_property
     def _indexes(self) -> dict[str, TopK]:
@@ -182,11 +191,12 @@ class CouplingPairs:
         """The likeliest partners of samples spread evenly over both memories, with their probabilities."""
         return [example for space in self._plan.spaces for example in self._examples(space)]
 
+    @multiplying()
     def _examples(self, space: str) -> list[Example]:
         other, count = self._other(space), len(self._keys[space])
         chosen = np.unique(np.arange(EXAMPLE_QUERIES) * count // EXAMPLE_QUERIES)
         temperature = self._partner_temperatures[space]
-        scores = self._features[space][self._asking(space)[chosen]] @ self._features[other].T
+        scores = self._features[space][self._asking(space)[chosen]].float() @ self._features[other].float().T
         weights = torch.softmax(scores / temperature, 1)
         best = torch.topk(scores, min(EXAMPLE_NEIGHBOURS, len(self._keys[other])), 1)
         column = self._plan.memory_column(other)

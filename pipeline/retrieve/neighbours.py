@@ -17,6 +17,8 @@ from pipeline.retrieve.aggregate import Aggregate, aggregate
 
 log = logging.getLogger(__name__)
 
+# What FAISS finds for one query on a GPU; on a CPU it sorts as many as the memory has.
+GPU_TOP_K = 2048
 # Queries searched at a time: bounds the [queries, k] results, whatever the number of queries.
 SEARCH_QUERIES = 4096
 
@@ -37,6 +39,7 @@ class TopK:
     def flat(cls, keys: Tensor, k: int, threads: int) -> "TopK":
         """An index that compares every query with every row of `keys` [N, D]."""
         faiss = _faiss(threads)
+        _check_k(faiss, k, keys)
         index = _to_gpu(faiss, faiss.IndexFlatIP(keys.shape[1]), keys)
         index.add(_array(keys))
         return cls(index, min(k, len(keys)))
@@ -45,6 +48,7 @@ class TopK:
     def ivf(cls, keys: Tensor, k: int, lists: int, probes: int, threads: int, seed: int) -> "TopK":
         """An index that visits the `probes` nearest of `lists` cells, which k-means draws with `seed`."""
         faiss = _faiss(threads)
+        _check_k(faiss, k, keys)
         if lists > len(keys):
             raise UserError(
                 f"retrieve.ivf_lists is {lists}, but the memory has {len(keys)} rows.",
@@ -116,11 +120,24 @@ def _faiss(threads: int) -> ModuleType:
     return module
 
 
+def _searches_on_gpu(faiss: ModuleType, keys: Tensor) -> bool:
+    return keys.is_cuda and getattr(faiss, "get_num_gpus", lambda: 0)() > 0
+
+
+def _check_k(faiss: ModuleType, k: int, keys: Tensor) -> None:
+    if min(k, len(keys)) > GPU_TOP_K and _searches_on_gpu(faiss, keys):
+        raise UserError(
+            f"retrieve.top_k is {k}, and FAISS finds at most {GPU_TOP_K} rows for a query on a GPU.",
+            f"Set it to {GPU_TOP_K} or less, or use search: exact, which leaves nothing out and is faster there.",
+        )
+
+
 def _to_gpu(faiss: ModuleType, index: Any, keys: Tensor) -> Any:
     """Move `index` to the GPU of `keys` where FAISS was built for it."""
-    if not keys.is_cuda:
-        return index
-    if getattr(faiss, "get_num_gpus", lambda: 0)() == 0:
-        log.info("FAISS sees no GPU; the index stays on the CPU.")
+    if not _searches_on_gpu(faiss, keys):
+        if keys.is_cuda:
+            log.warning(
+                "This FAISS sees no GPU; it searches on the CPU. `make install EXTRA=gpu` installs one that does."
+            )
         return index
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), keys.device.index or 0, index)

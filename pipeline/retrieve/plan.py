@@ -75,8 +75,9 @@ class PairPlan:
 
 def fingerprint(plan: PairPlan) -> dict[str, object]:
     """Everything that can change a part, apart from the part's own queries."""
-    # Which sets there are changes none of them.
-    entries: dict[str, object] = {"settings": plan.settings.model_dump(mode="json", exclude={"sets"})}
+    # Which sets there are changes none of them. `auto` leaves the precision to the device; each part records what it was.
+    left_out = {"sets", "precision"} if plan.settings.precision == "auto" else {"sets"}
+    entries: dict[str, object] = {"settings": plan.settings.model_dump(mode="json", exclude=left_out)}
     if plan.method == "exmcr":
         entries["centre"] = plan.centre
     return entries | {

@@ -1,9 +1,16 @@
 """The two matrix products of an aggregation and the buffers that they work in."""
 
+import logging
+import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
+
+from pipeline.precision import dtype_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,10 @@ class Blocks:
 CPU_BLOCKS = Blocks(queries=2048, memory=2048)
 CUDA_BLOCKS = Blocks(queries=8192, memory=16384)
 
+# Weights in float16 need the upper end of their range, or two million small ones would round to nothing: the largest is
+# 2^14. A power of two, because the largest weight of a peaked softmax is all of it: e^10 would be rounded by 2.5e-4.
+LIFT = 14 * math.log(2)
+
 
 class Products:
     """Scores and weighted sums of one block, in float32.
@@ -28,15 +39,14 @@ class Products:
     installed torch cannot return float32 from 16-bit factors, blocks are converted first.
 
     Attributes:
-        lift: Amount by which a row's shift stays below its largest logit: weights in float16 need the upper end of
-            their range, or two million small ones would round to nothing.
+        lift: Amount by which a row's shift stays below its largest logit, see `LIFT`.
         headroom: Amount by which a logit may pass the shift before the sums are rescaled.
     """
 
     def __init__(self, blocks: Blocks, queries: Tensor, keys: Tensor) -> None:
         self.low = low_precision(queries, keys)
         self.device = queries.device
-        self.lift, self.headroom = (10.0, 0.0) if self.low else (0.0, 16.0)
+        self.lift, self.headroom = (LIFT, 0.0) if self.low else (0.0, 16.0)
         self._size = blocks.queries * blocks.memory
         self._scores = torch.empty(self._size, dtype=torch.float32, device=self.device)
         self._weights: Tensor | None = None
@@ -69,12 +79,42 @@ class Products:
 
 
 def low_precision(queries: Tensor, keys: Tensor) -> torch.dtype | None:
-    """The 16-bit type in which both can be multiplied with float32 sums on their device, or None."""
-    if not queries.is_cuda or queries.dtype != keys.dtype or queries.dtype not in (torch.float16, torch.bfloat16):
-        return None
-    try:
-        probe = torch.ones(16, 16, dtype=queries.dtype, device=queries.device)
-        torch.mm(probe, probe, out_dtype=torch.float32)
-    except (TypeError, RuntimeError, NotImplementedError):
+    """The 16-bit type in which both are multiplied with float32 sums on their device, or None."""
+    if queries.dtype != keys.dtype or queries.dtype not in SHORT or not multiplies(queries.device, queries.dtype):
         return None
     return queries.dtype
+
+
+SHORT = (torch.float16, torch.bfloat16)
+# How torch and cuBLAS say that they lack something, as against having failed at it.
+_LACKING = ("not supported", "not_supported", "unsupported", "not implemented", "out_dtype")
+
+
+@cache
+def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `device` multiplies 16-bit factors of `dtype` with float32 sums; where a GPU cannot, the log says so.
+
+    Raises:
+        RuntimeError: It can, but failed, such as for want of memory.
+    """
+    if device.type != "cuda":
+        return False
+    probe = torch.ones(16, 16, dtype=dtype, device=device)
+    try:
+        torch.mm(probe, probe, out_dtype=torch.float32)
+    except (TypeError, NotImplementedError, RuntimeError) as error:
+        lacks = not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError)
+        if not lacks and not any(sign in str(error).lower() for sign in _LACKING):
+            raise
+        log.warning(
+            "Products in %s are not possible here (%s); fp32 is used, which is many times slower.", dtype, error
+        )
+        return False
+    return True
+
+
+def resolved(precision: str, device: str | torch.device) -> str:
+    """The precision that ``auto`` means on `device`: fp16 where that can be multiplied with float32 sums, else fp32."""
+    if precision != "auto":
+        return precision
+    return "fp16" if multiplies(torch.device(device), dtype_of("fp16")) else "fp32"

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path
 from pipeline.errors import UserError
+from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
 from pipeline.retrieve.cmcr import CmcrPairs
 from pipeline.retrieve.coupling import CouplingPairs
@@ -18,6 +19,7 @@ from pipeline.retrieve.exmcr import exmcr_pairs
 from pipeline.retrieve.method import Example, PairMethod, Solved
 from pipeline.retrieve.oracle import OraclePairs
 from pipeline.retrieve.plan import PairPlan, fingerprint
+from pipeline.retrieve.products import resolved
 from pipeline.store import PAIRS, PartFolder, write_rows
 
 # Adding a method is one file and one line here.
@@ -61,7 +63,8 @@ def write_pairs(
         The finished folder: `manifest` for the accounting, `computed` for the parts made in this run.
 
     Raises:
-        UserError: Stores are missing, unfinished, of different spaces or share no key; too many samples were rejected.
+        UserError: Stores are missing, unfinished, of different spaces or share no key; too many samples were rejected;
+            the folder was begun on another kind of device.
     """
     if plan.method not in METHODS:
         raise UserError(f"There is no method {plan.method!r}.", f"Choose one of: {', '.join(METHODS)}.")
@@ -69,12 +72,14 @@ def write_pairs(
     method = METHODS[plan.method](plan, device, threads)
     if isinstance(method, Solved):
         made_from["solved"] = dict(method.solved)
-    pairs = PartFolder(folder, PAIRS, made_from)
-    progress.start(f"retrieve {plan.connection}", sum(len(part.keys) for part in method.parts), "queries")
-    for part in method.parts:
-        if pairs.reuse(part.name, part.source):
-            progress.advance(len(part.keys))
-            continue
+    # True pairs are copied, whatever the device.
+    arithmetic = "" if plan.method == "oracle" else arithmetic_of(device, resolved(plan.settings.precision, device))
+    pairs = PartFolder(folder, PAIRS, made_from, arithmetic)
+    stale = [part for part in method.parts if not pairs.reuse(part.name, part.source)]
+    if stale:
+        pairs.refuse_mixture()
+    progress.start(f"retrieve {plan.connection}", sum(len(part.keys) for part in stale), "queries")
+    for part in stale:
         started = time.perf_counter()
         rows = method.rows(part)
         computed = time.perf_counter()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.precision import multiplying
 from pipeline.retrieve.aggregate import FLOOR, aggregate
 from pipeline.retrieve.neighbours import SEARCH_QUERIES, TopK
 from pipeline.retrieve.products import CPU_BLOCKS, CUDA_BLOCKS, Blocks, Products
@@ -38,6 +39,7 @@ class Sampled:
     missed_mass: Tensor
 
 
+@multiplying()
 def sample(
     queries: Tensor,
     keys: Tensor,
@@ -62,7 +64,7 @@ def sample(
     found = []
     for start in range(0, len(queries), blocks.queries):
         block = products.operand(queries[start : start + blocks.queries])
-        reservoirs = _Reservoirs(len(block), draws, generator)
+        reservoirs = _Reservoirs(len(block), draws, generator, queries.device)
         for first in range(0, len(keys), blocks.memory):
             memory = products.operand(keys[first : first + blocks.memory])
             reservoirs.add(products.scores(block, memory, 1.0 / temperature), first)
@@ -74,8 +76,7 @@ def sample(
 class _Reservoirs:
     """The draws of q queries while the memory passes by; sums are relative to exp(shift), in float64."""
 
-    def __init__(self, queries: int, draws: int, generator: torch.Generator) -> None:
-        device = generator.device
+    def __init__(self, queries: int, draws: int, generator: torch.Generator, device: torch.device) -> None:
         self._generator = generator
         self._rows = torch.zeros(queries, draws, dtype=torch.int64, device=device)
         self._total = torch.zeros(queries, 1, dtype=torch.float64, device=device)
@@ -96,7 +97,7 @@ class _Reservoirs:
         cumulative = weights.cumsum(1, dtype=torch.float64)
         self._total.add_(cumulative[:, -1:])
         share = cumulative[:, -1:] / self._total
-        uniform = _uniform(self._rows.shape, self._generator)
+        uniform = _uniform(self._rows.shape, self._generator, logits.device)
         moves = uniform < share
         # Given that a draw moves, its number divided by the share is uniform again.
         self._rows = torch.where(moves, pick(cumulative, uniform / share) + first, self._rows)
@@ -131,7 +132,7 @@ def sample_top_k(
         found = torch.logsumexp(logits, 1)
         exact.missed_mass[part] = (-torch.expm1(found - exact.log_normaliser[part])).clamp_(0.0, 1.0)
         cumulative = torch.exp(logits - found[:, None]).cumsum(1)
-        places = pick(cumulative, _uniform((len(rows), draws), generator))
+        places = pick(cumulative, _uniform((len(rows), draws), generator, rows.device))
         chosen.append(torch.gather(rows, 1, places))
     return Sampled(torch.cat(chosen), exact.top_score, exact.neighbours, exact.missed_mass)
 
@@ -142,5 +143,5 @@ def pick(cumulative: Tensor, uniform: Tensor) -> Tensor:
     return places.clamp_max_(cumulative.shape[1] - 1)
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
+def _uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float64, device=device)

@@ -26,6 +26,9 @@ class SearchSettings(Settings):
     control: Literal["none", "shuffled_overlap", "random_partners"] = Field(
         "none", description="Negative control: break the bridge between the spaces, or the pseudo-pairs."
     )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="What is multiplied; sums are in fp32. `auto` is fp16 on a GPU and fp32 on a CPU."
+    )
 
 
 class RetrieveSettings(SearchSettings):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.precision import multiplying
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
 
 # Adding a family is one file and one line here. Families are imported when one of their spaces is
@@ -25,6 +26,8 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
         UserError: Unknown family, or a checkpoint that is missing, damaged or of another architecture.
     """
     space: Space = _family(spec).load(spec, device)
+    # Here and not in each family, so that none can forget it.
+    space.encode = multiplying(spec.precision)(space.encode)  # type: ignore[method-assign]
     return space
 
 

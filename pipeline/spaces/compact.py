@@ -20,6 +20,7 @@ from pipeline.atomic import atomic_path, write_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
+from pipeline.precision import dtype_of
 from pipeline.spaces.compact_towers import (
     AudioSettings,
     AudioTower,
@@ -32,7 +33,6 @@ from pipeline.spaces.compact_towers import (
 )
 from pipeline.spaces.decode import decode_audio, decode_image, decode_text
 from pipeline.spaces.decode_points import decode_points
-from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 3  # raise it when the same bytes and weights give other embeddings

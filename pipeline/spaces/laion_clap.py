@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, TEXT
+from pipeline.precision import dtype_of
 from pipeline.spaces import laion_clap_audio as sounds
 from pipeline.spaces import laion_clap_library as library
 from pipeline.spaces.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
 from pipeline.spaces.decode import decode_audio, decode_text
-from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import IMAGE, TEXT
+from pipeline.precision import dtype_of
 from pipeline.spaces.decode import decode_image, decode_text
 from pipeline.spaces.open_clip_activation import OPTION as QUICK_GELU
 from pipeline.spaces.open_clip_activation import check_activation
 from pipeline.spaces.open_clip_files import OpenClipFiles, build_model
 from pipeline.spaces.open_clip_text import TrimmedText
-from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings

@@ -18,7 +18,7 @@ class SpaceSpec:
         checkpoint: File, folder or hub reference of the weights.
         model: Architecture name within the family, where one is needed.
         sha256: Expected hash of the checkpoint; empty means "record, do not check".
-        precision: ``fp32``, ``bf16`` or ``fp16``: the type of the weights and activations.
+        precision: a key of `pipeline.precision.PRECISIONS`: the type of the weights and activations.
         options: Settings of the family, such as ``crop`` or ``points``.
     """
 

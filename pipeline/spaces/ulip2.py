@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import seed_from, sha256_bytes
 from pipeline.modalities import IMAGE, POINT, TEXT
+from pipeline.precision import dtype_of
 from pipeline.spaces.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
 from pipeline.spaces.clip_text import CONTEXT, ClipText
 from pipeline.spaces.clouds import FARTHEST_AMONG, NORMALISATIONS, CloudSettings, prepare_cloud
 from pipeline.spaces.decode import decode_image, decode_text
 from pipeline.spaces.decode_points import decode_points
 from pipeline.spaces.pointbert import CHANNELS, FEATURES, GROUPS, NEIGHBOURS, PointBert
-from pipeline.spaces.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2

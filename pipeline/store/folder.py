@@ -28,10 +28,13 @@ class PartFolder:
         folder: Where the parts go.
         kind: ``shards``, ``embeddings`` or ``pairs``.
         fingerprint: Everything that can change a part, apart from the part's own source.
+        arithmetic: Kind of device and precision that this run computes with, see `Part`. It is no part of the
+            fingerprint: what another device has finished stays valid.
     """
 
-    def __init__(self, folder: Path, kind: str, fingerprint: Mapping[str, object]) -> None:
+    def __init__(self, folder: Path, kind: str, fingerprint: Mapping[str, object], arithmetic: str = "") -> None:
         self.folder = folder
+        self.arithmetic = arithmetic
         self.computed = 0
         folder.mkdir(parents=True, exist_ok=True)
         # Through JSON, so that what is compared is what a manifest can hold.
@@ -67,6 +70,22 @@ class PartFolder:
         self._parts[name] = part
         return True
 
+    def refuse_mixture(self) -> None:
+        """Call it when all parts to keep are known and before one is computed, which may take hours.
+
+        Raises:
+            UserError: A part that is kept was computed by another kind of device, or in another precision.
+        """
+        for part in self._parts.values():
+            # Earlier versions did not record it; they ran on CPUs.
+            made = part.arithmetic or (self.arithmetic if not self.arithmetic.startswith("cuda") else "cpu fp32")
+            if made != self.arithmetic:
+                raise UserError(
+                    f"{self.folder} is partly computed with {made}; this run would add parts computed with "
+                    f"{self.arithmetic}, whose numbers are rounded differently.",
+                    f"Finish it with {made} (run.device and precision in params.yaml), or remove the folder to make all of it anew.",
+                )
+
     def commit(
         self, name: str, source: str, keys: Sequence[str], rejected: Sequence[Failure], write: Callable[[Path], None]
     ) -> Part:
@@ -75,10 +94,11 @@ class PartFolder:
         `keys` and `rejected` are read after `write`, which may still add to them: what fails while it is written is
         rejected, too.
         """
+        self.refuse_mixture()
         with atomic_path(self.folder / name) as temporary:
             write(temporary)
             digest = sha256_file(temporary)
-        part = Part(name, len(keys), digest, sha256_keys(keys), source, tuple(rejected))
+        part = Part(name, len(keys), digest, sha256_keys(keys), source, tuple(rejected), self.arithmetic)
         self._parts[name] = part
         self.computed += 1
         # Parts of an earlier run that are not reached yet stay listed: a second kill must not cost them.

@@ -34,6 +34,8 @@ class Part:
         keys_sha256: Hash of the keys in their order.
         source: Hash of what the part was made from; a part whose source changed is stale.
         rejected: Samples of the source that are not in the file.
+        arithmetic: Kind of device and precision that computed it, such as ``cuda fp16``; empty where nothing did, and in
+            parts of earlier versions, which count as a CPU's.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Part:
     keys_sha256: str
     source: str
     rejected: tuple[Failure, ...] = ()
+    arithmetic: str = ""
 
     @property
     def samples_in(self) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import McrError
 from pipeline.hashing import seed_from
+from pipeline.precision import multiplying
 from pipeline.progress import Progress
 from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.objective import Objective
@@ -116,6 +117,7 @@ class Trainer:
             self.step(epoch * self.steps_per_epoch + number, batch, noise)
             progress.advance(1)
 
+    @multiplying()
     def step(self, step: int, batch: dict[str, Tensor], noise: torch.Generator) -> None:
         """One step of the optimiser on `batch`, rows [B, D] by column."""
         for group in self.optimizer.param_groups:

@@ -1,0 +1,127 @@
+"""In which number format products and convolutions are computed: said where they are made, never left to a switch.
+
+torch keeps the choice in switches of the whole process. Any module can turn them, so can environment variables, and
+convolutions on a GPU start with TF32 allowed, which keeps 10 of float32's 23 bits: the spectrogram of a pure tone, a
+convolution, is then off by decibels. So whatever multiplies does it within `multiplying`, which sets the switches for
+as long as it runs and puts them back. They belong to the process: threads that multiply in different formats must take turns.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.errors import UserError
+
+# By name: the type that tensors are held in. `tf32` holds float32 and lets a GPU round the factors of its products.
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of weights and activations that `precision` names.
+
+    Raises:
+        UserError: There is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+    return PRECISIONS[precision]
+
+
+def arithmetic_of(device: str | torch.device, precision: str) -> str:
+    """What a part records about its numbers: kind of device and precision, such as ``cuda fp16``.
+
+    Equal bytes are promised within one kind of device only.
+    """
+    return f"{torch.device(device).type} {precision}"
+
+
+@contextmanager
+def multiplying(precision: str = "fp32") -> Iterator[None]:
+    """Within it, and as a decorator: products of float32 are TF32 if `precision` says so, and never otherwise.
+
+    Products of 16-bit factors are summed in float32.
+    """
+    before = _Switches.read()
+    (_TF32 if precision == "tf32" else _EXACT).write()
+    try:
+        yield
+    finally:
+        before.write()
+
+
+def check_float32(device: str) -> None:
+    """Compute on `device` a product and a convolution that TF32 would round.
+
+    Raises:
+        UserError: They are rounded: something outside of torch forces TF32.
+    """
+    size, value = 256, 1 + 2.0**-12  # the nearest number of 10 bits is 1
+    rows, one = torch.full((1, size, size), value, device=device), torch.eye(size, device=device)
+    with multiplying():
+        made = (rows[0] @ one, torch.nn.functional.conv1d(rows, one[:, :, None]))
+    if any(bool((found != value).any()) for found in made):
+        raise UserError(
+            f"Products of float32 on {device} are rounded to fewer bits, although that is switched off.",
+            "Unset NVIDIA_TF32_OVERRIDE and other variables that force TF32, or run with `run.device: cpu`.",
+        )
+
+
+@dataclass(frozen=True)
+class _Switches:
+    """State of torch's switches.
+
+    Attributes:
+        matmul: The older switch of all matrix products; set as well, because torch refuses to multiply on a GPU where old
+            and new switches contradict each other.
+        cudnn: The older switch of convolutions.
+        units: The newer ones, see `_units`: ``ieee``, ``tf32`` or ``bf16``; a default of a whole backend does not reach them.
+        short_sums: Whether sums over 16-bit factors may be in 16 bits, see `_SHORT_SUMS`.
+    """
+
+    matmul: str
+    cudnn: bool
+    units: tuple[str, ...]
+    short_sums: tuple[bool, ...]
+
+    @classmethod
+    def read(cls) -> "_Switches":
+        units = tuple(unit.fp32_precision for unit in _units())
+        try:
+            matmul = torch.get_float32_matmul_precision()
+        except RuntimeError:  # somebody set old and new switches to different values
+            matmul = "high" if units[0] == "tf32" else "highest"
+        try:
+            cudnn = torch.backends.cudnn.allow_tf32
+        except RuntimeError:
+            cudnn = units[1] == "tf32"
+        short_sums = tuple(getattr(torch.backends.cuda.matmul, name) for name in _SHORT_SUMS)
+        return cls(matmul, cudnn, units, short_sums)
+
+    def write(self) -> None:
+        torch.set_float32_matmul_precision(self.matmul)
+        torch.backends.cudnn.allow_tf32 = self.cudnn
+        for unit, precision in zip(_units(), self.units, strict=True):
+            unit.fp32_precision = precision
+        for name, value in zip(_SHORT_SUMS, self.short_sums, strict=True):
+            setattr(torch.backends.cuda.matmul, name, value)
+
+
+_SHORT_SUMS = (
+    "allow_fp16_reduced_precision_reduction",
+    "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_accumulation",
+)
+
+
+def _units() -> tuple[Any, ...]:
+    """What multiplies: products, convolutions and recurrent layers on a GPU, then on a CPU."""
+    gpu: Any = torch.backends.cudnn
+    cpu: Any = torch.backends.mkldnn
+    return torch.backends.cuda.matmul, gpu.conv, gpu.rnn, cpu.matmul, cpu.conv, cpu.rnn
+
+
+_EXACT = _Switches("highest", False, ("ieee",) * 6, (False,) * 3)
+_TF32 = _Switches("high", True, ("tf32",) * 3 + ("ieee",) * 3, (False,) * 3)

@@ -1,12 +1,12 @@
-"""The modalities and the file extensions by which a shard member is recognised."""
+"""The modalities, and the endings by which a file is taken for one of them: in shards and in sources."""
 
 TEXT, IMAGE, AUDIO, POINT = "text", "image", "audio", "point"
 MODALITIES = (TEXT, IMAGE, AUDIO, POINT)
 
 EXTENSIONS = {
     TEXT: ("txt",),
-    IMAGE: ("png", "jpg", "jpeg", "webp"),
-    AUDIO: ("flac", "wav", "mp3", "ogg"),
+    IMAGE: ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"),
+    AUDIO: ("flac", "wav", "mp3", "ogg", "oga", "opus", "aiff", "aif", "aifc", "au", "snd", "caf", "w64"),
     POINT: ("npy", "ply"),
 }
 
@@ -14,8 +14,16 @@ EXTENSIONS = {
 SOURCE_EXTENSIONS = {
     POINT: ("npz", "pcd", "obj", "off", "glb"),
 }
+# Other names of the same format; in a shard its members have the usual one.
+ALIASES = {"jfif": "jpg", "jpe": "jpg", "wave": "wav"}
 
 MODALITY_OF = {extension: modality for modality, extensions in EXTENSIONS.items() for extension in extensions}
+MODALITY_OF |= {alias: MODALITY_OF[extension] for alias, extension in ALIASES.items()}
 SOURCE_MODALITY_OF = MODALITY_OF | {
     extension: modality for modality, extensions in SOURCE_EXTENSIONS.items() for extension in extensions
 }
+
+
+def source_endings(modality: str) -> list[str]:
+    """Every ending, without its dot, by which a file of a source is taken for `modality`."""
+    return [ending for ending, of in SOURCE_MODALITY_OF.items() if of == modality]

@@ -110,10 +110,13 @@ def prepare_torch(params: Params) -> str:
 
 
 def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str = "") -> None:
-    """Print the accounting line of a folder of parts: in = out + rejected, and what it took as `spent` says."""
+    """Print the accounting line of a folder of parts: in = out + rejected, what of its source is not read, and what
+    it took as `spent` says."""
     total = manifest.rows + manifest.rejected
+    kinds = ", ".join(f"{what} {count:,}" for what, count in manifest.not_read.items())
     print(
-        f"{stage} {name}: in {total:,} = {manifest.rows:,} out + {manifest.rejected:,} rejected; "
-        f"{computed} of {len(manifest.parts)} parts computed, the others were up to date"
+        f"{stage} {name}: in {total:,} = {manifest.rows:,} out + {manifest.rejected:,} rejected"
+        + (f", {sum(manifest.not_read.values()):,} not read ({kinds})" if kinds else "")
+        + f"; {computed} of {len(manifest.parts)} parts computed, the others were up to date"
         + (f"; {spent}" if spent else "")
     )

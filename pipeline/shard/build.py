@@ -15,10 +15,11 @@ from pipeline.progress import Progress
 from pipeline.shard.duplicates import Duplicates, write_duplicates
 from pipeline.shard.members import Conversion
 from pipeline.shard.samples import Held, check_sample, convert_samples
-from pipeline.shard.settings import CorpusSettings
+from pipeline.shard.settings import CorpusSettings, source_options
 from pipeline.shard.sources import find_samples
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.sample import RawSample, shown_key
+from pipeline.shard.sources.unread import Unread
 from pipeline.store.contents import write_contents
 from pipeline.store.folder import PartFolder
 from pipeline.store.manifest import Failure, Manifest, Part
@@ -49,8 +50,7 @@ def settings_of(corpus: CorpusSettings, max_rejected: float) -> tuple[ShardSetti
     settings = ShardSettings(
         corpus.modalities, corpus.samples_per_shard, corpus.duplicates, share, corpus.drop_duplicates, conversion
     )
-    columns = {name: getattr(corpus, name) for name in ("index", "files", "key_column", "text_column", "path_column")}
-    return settings, SourceOptions(corpus.modalities, corpus.kind, **columns)
+    return settings, source_options(corpus)
 
 
 def build_shards(
@@ -77,7 +77,8 @@ def build_shards(
         UserError: No such source, a duplicate key under the policy ``error``, or too many rejected samples.
     """
     options = options or SourceOptions(settings.modalities)
-    found, again = _by_key(find_samples(str(source), options), settings.duplicates, source)
+    unread = Unread()
+    found, again = _by_key(find_samples(str(source), options, unread), settings.duplicates, source)
     dropped = _same_bytes(found, settings) if settings.drop_duplicates else []
     for key, _ in dropped:
         del found[key]
@@ -101,7 +102,7 @@ def build_shards(
             # Both lists are whole only when the shard is written: what has to be decoded can still be rejected.
             shards.commit(name, content_hash, kept, rejected, partial(write_shard, samples=stream))
         progress.advance(len(keys))
-    manifest = shards.finish(settings.max_rejected)
+    manifest = shards.finish(settings.max_rejected, unread.counts())
     write_contents(folder, contents)
     _report(folder, dropped or duplicates.rows(), settings.drop_duplicates)
     return manifest, shards.computed

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.settings import Modality, Settings
+from pipeline.shard.sources.options import SourceOptions
 
 Kind = Literal["auto", "folder", "lines", "jsonl", "table", "webdataset", "coco", "audiocaps", "clotho"]
 
@@ -51,6 +52,12 @@ class CorpusSettings(Settings):
     max_rejected: float | None = Field(
         None, ge=0, le=1, description="Largest share of rejected samples of this corpus; null: `limits.max_rejected`."
     )
+
+
+def source_options(corpus: CorpusSettings) -> SourceOptions:
+    """How the source of a corpus is to be understood."""
+    columns = {name: getattr(corpus, name) for name in ("index", "files", "key_column", "text_column", "path_column")}
+    return SourceOptions(corpus.modalities, corpus.kind, **columns)
 
 
 class Limits(Settings):

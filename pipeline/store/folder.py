@@ -107,17 +107,18 @@ class PartFolder:
         self.manifest.save(self.folder)
         return part
 
-    def finish(self, max_rejected: float) -> Manifest:
+    def finish(self, max_rejected: float, not_read: Mapping[str, int] | None = None) -> Manifest:
         """Write the failures file, mark the folder complete and remove every file that is not listed.
 
         Args:
             max_rejected: Largest share of rejected samples, from 0 to 1, with which the stage still succeeds.
+            not_read: What of the source was neither used nor rejected.
 
         Raises:
             UserError: No sample is left, or too many were rejected.
         """
         parts = tuple(self._parts[name] for name in sorted(self._parts))
-        manifest = replace(self.manifest, parts=parts, complete=True)
+        manifest = replace(self.manifest, parts=parts, complete=True, not_read=dict(not_read or {}))
         rows = [{"part": part.name, **asdict(failure)} for part in parts for failure in part.rejected]
         with atomic_path(self.folder / FAILURES_NAME) as temporary:
             pq.write_table(pa.Table.from_pylist(rows, schema=FAILURES_SCHEMA), temporary)

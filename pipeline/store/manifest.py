@@ -61,6 +61,7 @@ class Manifest:
         fingerprint: Everything that can change the content of a part, apart from the part's own source.
         parts: Committed parts in the order of their names.
         complete: Whether every part that the stage planned is there; readers refuse an incomplete folder.
+        not_read: How much of the source is neither in a part nor rejected, by what it is (``.gif``, ``hidden``).
     """
 
     kind: str
@@ -68,6 +69,7 @@ class Manifest:
     parts: tuple[Part, ...] = ()
     complete: bool = False
     schema_version: int = field(default=SCHEMA_VERSION)
+    not_read: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

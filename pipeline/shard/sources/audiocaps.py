@@ -11,6 +11,7 @@ from pipeline.shard.sources.rows import files_folder
 from pipeline.shard.sources.sample import RawSample, key_of_name, key_of_path, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
+from pipeline.shard.sources.unread import Unread
 
 COLUMNS = ("audiocap_id", "youtube_id", "start_time", "caption")
 
@@ -28,7 +29,7 @@ class _Clip:
     stems: tuple[str, ...]
 
 
-def read_audiocaps(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
+def read_audiocaps(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """Captions as ``<youtube_id>_<start_time>-<audiocap_id>``, or clips under the part before the last dash.
 
     A clip's file is looked for as ``<youtube_id>_<start_time>``, ``<youtube_id>``, ``Y<youtube_id>`` and

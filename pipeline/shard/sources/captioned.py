@@ -80,7 +80,7 @@ def safe(name: str | None) -> bool:
 def file_finder(files: Folder, modality: str) -> Callable[[Iterable[str]], str | None]:
     """Finds the file of an item among those of `modality`, given the stems under which it may be stored."""
     by_stem: dict[str, str] = {}
-    for name in files.names():
+    for name in files.walk().names:
         stem, _, extension = name.rpartition("/")[2].rpartition(".")
         if SOURCE_MODALITY_OF.get(extension.lower()) == modality:
             by_stem.setdefault(stem, name)

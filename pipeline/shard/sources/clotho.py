@@ -11,6 +11,7 @@ from pipeline.shard.sources.rows import files_folder
 from pipeline.shard.sources.sample import RawSample, key_of_path, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
+from pipeline.shard.sources.unread import Unread
 
 CAPTION_COLUMN = re.compile(r"caption_([0-9]+)")
 
@@ -20,7 +21,7 @@ def is_clotho(columns: Sequence[str]) -> bool:
     return "file_name" in columns and "caption_1" in columns
 
 
-def read_clotho(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
+def read_clotho(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """Captions as ``<file>-0`` to ``-4``, or sounds under the key of their file name."""
     texts = Texts()
     faults: list[RawSample] = []

@@ -10,9 +10,10 @@ from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.rows import files_folder
 from pipeline.shard.sources.sample import RawSample, key_of_name
 from pipeline.shard.sources.texts import Texts
+from pipeline.shard.sources.unread import Unread
 
 
-def read_coco(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
+def read_coco(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """Captions as ``<image id>-<n>``, or pictures under their image id.
 
     Raises:

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.modalities import SOURCE_MODALITY_OF
+from pipeline.modalities import ALIASES, SOURCE_MODALITY_OF
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.sample import RawMember, RawSample, key_of_path
+from pipeline.shard.sources.unread import Unread
 
 
-def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
-    """A sample for each path, with the wanted modalities as its members."""
+def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
+    """A sample for each path, with the wanted modalities as its members; `names` are files of these modalities."""
     found: dict[str, list[dict[str, RawMember]]] = {}
     for name in names:
         extension = name.rpartition(".")[2].lower()
-        modality = SOURCE_MODALITY_OF.get(extension)
-        if modality is None or modality not in options.modalities:
-            continue
-        member = RawMember(extension, folder, name)
+        modality = SOURCE_MODALITY_OF[extension]
+        member = RawMember(ALIASES.get(extension, extension), folder, name)
         key = key_of_path(name)
         if len(options.modalities) == 1:
             yield RawSample(key, {modality: member})

@@ -8,9 +8,10 @@ from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.rows import RowReader
 from pipeline.shard.sources.sample import RawSample, row_name
+from pipeline.shard.sources.unread import Unread
 
 
-def read_jsonl(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
+def read_jsonl(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """One sample in each line that is not blank.
 
     Raises:

@@ -7,6 +7,7 @@ from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.sample import RawSample, key_of_path, numbered_key, row_name
 from pipeline.shard.sources.texts import Texts
+from pipeline.shard.sources.unread import Unread
 
 MAX_LINE_BYTES = 4 << 20
 _MARK = b"\xef\xbb\xbf"
@@ -34,7 +35,9 @@ def prefixes(names: Sequence[str]) -> list[str]:
     return [""] if len(names) == 1 else [key_of_path(name) for name in names]
 
 
-def read_text_lines(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
+def read_text_lines(
+    folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread
+) -> Iterator[RawSample]:
     """One caption in each line that is not blank; its key is the number of the line, from 0."""
     texts = Texts()
     for name, prefix in zip(names, prefixes(names), strict=True):

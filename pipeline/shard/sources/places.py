@@ -1,22 +1,21 @@
 """Folders on this machine and behind an address (`s3://`, `https://`, `memory://`), read in the same way."""
 
 import errno
-import glob
 import os
-import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from pipeline.errors import UserError
+from pipeline.shard.sources.walk import NOWHERE, Walk, walk_folder
 
-MAGIC = re.compile(r"[*?\[{]")
-REMOTE_MAGIC = re.compile(r"[*\[{]")  # an address may have a question mark
 ATTEMPTS = 3
 COPY_BYTES = 1 << 20
+# Up to here a request for each file costs less than to list all of them.
+FEW = 20
 
 Result = TypeVar("Result")
 
@@ -26,8 +25,8 @@ class Folder(Protocol):
 
     root: str
 
-    def names(self) -> list[str]:
-        """Every file below, not hidden, in the order of their paths."""
+    def walk(self, starts: Iterable[str] = ("",)) -> Walk:
+        """Everything in the folders `starts` and below them."""
         ...
 
     def read(self, place: object, limit: int) -> bytes:
@@ -49,29 +48,15 @@ class LocalFolder:
     def __init__(self, root: str) -> None:
         self.root = root
 
-    def names(self) -> list[str]:
-        """Every file below, not hidden, in the order of their paths; links to folders are not followed."""
-        found: list[str] = []
-        pending = [""]
-        while pending:
-            below = pending.pop()
-            with os.scandir(os.path.join(self.root, below) or ".") as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(f"{below}{entry.name}/")
-                    elif not entry.name.startswith(".") and entry.is_file():
-                        found.append(below + entry.name)
-        return sorted(found, key=lambda name: name.split("/"))
+    def walk(self, starts: Iterable[str] = ("",)) -> Walk:
+        """Everything in the folders `starts` and below them; links to folders are followed."""
+        return walk_folder(self.root, starts)
 
     def read(self, place: object, limit: int) -> bytes:
         """The first `limit` bytes of a file."""
-        # Without blocking, so that a pipe among the files cannot hold the run up.
-        descriptor = os.open(os.path.join(self.root, str(place)), os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = self._descriptor(str(place))
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
-            wanted = min(limit, status.st_size)
+            wanted = min(limit, os.fstat(descriptor).st_size)
             content = os.read(descriptor, wanted)
             while len(content) < wanted and (more := os.read(descriptor, wanted - len(content))):
                 content += more
@@ -81,7 +66,21 @@ class LocalFolder:
 
     def open(self, name: str) -> BinaryIO:
         """A file from its start."""
-        return open(os.path.join(self.root, name), "rb")
+        return os.fdopen(self._descriptor(name), "rb")
+
+    def _descriptor(self, name: str) -> int:
+        """A regular file, open; nothing else is: a pipe would hold the run up."""
+        path = os.path.join(self.root, name)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            if os.path.islink(path):
+                raise OSError(errno.ENOENT, NOWHERE) from error
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file")
+        return descriptor
 
     def origin(self, place: object) -> str:
         """Where a file is, for messages."""
@@ -99,11 +98,15 @@ class RemoteFolder:
     def _at(self, name: str) -> str:
         return f"{self.path.rstrip('/')}/{name}"
 
-    def names(self) -> list[str]:
-        """Every file below, not hidden, in the order of their paths."""
-        start = len(self.path.rstrip("/")) + 1
-        found = [path[start:] for path in patiently(lambda: self.filesystem.find(self.path))]
-        return sorted((name for name in found if not hidden(name)), key=lambda name: name.split("/"))
+    def walk(self, starts: Iterable[str] = ("",)) -> Walk:
+        """Everything in the folders `starts` and below them."""
+        cut = len(self.path.rstrip("/")) + 1
+        found = Walk()
+        for start in starts:
+            place = self._at(start) if start else self.path
+            found.add(path[cut:] for path in patiently(partial(self.filesystem.find, place)))
+        found.sort()
+        return found
 
     def read(self, place: object, limit: int) -> bytes:
         """The first `limit` bytes of a file."""
@@ -127,6 +130,17 @@ class RemoteFolder:
             stack.pop_all()  # from here on the caller closes it
             return local
 
+    def infos(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What the protocol says of files, by name; nothing of one that is not there."""
+        if len(names) > FEW and not self.root.startswith("http"):  # there, to list means to follow links
+            known = patiently(lambda: self.filesystem.find(self.path, detail=True))
+            return {name: known[self._at(name)] for name in names if self._at(name) in known}
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                found[name] = patiently(partial(self.filesystem.info, self._at(name)))
+        return found
+
     def origin(self, place: object) -> str:
         """Where a file is, for messages."""
         return f"{self.root.rstrip('/')}/{place}"
@@ -148,89 +162,3 @@ def patiently(action: Callable[[], Result]) -> Result:
                 raise OSError(0, f"{type(error).__name__} after {ATTEMPTS} attempts") from error
             time.sleep(0.2 * 4**attempt)
     raise AssertionError("unreachable")
-
-
-def locate(source: str) -> tuple[Folder, list[str] | None]:
-    """The folder of `source`, and the names of its files where `source` is one file or a pattern.
-
-    A pattern has ``*``, ``**``, ``?``, ``[a-c]`` or ``{0000..0010}``.
-
-    Raises:
-        UserError: There is no such file or folder.
-    """
-    names: list[str] | None
-    if "://" in source and not source.startswith("file://"):
-        folder, names = _locate_remote(source)
-    else:
-        folder, names = _locate_local(source.removeprefix("file://"))
-    if names == []:
-        raise UserError(
-            f"The source {source} does not exist.", "Put the data there or correct `source` in params.yaml."
-        )
-    return folder, names
-
-
-def _locate_local(source: str) -> tuple[Folder, list[str] | None]:
-    if os.path.isdir(source):
-        return LocalFolder(source), None
-    if os.path.isfile(source):
-        return LocalFolder(os.path.dirname(source)), [os.path.basename(source)]
-    root, pattern = _split(source, MAGIC)
-    found = [name for one in _unbraced(pattern) for name in glob.glob(one, root_dir=root or ".", recursive=True)]
-    return LocalFolder(root), sorted(name for name in set(found) if os.path.isfile(os.path.join(root, name)))
-
-
-def _locate_remote(source: str) -> tuple[Folder, list[str] | None]:
-    import fsspec
-
-    root, pattern = _split(source, REMOTE_MAGIC)
-    try:
-        filesystem, path = fsspec.core.url_to_fs(root if pattern else source)
-    except (ImportError, ValueError) as error:
-        raise UserError(
-            f"{source} cannot be opened: {error}.", "Install the package for this kind of address."
-        ) from error
-    protocol = source.partition("://")[0]
-    try:
-        if pattern:
-            base = path.rstrip("/")
-            found = {match for one in _unbraced(pattern) for match in filesystem.glob(f"{base}/{one}")}
-            return RemoteFolder(filesystem, path, protocol), sorted(match[len(base) + 1 :] for match in found)
-        if filesystem.isfile(path):
-            parent, _, name = path.rpartition("/")
-            return RemoteFolder(filesystem, parent, protocol), [name]
-        if filesystem.isdir(path):
-            return RemoteFolder(filesystem, path, protocol), None
-    except Exception as error:  # each remote protocol raises errors of its own
-        raise UserError(
-            f"{source} cannot be reached ({error!r}).", "Check the address, the network and the rights."
-        ) from error
-    return RemoteFolder(filesystem, path, protocol), []
-
-
-def _split(source: str, magic: re.Pattern[str]) -> tuple[str, str]:
-    """The folder before the first part that is a pattern, and the pattern."""
-    parts = source.split("/")
-    first = next((number for number, part in enumerate(parts) if magic.search(part)), len(parts))
-    root = "/".join(parts[:first])
-    if not root and source.startswith("/"):
-        root = "/"
-    return root, "/".join(parts[first:])
-
-
-def _unbraced(pattern: str) -> list[str]:
-    if "{" not in pattern:
-        return [pattern]
-    from braceexpand import braceexpand
-
-    try:
-        return list(braceexpand(pattern))
-    except ValueError as error:
-        raise UserError(
-            f"The pattern {pattern} has a brace that is not closed.", "Correct `source` in params.yaml."
-        ) from error
-
-
-def hidden(name: str) -> bool:
-    """Whether the last part of a path begins with a dot, as files of the system do."""
-    return name.rpartition("/")[2].startswith(".")

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 
 from pipeline.errors import UserError
 from pipeline.modalities import SOURCE_MODALITY_OF, TEXT
+from pipeline.shard.sources.locate import locate
 from pipeline.shard.sources.options import KEY_COLUMN, PATH_COLUMNS, TEXT_COLUMNS, SourceOptions
-from pipeline.shard.sources.places import Folder, RemoteFolder, locate
+from pipeline.shard.sources.places import Folder, RemoteFolder
 from pipeline.shard.sources.sample import RawMember, RawSample, numbered_key, row_name
 from pipeline.shard.sources.texts import Texts
 
@@ -20,10 +21,10 @@ def files_folder(folder: Folder, options: SourceOptions) -> Folder:
     if not options.files:
         return folder
     if "://" in options.files or os.path.isabs(options.files):
-        return locate(options.files)[0]
+        return locate(options.files).folder
     if isinstance(folder, RemoteFolder):
-        return locate(f"{folder.root.rstrip('/')}/{options.files}")[0]
-    return locate(os.path.join(folder.root, options.files))[0]
+        return locate(f"{folder.root.rstrip('/')}/{options.files}").folder
+    return locate(os.path.join(folder.root, options.files)).folder
 
 
 class RowReader:

@@ -98,6 +98,11 @@ def row_name(prefix: str, number: int) -> str:
     return f"{prefix or 'row'}.{number + 1}"
 
 
+def no_key(name: str) -> str:
+    """What a file or folder is called that is no sample; a dot keeps it apart from every key."""
+    return f"{name}." if KEY.fullmatch(name) else name
+
+
 def shown_key(key: str) -> str:
     """`key` as it can be written down: what is no valid key may hold anything, and any amount of it."""
     if KEY.fullmatch(key):

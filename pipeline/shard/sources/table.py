@@ -10,11 +10,12 @@ from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.rows import RowReader
 from pipeline.shard.sources.sample import RawSample, row_name
+from pipeline.shard.sources.unread import Unread
 
 BATCH_ROWS = 4096
 
 
-def read_table(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
+def read_table(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """One sample in each row; without a column of keys, the key is the number of the row, from 0.
 
     Raises:

@@ -12,6 +12,7 @@ from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.sample import RawMember, RawSample, key_of_path
 from pipeline.shard.sources.tar import Member, TarDamage, scan_tar
 from pipeline.shard.sources.texts import Texts
+from pipeline.shard.sources.unread import Unread
 
 MAX_JSON_BYTES = 4 << 20
 OPEN_TARS = 2
@@ -59,7 +60,9 @@ class _Entry:
     fault: str = ""
 
 
-def read_webdataset(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[RawSample]:
+def read_webdataset(
+    folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread
+) -> Iterator[RawSample]:
     """The samples of every tar, as far as it is whole; damage is one more sample with a fault.
 
     The caption of a sample is its ``.txt`` or, without one, a value of its ``.json``. Rows that were never fetched are

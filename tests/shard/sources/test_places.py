@@ -1,6 +1,7 @@
 """Sources behind an address, and what is in a folder."""
 
 import io
+import json
 import os
 import tarfile
 import unicodedata
@@ -9,9 +10,11 @@ import fsspec
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.shard.sources import places
+from pipeline.shard.sources import places, walk
 from pipeline.shard.sources.sample import KEY, key_of_path
-from tests.shard.makers import picture, shards
+from pipeline.store import load_manifest
+from stages.context import account
+from tests.shard.makers import picture, shards, tar
 
 
 @pytest.fixture
@@ -97,9 +100,11 @@ def test_a_folder_with_links_pipes_and_odd_names(tmp_path):
     with open(os.fsencode(folder) + b"/\xff\xfe.png", "wb") as file:
         file.write(picture(3))
     (folder / ".hidden.png").write_bytes(picture(4))
-    samples, rejected, _ = shards(folder, tmp_path / "out", "image")
+    samples, rejected, manifest = shards(folder, tmp_path / "out", "image")
     assert {"real", "link"} < set(samples) and len(samples) == 4
-    assert not rejected
+    assert set(rejected) == {"dangling", "pipe"}
+    assert "a link to nowhere" in rejected["dangling"] and "not a regular file" in rejected["pipe"]
+    assert manifest.not_read == {"hidden": 1, "linked twice": 1}
 
 
 def test_one_name_has_one_key_however_it_is_composed():
@@ -108,3 +113,109 @@ def test_one_name_has_one_key_however_it_is_composed():
     assert key_of_path(composed) == key_of_path(decomposed)
     for path in ("..", "/", "", "a/../b.c", ".png", "x" * 5000 + ".png", "a\0b.png"):
         assert KEY.fullmatch(key_of_path(path))
+
+
+def test_what_is_not_read_is_counted_and_named(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (
+        "a.PNG",
+        "b.JFIF",
+        "c.heic",
+        "d.Heic",
+        "README",
+        "x.mp4",
+        "Thumbs.db",
+        "e.0001",
+        ".DS_Store",
+        "odd.\n",
+    ):
+        (folder / name).write_bytes(picture(len(name), "JPEG" if name == "b.JFIF" else "PNG"))
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "._a.png").write_bytes(b"shadow")
+    (folder / ".cache" / "deep").mkdir(parents=True)
+    (folder / ".cache" / "deep" / "b.png").write_bytes(picture(1))
+    samples, rejected, manifest = shards(folder, tmp_path / "out", "image")
+    assert {key: set(members) for key, members in samples.items()} == {"a": {"png"}, "b": {"jpg"}}
+    assert not rejected
+    counted = {"hidden": 3, ".heic": 2, ".mp4": 1, ".db": 1, ".0001": 1, "no ending": 1, "other endings": 1}
+    assert manifest.not_read == counted
+    assert load_manifest(tmp_path / "out") == manifest
+    account("shard", "pictures", manifest, 1)
+    assert "in 2 = 2 out + 0 rejected, 10 not read (hidden 3, .heic 2," in capsys.readouterr().out
+
+
+def test_a_source_of_which_nothing_is_read_names_what_it_holds(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "film.mp4").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"not read: \.mp4 1"):
+        shards(tmp_path / "in", tmp_path / "out", "image")
+
+
+def test_links_are_followed_once_and_never_round_in_circles(tmp_path):
+    outside, folder = tmp_path / "elsewhere", tmp_path / "in"
+    for place, seed in ((outside / "deep", 1), (folder / "own", 2)):
+        place.mkdir(parents=True)
+        (place / "p.png").write_bytes(picture(seed))
+    (folder / "train").symlink_to(outside)
+    (folder / "val").symlink_to(outside / "deep")  # read below train already
+    (folder / "own" / "up").symlink_to(folder)
+    (outside / "back").symlink_to(folder / "own")
+    (folder / "self").symlink_to("self")
+    (folder / "gone").symlink_to("/nowhere/at/all")
+    samples, rejected, manifest = shards(folder, tmp_path / "out", "image")
+    assert sorted(one["png"] for one in samples.values()) == sorted([picture(1), picture(2)])
+    assert any(key.startswith("train_deep_p-") for key in samples)
+    assert rejected == {"gone.": "a link to nowhere", "self.": "a link to nowhere"}
+    assert manifest.not_read == {"linked twice": 3}
+
+
+def test_a_folder_that_cannot_be_read_is_a_reject(tmp_path, monkeypatch):
+    for name in ("open", "shut"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "p.png").write_bytes(picture(1))
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).rstrip("/").endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(walk.os, "scandir", scandir)
+    samples, rejected, _ = shards(tmp_path / "in", tmp_path / "out", "image")
+    assert len(samples) == 1 and rejected == {"shut/": "the folder cannot be read: Permission denied"}
+
+
+def test_what_braces_list_and_is_not_there_is_a_reject(tmp_path):
+    for number in (0, 2):
+        tar(tmp_path / f"{number:03d}.tar", [(f"k{number}.png", picture(number))])
+    samples, rejected, _ = shards(f"{tmp_path}/{{000..003}}.tar", tmp_path / "out", "image")
+    assert set(samples) == {"k0", "k2"}
+    assert rejected == {"001.tar": "there is no such file", "003.tar": "there is no such file"}
+
+
+def test_a_pattern_that_meets_a_loop_matches_each_file_once(tmp_path):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "sub" / "p.png").write_bytes(picture(1))
+    (tmp_path / "in" / "sub" / "loop").symlink_to(tmp_path / "in")
+    assert len(shards(f"{tmp_path}/in/**/*.png", tmp_path / "out", "image")[0]) == 1
+    assert len(shards(f"{tmp_path}/i*", tmp_path / "out2", "image")[0]) == 1
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/nowhere", path)])
+def test_a_source_that_is_no_file_is_one_clear_error(tmp_path, make):
+    make(tmp_path / "c.csv")
+    with pytest.raises(UserError, match="no regular file|a link to nowhere"):
+        shards(tmp_path / "c.csv", tmp_path / "out", "text")
+
+
+def test_a_manifest_written_before_this_count_is_read(tmp_path):
+    shards_folder = tmp_path / "out"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "p.png").write_bytes(picture(1))
+    shards(tmp_path / "in", shards_folder, "image")
+    path = shards_folder / "_manifest.json"
+    content = json.loads(path.read_text())
+    del content["not_read"]
+    path.write_text(json.dumps(content))
+    assert load_manifest(shards_folder).not_read == {}

@@ -1,0 +1,88 @@
+"""Which kind of source files are, where the corpus does not say it."""
+
+import csv
+from collections.abc import Sequence
+
+from pipeline.errors import UserError
+from pipeline.modalities import SOURCE_MODALITY_OF
+from pipeline.shard.sources.audiocaps import is_audiocaps
+from pipeline.shard.sources.clotho import is_clotho
+from pipeline.shard.sources.lines import read_lines
+from pipeline.shard.sources.options import SourceOptions
+from pipeline.shard.sources.places import Folder
+
+KIND_OF = {
+    "txt": "lines",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "csv": "table",
+    "tsv": "table",
+    "parquet": "table",
+    "tar": "webdataset",
+    "json": "coco",
+}
+# Kinds that are told from a table by their columns.
+FILE_KIND = {"audiocaps": "table", "clotho": "table"}
+
+
+def kind_of_file(folder: Folder, name: str, source: str, options: SourceOptions) -> str:
+    """The kind of a source that is one file.
+
+    Raises:
+        UserError: It is none.
+    """
+    kind = KIND_OF.get(_suffix(name), "")
+    if not kind:
+        raise UserError(
+            f"{source} is no kind of corpus that is understood.",
+            f"Give a folder of files, or a file that ends in {', '.join('.' + suffix for suffix in KIND_OF)}.",
+        )
+    return _by_columns(folder, name, options) if kind == "table" else kind
+
+
+def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> str:
+    """The kind of a source of several files.
+
+    Raises:
+        UserError: They can be of two kinds.
+    """
+    suffixes = {_suffix(name) for name in names}
+    media = any(SOURCE_MODALITY_OF.get(suffix) in options.modalities for suffix in suffixes)
+    if media and "tar" in suffixes:
+        raise UserError(
+            f"{source} holds tars as well as single files of {', '.join(options.modalities)}.",
+            "Say which of them are the corpus with `kind: webdataset` or `kind: folder`.",
+        )
+    if media or not suffixes & KIND_OF.keys():
+        return "folder"
+    if "tar" in suffixes:
+        return "webdataset"
+    kinds = {KIND_OF[suffix] for suffix in suffixes & KIND_OF.keys()}
+    if len(kinds) > 1:
+        raise UserError(
+            f"{source} holds files of several kinds: {', '.join(sorted(kinds))}.",
+            "Name the file in the corpus' `index`, or set its `kind`.",
+        )
+    return kinds.pop()
+
+
+def is_of_kind(name: str, kind: str, modalities: Sequence[str]) -> bool:
+    """Whether a file among others is read by the reader of `kind`."""
+    if kind == "folder":
+        return SOURCE_MODALITY_OF.get(_suffix(name)) in modalities
+    return KIND_OF.get(_suffix(name)) == FILE_KIND.get(kind, kind)
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[2].lower()
+
+
+def _by_columns(folder: Folder, name: str, options: SourceOptions) -> str:
+    """Tell the CSV files of AudioCaps and Clotho from other tables, unless columns are named."""
+    if _suffix(name) != "csv" or options.text_column or options.path_column or options.key_column:
+        return "table"
+    with folder.open(name) as file:
+        header = next(csv.reader([next(read_lines(file), "") or ""]), [])
+    if is_audiocaps(header):
+        return "audiocaps"
+    return "clotho" if is_clotho(header) else "table"

@@ -15,6 +15,7 @@ FAMILIES = {
     "open_clip": "pipeline.spaces.open_clip:OpenClipSpace",
     "compact": "pipeline.spaces.compact:CompactSpace",
     "laion_clap": "pipeline.spaces.laion_clap:LaionClapSpace",
+    "transformers": "pipeline.spaces.transformers:TransformersSpace",
     "ulip2": "pipeline.spaces.ulip2:Ulip2Space",
 }
 

@@ -17,8 +17,8 @@ REVISION = "0" * 40
 def make_tokenizers(cache: Path) -> None:
     """Fill `cache`, laid out as the Hub's own; the weights are random, seeded, and small except for the width of 768."""
     roberta = _repository(cache, "roberta-base")
-    vocabulary = _byte_level(roberta)
-    _byte_level(_repository(cache, "facebook/bart-base"))
+    vocabulary = byte_level(roberta)
+    byte_level(_repository(cache, "facebook/bart-base"))
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
     (_repository(cache, "bert-base-uncased") / "vocab.txt").write_text("\n".join(words))
     config = RobertaConfig(
@@ -57,7 +57,7 @@ def _repository(cache: Path, name: str) -> Path:
     return snapshot
 
 
-def _byte_level(folder: Path) -> int:
+def byte_level(folder: Path) -> int:
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(SENTENCES, vocab_size=331, special_tokens=SPECIAL, show_progress=False)
     tokenizer.save_model(str(folder))

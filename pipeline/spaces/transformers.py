@@ -1,0 +1,179 @@
+"""Models of the transformers library as spaces: CLIP, SigLIP, CLAP, and what else embeds by ``get_..._features``."""
+
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.modalities import AUDIO, IMAGE, TEXT
+from pipeline.spaces.precision import dtype_of
+from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
+from pipeline.spaces.transformers_files import CONFIG, PREPROCESSING, TOKENIZER, TransformersFolder
+from pipeline.spaces.transformers_inputs import OFFLINE, Pictures, Sounds, Texts, quiet
+
+CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings
+CROPS = ("center", "start")
+OPTIONS = {"crop": CROPS}
+_PACKAGES = {TEXT: ("tokenizers",), IMAGE: ("pillow",), AUDIO: ("soundfile", "soxr", "numpy")}
+
+
+class TransformersSpace:
+    """A frozen model of transformers behind the protocol, with the tokenizer and the processors of its folder.
+
+    Options:
+        crop: ``center`` or ``start``: what CLAP without fusion hears of a clip longer than its window.
+    """
+
+    def __init__(self, model: Any, folder: TransformersFolder, spec: SpaceSpec, device: str) -> None:
+        self.device, self.dtype = device, dtype_of(spec.precision)
+        self.model = model.to(device, self.dtype).eval().requires_grad_(False)
+        self.features: dict[str, Callable[..., object]] = {
+            modality: getattr(model, f"get_{modality}_features")
+            for modality in (TEXT, IMAGE, AUDIO)
+            if hasattr(model, f"get_{modality}_features")
+        }
+        self.modalities = tuple(self.features)
+        crop = str(spec.options.get("crop", CROPS[0]))
+        words = int(getattr(model.config, "text_config", model.config).vocab_size)
+        self.texts = Texts(folder.folder, _arguments(self.features[TEXT]), _positions(model), words)
+        self.pictures = Pictures(folder.folder) if IMAGE in self.features else None
+        self.sounds = Sounds(folder.folder, crop) if AUDIO in self.features else None
+        self.common: Fingerprint = {
+            "family": "transformers",
+            "code_version": CODE_VERSION,
+            "model": type(model).__name__,
+            "sha256": {"weights": folder.weights_sha256(spec.sha256), "config": folder.sha256((CONFIG,))},
+            "precision": spec.precision,
+        }
+        self.files_sha256 = {TEXT: folder.sha256(TOKENIZER)} | dict.fromkeys(
+            (IMAGE, AUDIO), folder.sha256(PREPROCESSING)
+        )
+        self.dimension = self._measure_dimension()
+
+    @classmethod
+    def load(cls, spec: SpaceSpec, device: str = "cpu") -> "TransformersSpace":
+        """Load the folder `spec.checkpoint`, or ``hf-hub:owner/name@commit``; `spec.model` may name another class than
+        the folder does.
+
+        Raises:
+            UserError: A setting is wrong, a file is missing or damaged, the weights are no safetensors, do not fill the
+                model or do not have the expected hash, or the model embeds nothing.
+        """
+        dtype_of(spec.precision)
+        for name, value in spec.options.items():
+            if value not in OPTIONS.get(name, ()):
+                known = "; ".join(f"{option}: {' or '.join(choices)}" for option, choices in OPTIONS.items())
+                raise UserError(f"A transformers space has no option {name}: {value!r}.", f"Choose {known}.")
+        folder = TransformersFolder.of(spec.checkpoint)
+        folder.weights_sha256(spec.sha256)
+        return cls(_load_model(folder, spec.model), folder, spec, device)
+
+    @staticmethod
+    def weight_files(spec: SpaceSpec) -> list[Path]:
+        """All files of the folder that are read; none for a hub name, whose commit says which they are."""
+        return [] if spec.checkpoint.startswith("hf-hub:") else TransformersFolder.of(spec.checkpoint).paths()
+
+    def fingerprint(self, modality: str) -> Fingerprint:
+        """Everything that can change an embedding of `modality`."""
+        preprocessing: dict[str, object] = {"files_sha256": self.files_sha256[modality]}
+        if modality == TEXT:
+            preprocessing |= {"tokenizer": type(self.texts.tokenizer).__name__, "length": self.texts.length}
+        elif self.pictures and modality == IMAGE:
+            preprocessing |= {"processor": type(self.pictures.processor).__name__.removesuffix("Pil")}
+        elif self.sounds:
+            drawn = "chunks drawn by content" if self.sounds.fusion else self.sounds.crop
+            preprocessing |= {
+                "extractor": type(self.sounds.extractor).__name__,
+                "longer": drawn,
+                "resampler": "soxr HQ",
+            }
+        packages = ("torch", "transformers", *_PACKAGES[modality])
+        return {
+            **self.common,
+            "preprocessing": preprocessing,
+            "packages": {name: version(name) for name in packages},
+        }
+
+    def preprocess(self, modality: str, payload: bytes) -> Tensor:
+        """Tokens [K, L] of a text, pixels [3, H, W] of a picture, or spectrograms and a flag of a sound, flat.
+
+        Raises:
+            SampleError: The bytes cannot be used.
+        """
+        prepare = {TEXT: self.texts, IMAGE: self.pictures, AUDIO: self.sounds}[modality]
+        assert prepare is not None, modality
+        return prepare(payload)
+
+    @torch.inference_mode()
+    def encode(self, modality: str, batch: Tensor) -> Tensor:
+        """Embed a stacked batch [B, ...] as unit vectors [B, D]."""
+        batch = batch.to(self.device)
+        if modality == TEXT:
+            arguments = self.texts.arguments(batch)
+        else:
+            prepared = self.pictures if modality == IMAGE else self.sounds
+            assert prepared is not None, modality
+            arguments = prepared.arguments(batch, self.dtype)
+        return unit_rows(_pooled(self.features[modality](**arguments)))
+
+    def _measure_dimension(self) -> int:
+        rows = self.encode(TEXT, self.preprocess(TEXT, b"a")[None])
+        if rows.ndim != 2:
+            raise UserError(
+                f"{self.common['model']} gives {rows.ndim - 1} axes for one text, and an embedding has one.",
+                "Choose a model that was trained with a contrastive loss, such as CLIPModel.",
+            )
+        return rows.shape[1]
+
+
+def _load_model(folder: TransformersFolder, named: str) -> Any:
+    name = named or next(iter(folder.config.get("architectures") or [""]))
+    model_class = getattr(transformers, name, None)
+    if not name or model_class is None or not hasattr(model_class, "get_text_features"):
+        raise UserError(
+            f"transformers {transformers.__version__} has no contrastive model {name!r} (of {folder.folder}).",
+            "Choose a model with get_text_features and get_image_features or get_audio_features, such as CLIPModel.",
+        )
+    try:
+        with quiet():
+            model, info = model_class.from_pretrained(
+                str(folder.folder), use_safetensors=True, output_loading_info=True, **OFFLINE
+            )
+    except Exception as error:  # what its configurations, safetensors and torch raise
+        raise UserError(
+            f"transformers cannot load {folder.folder} as {name}: {str(error)[:300]}", "Fetch the folder again."
+        ) from error
+    # What is missing the library draws at random, with a warning at most.
+    lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if lacking:
+        raise UserError(
+            f"{folder.weights[0]} does not fill {name}: {len(lacking)} tensors are missing or of another shape "
+            f"({', '.join(lacking[:3])}).",
+            "Use weights and config.json of the same repository and revision.",
+        )
+    return model
+
+
+def _arguments(function: Callable[..., object]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
+def _positions(model: Any) -> int:
+    """Tokens that the text tower has room for; in a RoBERTa the first positions are those of padding."""
+    for module in model.modules():
+        positions: Any = getattr(module, "position_embeddings", None)
+        if getattr(positions, "padding_idx", None) is not None:
+            return int(positions.num_embeddings - positions.padding_idx - 1)
+    return int(getattr(getattr(model.config, "text_config", model.config), "max_position_embeddings", 10**9))
+
+
+def _pooled(features: Any) -> Tensor:
+    """The features themselves (version 4 of the library), or where version 5 puts them."""
+    pooled: Tensor = features if isinstance(features, Tensor) else features.pooler_output
+    return pooled

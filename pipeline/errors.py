@@ -27,6 +27,13 @@ class CorruptError(McrError):
     """A file that we wrote is not what its manifest says (exit code 1)."""
 
 
+class TryAgainError(McrError):
+    """The machine refused something, such as space on a disk: the same command succeeds once that is put right
+    (exit code 75, which schedulers know as "try again later")."""
+
+    exit_code = 75
+
+
 class SampleError(Exception):
     """One sample cannot be used; it becomes a row of the failures file and the run goes on.
 

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.reading import open_patiently
+
 
 def sha256_bytes(content: bytes) -> str:
     """SHA-256 of `content` in hexadecimal."""
@@ -13,7 +15,7 @@ def sha256_bytes(content: bytes) -> str:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of the file at `path`, read in bounded memory."""
-    with open(path, "rb") as file:
+    with open_patiently(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

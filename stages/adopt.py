@@ -7,6 +7,7 @@ import typer
 
 from pipeline.errors import UserError
 from stages.options import ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.adopt.projectors import NamedSpace
@@ -122,7 +123,7 @@ def projectors(
     heads = ", ".join(
         f"{space} {spec.kind} {spec.input} -> {spec.dimension}" for space, spec in config.projectors.items()
     )
-    print(f'import {name}: {heads} in {MODELS / name}; open it with ConnectedSpace.load("{MODELS / name}")')
+    say(f'import {name}: {heads} in {MODELS / name}; open it with ConnectedSpace.load("{MODELS / name}")')
 
 
 def _layouts(files: list[Path], layout: str) -> dict[str, Path]:

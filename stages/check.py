@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from stages.options import ParamsFile
+from stages.printing import say
 
 STAGES = Path(__file__).parents[1] / "dvc.yaml"
 
@@ -25,11 +26,11 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
         )
     if written.aliases:
         named = ", ".join(f"line {line}: *{name}" for line, name in written.aliases[:3])
-        print(
+        say(
             f"note: {params_file} repeats settings by {len(written.aliases)} YAML aliases ({named}); a value that one of "
             "them stands for cannot be changed by itself with `dvc exp run -S`: write the values out."
         )
-    print(
+    say(
         f"{params_file} is valid: {len(params.corpora)} corpora, {len(params.spaces)} spaces, "
         f"{len(params.encode)} encode jobs, {len(params.connections)} connections, {len(params.evaluate.tasks)} tasks."
     )

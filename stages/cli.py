@@ -8,7 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.errors import McrError
+from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
+from pipeline.os_errors import explained
 from stages.adopt import app as adopt
 from stages.check import check
 from stages.convert import convert_openshape
@@ -21,11 +22,13 @@ from stages.init import init
 from stages.metrics import metrics
 from stages.plan import plan
 from stages.prepare import crop, prepare
+from stages.printing import log_to_stderr, prepare_streams, show_error
 from stages.report import report
 from stages.retrieve import retrieve
 from stages.schema import schema
 from stages.search import search
 from stages.shard import shard
+from stages.signals import Stopped, end_at_once, say_stopped, stop_on_signals
 from stages.sweep import sweep
 from stages.train import train
 from stages.verify import verify
@@ -34,7 +37,8 @@ app = typer.Typer(
     name="mcr",
     help="Connect frozen contrastive spaces (CLIP, CLAP, ULIP, ...) without paired data.\n\n"
     "`dvc repro` runs everything that changed; each command below runs one stage.",
-    epilog="Exit codes: 0 done, 1 our fault or a damaged file, 2 a mistake in the inputs.",
+    epilog="Exit codes: 0 done, 1 our fault or a damaged file, 2 a mistake in the inputs, 75 try again later (a full "
+    "disk, say), 128 + n stopped by signal n.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -47,7 +51,7 @@ def options(
 ) -> None:
     """Connect frozen contrastive spaces without paired data."""
     level = logging.DEBUG if verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(level)
     for ours in ("pipeline", "mcr"):
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
@@ -82,29 +86,46 @@ app.add_typer(demo, name="demo")
 def run() -> None:
     """Run the command line; every error is one line that says what is wrong and one that says what to do."""
     try:
-        app()
-    except McrError as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
-            logging.getLogger("mcr").exception("traceback")
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to continue.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(app(standalone_mode=False))
+    except Stopped as stopped:
+        say_stopped(stopped.number)
+        sys.exit(128 + stopped.number)
     except Exception as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger("mcr").exception("traceback")
-        print(f"error: unexpected {type(error).__name__}: {error}", file=sys.stderr)
-        print(
-            "hint: This is a bug in mcr-connect. Run again with `mcr -v ...` and report the traceback.", file=sys.stderr
-        )
-        sys.exit(1)
+        said = _said(error)
+        if said.message:
+            show_error(said)
+        sys.exit(said.exit_code)
+
+
+def _said(error: Exception) -> McrError:
+    """`error` in the words that the user sees."""
+    if isinstance(error, McrError):
+        # What a reader took for damage may have been the system's refusal to read.
+        return (explained(error) if isinstance(error, CorruptError) else None) or error
+    if usage := _usage(error):
+        return usage
+    return explained(error) or McrError(
+        f"unexpected {type(error).__name__}: {error}",
+        "This is a bug in mcr-connect. Run again with `mcr -v ...` and report the traceback.",
+    )
+
+
+def _usage(error: Exception) -> UserError | None:
+    """The mistake in the command line that `error` of the parser stands for; empty if the help was shown for it."""
+    if isinstance(error, typer.Abort) or type(error).__name__ == "NoArgsIsHelpError":
+        return UserError("")
+    if not hasattr(error, "format_message"):  # Where the parser's errors are defined differs between its versions.
+        return None
+    context = getattr(error, "ctx", None)
+    return UserError(error.format_message(), f"See `{context.command_path if context else 'mcr'} --help`.")
 
 
 def main() -> NoReturn:
     """`run` as a process of its own: quick to start and to end, since a pipeline is dozens of them."""
+    stop_on_signals()
+    prepare_streams()
     # Importing torch alone makes more objects than the collector is set up for: a tenth of the time.
     gc.set_threshold(100_000)
     # Equal bytes from run to run: the matrix products may neither choose their number of threads by the load of the
@@ -122,8 +143,10 @@ def main() -> NoReturn:
         sys.stderr.flush()
     except BrokenPipeError:  # `mcr metrics | head`
         status = status or 1
+    except OSError:  # `mcr metrics > /dev/full`: the answer did not arrive
+        status = status or TryAgainError.exit_code
     # All files are closed by now; freeing a few hundred thousand objects one by one takes half a second.
-    os._exit(status)
+    end_at_once(status)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.params.model import Params
 from pipeline.store.manifest import Manifest
+from stages.printing import note, say
 
 DATA = Path("data")
 SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
@@ -17,7 +16,6 @@ MODELS, METRICS, REPORTS = DATA / "models", DATA / "metrics", DATA / "reports"
 ANNOTATIONS = DATA / "annotations"
 SWEEPS = DATA / "sweeps"
 
-console = Console(stderr=True)
 log = logging.getLogger("mcr")
 
 
@@ -72,10 +70,9 @@ class ConsoleProgress:
             return
         self.printed = now
         remaining = (current.total - current.done) / max(current.rate, 1e-9)
-        console.print(
+        note(
             f"{self.task}: {current.done:,} of {current.total:,} {current.unit}, {current.rate:,.0f}/s, "
-            f"{remaining:.0f} s left  {current.split()}",
-            highlight=False,
+            f"{remaining:.0f} s left  {current.split()}"
         )
 
     def summary(self, task: str) -> str:
@@ -114,7 +111,7 @@ def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str
     it took as `spent` says."""
     total = manifest.rows + manifest.rejected
     kinds = ", ".join(f"{what} {count:,}" for what, count in manifest.not_read.items())
-    print(
+    say(
         f"{stage} {name}: in {total:,} = {manifest.rows:,} out + {manifest.rejected:,} rejected"
         + (f", {sum(manifest.not_read.values()):,} not read ({kinds})" if kinds else "")
         + f"; {computed} of {len(manifest.parts)} parts computed, the others were up to date"

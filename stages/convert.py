@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stages.printing import say
+
 
 def convert_openshape(
     source: Annotated[Path, typer.Argument(help="Folder of OpenShape's .npy files.")],
@@ -23,8 +25,8 @@ def convert_openshape(
 
     result = convert(source, folder, colours, ConsoleProgress())
     for path, reason in result.refused[:10]:
-        print(f"refused {path}: {reason}")
+        say(f"refused {path}: {reason}")
     total = result.written + len(result.refused)
-    print(f"convert-openshape: in {total:,} = {result.written:,} out + {len(result.refused):,} rejected")
+    say(f"convert-openshape: in {total:,} = {result.written:,} out + {len(result.refused):,} rejected")
     if not result.written:
         raise typer.Exit(2)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from stages.printing import say
+
 app = typer.Typer(help="Make the demo's data and its frozen spaces.", no_args_is_help=True)
 
 RAW, TRUTH, SPACES = Path("data/demo/raw"), Path("data/annotations/scenes.parquet"), Path("data/spaces")
@@ -38,7 +40,7 @@ def world(params_file: ParamsFile = PARAMS) -> None:
     # The bytes do not depend on the number of processes.
     workers = min(os.cpu_count() or 1, 8)
     count = write_world(RAW, TRUTH, params.seed, params.sizes, workers, ConsoleProgress())
-    print(f"demo world: {count:,} scenes in {time.monotonic() - started:.0f} s")
+    say(f"demo world: {count:,} scenes in {time.monotonic() - started:.0f} s")
 
 
 @app.command()
@@ -73,7 +75,7 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
     module = import_module(f"pipeline.demo.pretrain_{space.value}")
     settings = getattr(params.pretrain, space.value)
     module.pretrain(folder, settings, params.seed, ConsoleProgress())
-    print(f"demo {space.value}: {settings.scenes:,} scenes, {time.monotonic() - started:.0f} s")
+    say(f"demo {space.value}: {settings.scenes:,} scenes, {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.errors import McrError
 from stages.options import ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.doctor.finding import Finding
@@ -36,16 +37,16 @@ def doctor(
         params, invalid = None, [Finding(FAIL, "parameters", error.message, error.hint)]
     found = invalid + _findings(params, load)
     for finding in found:
-        print(f"{finding.level:4}  {finding.subject}: {finding.said}")
+        say(f"{finding.level:4}  {finding.subject}: {finding.said}")
         if finding.hint:
-            print(f"      -> {finding.hint}")
+            say(f"      -> {finding.hint}")
     count = {level: sum(finding.level == level for finding in found) for level in (OK, NOTE, FAIL)}
     if count[FAIL]:
         raise McrError(
             f"{count[FAIL]} of {len(found)} findings keep {params_file} from running here.",
             "Do what stands below each FAIL, then run `mcr doctor` again.",
         )
-    print(f"doctor: {params_file} can run here; {count[NOTE]} notes")
+    say(f"doctor: {params_file} can run here; {count[NOTE]} notes")
 
 
 def _findings(params: "Params | None", load: bool) -> "list[Finding]":

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.errors import UserError
 from stages.options import ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +61,10 @@ def embed(
     names = [*map(str, paths), *texts]
     if output:
         _write(output, names, vectors.numpy(), space)
-        print(f"embed: {len(names)} rows [{len(names)}, {frozen.dimension}] in {output}")
+        say(f"embed: {len(names)} rows [{len(names)}, {frozen.dimension}] in {output}")
         return
     for name, row in zip(names, vectors.tolist(), strict=True):
-        print(json.dumps({"key": name, "embedding": row}, ensure_ascii=False))
+        say(json.dumps({"key": name, "embedding": row}, ensure_ascii=False))
 
 
 def _write(path: Path, names: list[str], vectors: "np.ndarray", space: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.options import ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.evaluate.sources import ConnectionData
@@ -26,7 +27,7 @@ def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
     folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS, ANNOTATIONS)
     summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
     rows = ", ".join(f"{count:,} {name}" for name, count in summary.rows.items())
-    print(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")
+    say(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")
 
 
 def connection_data(connection: "Connection") -> "ConnectionData":

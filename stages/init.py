@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import UserError
+from stages.printing import say, say_lines
 
 PRESETS = Path(__file__).parents[1] / "presets"
 DEMO = "demo"
@@ -29,7 +30,7 @@ def init(
 
     presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
     if not preset:
-        print("\n".join(presets))
+        say_lines("\n".join(presets))
         return
     if preset not in presets:
         raise UserError(f"There is no preset {preset!r}.", f"Choose from: {', '.join(presets)}.")
@@ -40,16 +41,16 @@ def init(
     params = load_params(presets[preset])
     write_text(target, recipes[preset])
     _ignore_demo(preset != DEMO)
-    print(f"params.yaml is {preset} now. Put your files here, then run `mcr check` and `dvc repro`:")
+    say(f"params.yaml is {preset} now. Put your files here, then run `mcr check` and `dvc repro`:")
     for name in params.spaces:
         folder = Path("data/spaces", name)
         folder.mkdir(parents=True, exist_ok=True)
         held = ", ".join(sorted(path.name for path in folder.iterdir()))
-        print(f"  {folder}/  the weights of the space {name}" + (f"; it holds {held}" if held else ""))
+        say(f"  {folder}/  the weights of the space {name}" + (f"; it holds {held}" if held else ""))
     for name, corpus in params.corpora.items():
         source = Path(corpus.source)
         (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
-        print(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
+        say(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
 
 
 def _ignore_demo(ignored: bool) -> None:

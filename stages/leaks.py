@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.params.model import Params
@@ -25,12 +26,12 @@ def warn_of_leaks(params: "Params", connection: str) -> None:
     pairs = [pair for pair in _pairs(params, [connection]) if pair not in earlier]
     found = _compare(pairs)
     if found is None:
-        print(f"train {connection}: its corpora were not compared with the evaluation sets; run `mcr shard` first")
+        say(f"train {connection}: its corpora were not compared with the evaluation sets; run `mcr shard` first")
     for leak in found or ():
-        print(f"LEAK: {leak}: numbers on that set will be too good")
+        say(f"LEAK: {leak}: numbers on that set will be too good")
     if pairs and found == []:
         corpora, sets = (", ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
-        print(f"train {connection}: no sample of {corpora} is in {sets}, by key or by bytes")
+        say(f"train {connection}: no sample of {corpora} is in {sets}, by key or by bytes")
 
 
 def leaks_of(params: "Params", connections: Iterable[str]) -> list[str] | None:

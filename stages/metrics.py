@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.inert import inert
+from stages.printing import say_lines
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -37,10 +40,12 @@ def metrics(
     import pandas as pd
 
     from pipeline.errors import UserError
+    from pipeline.reading import retried, written_by_us
 
     if not file.is_file():
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
-    rows = pd.read_parquet(file)
+    with written_by_us(file):
+        rows = retried(lambda: pd.read_parquet(file))
     if direction != "all":
         chosen = rows.direction == direction
         if direction == "mean":
@@ -52,9 +57,9 @@ def metrics(
             "Use `mean`, `all`, or a pair such as `audio->image`.",
         )
     if form is Format.CSV:
-        print(rows.to_csv(index=False), end="")
+        say_lines(rows.to_csv(index=False).removesuffix("\n"))
     elif form is Format.JSON:
-        print(rows.to_json(orient="records", indent=1))
+        say_lines(rows.to_json(orient="records", indent=1))
     else:
         _print_tables(rows, direction)
 
@@ -62,21 +67,28 @@ def metrics(
 def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    def plain(text: object) -> Text:
+        """What was measured may be called anything; brackets are no markup."""
+        return Text(inert(str(text)))
 
     for (task, dataset, way), group in rows.groupby(["task", "dataset", "direction"], sort=False):
         names = list(dict.fromkeys(group.metric))
-        table = Table(title=f"{task} on {dataset}, {way}, n = {group.n.max():,}")
+        table = Table(title=plain(f"{task} on {dataset}, {way}, n = {group.n.max():,}"))
         for heading in ("connection", "method"):
             table.add_column(heading)
         for name in names:
-            table.add_column(name, justify="right")
+            table.add_column(plain(name), justify="right")
         chance = group.groupby("metric", sort=False).chance.first()
         if chance.notna().any():
             table.add_row("", "chance", *(_shown(name, chance[name]) for name in names), style="dim")
         for (connection, method), cells in group.groupby(["connection", "method"], sort=False):
             values = cells.set_index("metric").value
             table.add_row(
-                str(connection), str(method), *(_shown(name, values[name]) if name in values else "" for name in names)
+                plain(connection),
+                plain(method),
+                *(_shown(name, values[name]) if name in values else "" for name in names),
             )
         Console().print(table)
 

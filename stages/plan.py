@@ -9,6 +9,7 @@ import typer
 
 from pipeline.errors import McrError, UserError
 from stages.options import ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.params.connection import Connection
@@ -53,9 +54,9 @@ def plan(
     factor = 2 if dvc(Path(".")).link == "copy" else 1
     needed, free = factor * total.bytes, shutil.disk_usage(".").free
     twice = ", twice because the DVC cache copies," if factor == 2 else ""
-    print(f"disk: {_size(needed)} to be written{twice} of {_size(free)} free")
+    say(f"disk: {_size(needed)} to be written{twice} of {_size(free)} free")
     left_out = f", without {'; '.join(total.unknown)}" if total.unknown else ""
-    print(f"time: about {_duration(total.seconds)}{left_out}")
+    say(f"time: about {_duration(total.seconds)}{left_out}")
     if needed > free:
         raise McrError(
             f"The results need {_size(needed)}, {_size(free)} are free.",
@@ -70,12 +71,12 @@ def _print_changes() -> set[str]:
     try:
         changes = stage_changes(Path("."))
     except UserError as error:
-        print(f"dvc: {error.message}")
+        say(f"dvc: {error.message}")
         return set()
-    print(f"dvc repro would run {len(changes)} stages" + (":" if changes else ": everything is up to date"))
+    say(f"dvc repro would run {len(changes)} stages" + (":" if changes else ": everything is up to date"))
     for change in changes:
         why = "; ".join(change.reasons) or "if what it depends on comes out different"
-        print(f"  {change.stage}: {why}")
+        say(f"  {change.stage}: {why}")
     return {change.stage for change in changes}
 
 
@@ -89,11 +90,11 @@ def _shard(params: "Params", runs: set[str], total: Sum) -> None:
         size = bytes_of(corpus.source)
         if size is None:
             total.unknown.append(f"sharding {name}, whose size is not known")
-            print(f"shard {name}: the size of {corpus.source} is not known")
+            say(f"shard {name}: the size of {corpus.source} is not known")
             continue
         new = 0 if finished_shards(SHARDS / name) else size
         total.bytes += new
-        print(f"shard {name}: {_size(size)} of raw files to read, {_size(new)} to write")
+        say(f"shard {name}: {_size(size)} of raw files to read, {_size(new)} to write")
 
 
 def _encode(params: "Params", probe: int, device: str, total: Sum) -> None:
@@ -106,7 +107,7 @@ def _encode(params: "Params", probe: int, device: str, total: Sum) -> None:
     for job, entry in params.encode.items():
         corpus = finished_shards(SHARDS / entry.corpus)
         if corpus is None:
-            print(f"encode {job}: unknown until {entry.corpus} is sharded")
+            say(f"encode {job}: unknown until {entry.corpus} is sharded")
             total.unknown.append(f"encoding {job}")
             continue
         spec = space_spec(params.spaces[entry.space])
@@ -117,7 +118,7 @@ def _encode(params: "Params", probe: int, device: str, total: Sum) -> None:
                 spaces[entry.space] = error.message
         space = spaces[entry.space]
         if isinstance(space, str):
-            print(f"encode {job}: {corpus.rows:,} samples; {space}")
+            say(f"encode {job}: {corpus.rows:,} samples; {space}")
             total.unknown.append(f"encoding {job}")
             continue
         total.widths[entry.space] = space.dimension
@@ -156,7 +157,7 @@ def _encode_modality(
     else:
         total.unknown.append(f"encoding {job}")
     total.bytes += size
-    print(f"encode {job} {modality}: {said}" + (f"; stale: {'; '.join(stale)}" if stale else ""))
+    say(f"encode {job} {modality}: {said}" + (f"; stale: {'; '.join(stale)}" if stale else ""))
 
 
 def _retrieve(params: "Params", runs: set[str], probe: int, device: str, total: Sum) -> None:
@@ -169,13 +170,13 @@ def _retrieve(params: "Params", runs: set[str], probe: int, device: str, total: 
             continue
         size, operations = _pairs_of(connection, total.widths)
         if size is None or (operations and not speed):
-            print(f"retrieve {name}: not estimated")
+            say(f"retrieve {name}: not estimated")
             total.unknown.append(f"retrieving {name}")
             continue
         seconds = operations / speed if operations else 0.0
         total.bytes += size
         total.seconds += seconds
-        print(f"retrieve {name}: {_size(size)}, {operations / 1e9:,.1f} GFLOP, {_duration(seconds)}")
+        say(f"retrieve {name}: {_size(size)}, {operations / 1e9:,.1f} GFLOP, {_duration(seconds)}")
 
 
 def _pairs_of(connection: "Connection", widths: dict[str, int]) -> tuple[float | None, float]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import UserError
+from stages.printing import say, say_lines
 
 
 def prepare(
@@ -36,7 +37,7 @@ def prepare(
     from stages.options import pick
 
     if not name:
-        print("\n".join(f"{known}: {', '.join(each.tasks)}" for known, each in SETS.items()))
+        say_lines("\n".join(f"{known}: {', '.join(each.tasks)}" for known, each in SETS.items()))
         return
     [(_, chosen)] = pick(SETS, [name], "evaluation set")
     if folder is None or not folder.is_dir():
@@ -50,9 +51,9 @@ def prepare(
     raw = Path("data/raw", name)
     counts = write_prepared(name, prepared, folder, raw, ANNOTATIONS)
     rows = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-    print(f"# {name}, {prepared.split}: {prepared.listed:,} listed; {rows} in {raw} and {ANNOTATIONS}")
-    print("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`:")
-    print(yaml.safe_dump(entries(name, prepared, chosen.tasks, raw), sort_keys=False), end="")
+    say(f"# {name}, {prepared.split}: {prepared.listed:,} listed; {rows} in {raw} and {ANNOTATIONS}")
+    say("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`:")
+    say_lines(yaml.safe_dump(entries(name, prepared, chosen.tasks, raw), sort_keys=False).removesuffix("\n"))
 
 
 def crop(
@@ -73,5 +74,6 @@ def crop(
     check_name(name, "evaluation set")
     folder, table = Path("data/raw", name, "crops"), ANNOTATIONS / f"{name}-crops.parquet"
     count = cut_crops(proposals, pictures, folder, table, ConsoleProgress())
-    print(f"crop {name}: {count:,} crops in {folder}, their boxes in {table}")
-    print(f"# Add to `corpora` in params.yaml:\n{name}-crops: {{modalities: [image], source: {folder}}}")
+    say(f"crop {name}: {count:,} crops in {folder}, their boxes in {table}")
+    say("# Add to `corpora` in params.yaml:")
+    say(f"{name}-crops: {{modalities: [image], source: {folder}}}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from stages.options import ParamsFile
+from stages.printing import say
 
 
 def report(params_file: ParamsFile = Path("params.yaml")) -> None:
@@ -30,4 +31,4 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
     }
     written = write_report(DATA, connections, tasks, params.report, REPORTS, leaks_of(params, params.connections))
     left_out = f"; without {', '.join(written.missing)}" if written.missing else ""
-    print(f"report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB) and {written.card}{left_out}")
+    say(f"report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB) and {written.card}{left_out}")

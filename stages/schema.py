@@ -1,5 +1,7 @@
 """`mcr schema`: the JSON schema of params.yaml, for completion in editors."""
 
+from stages.printing import say_lines
+
 
 def schema() -> None:
     """Print the JSON schema of params.yaml.
@@ -10,4 +12,4 @@ def schema() -> None:
 
     from pipeline.params.model import Params
 
-    print(json.dumps(Params.model_json_schema(), indent=1))
+    say_lines(json.dumps(Params.model_json_schema(), indent=1))

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.errors import UserError
 from stages.options import ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.connect import ConnectedSpace
@@ -54,7 +55,7 @@ def search(
     stores = {corpus: EMBEDDINGS / gallery / corpus / modality for corpus in corpora}
     results = nearest(space, source, payload, gallery, stores, count, through or None, modality)
     for found, key, score in results:
-        print(f"{score:6.3f}  {found}/{key}")
+        say(f"{score:6.3f}  {found}/{key}")
     if save:
         _save(save, modality, [(found, key) for found, key, _ in results])
 

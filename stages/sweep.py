@@ -7,6 +7,7 @@ import typer
 
 from pipeline.errors import UserError
 from stages.options import ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,10 +56,10 @@ def sweep(
     write_text(folder / "index.html", sweep_page(f"What each ingredient adds: {file.stem}", values, summary))
     for _, line in summary.iterrows():
         changed = "" if line.row == UNCHANGED else f"  {shown(line.difference, line.difference_deviation, '+')}"
-        print(
+        say(
             f"{line.connection}, {line.row}: {line.metric} {shown(line['mean'], line.deviation)}{changed}  {line.verdict}"
         )
-    print(f"sweep: {len(values)} trained and measured; {folder / 'index.html'}, {folder / 'values.parquet'}")
+    say(f"sweep: {len(values)} trained and measured; {folder / 'index.html'}, {folder / 'values.parquet'}")
 
 
 def _with_variants(params_file: Path, sweep: "Sweep") -> "tuple[Params, dict[str, dict[str, str]]]":

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.options import Names, ParamsFile
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.params.connection import Connection
@@ -32,7 +33,7 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
             name, connection, PAIRS / name, MODELS / name, params.seed, params.threads, device, ConsoleProgress()
         )
         for part, result in done.items():
-            print(
+            say(
                 f"train {part}: in {result.pairs:,} = {result.used:,} used in each epoch + "
                 f"{result.pairs - result.used:,} left for another epoch; "
                 f"{result.computed} of {result.epochs} epochs computed, {result.steps:,} steps"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import CorruptError, UserError
+from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.spaces import Space
@@ -41,9 +42,9 @@ def verify(
     for folder in folders:
         check = check_store(folder)
         for problem in check.problems:
-            print(f"{folder}: DAMAGED: {problem}")
+            say(f"{folder}: DAMAGED: {problem}")
         if not check.problems:
-            print(f"{folder}: {_described(check)}")
+            say(f"{folder}: {_described(check)}")
         agrees = check.problems or not recompute or _agrees(check, recompute, spaces)
         if check.problems or not agrees:
             bad.append(folder)
@@ -53,7 +54,7 @@ def verify(
             "Run `mcr encode` for their jobs, which makes damaged parts again; "
             "remove a store that differs from its space first, and import an imported one again.",
         )
-    print(f"verify: {len(folders)} stores, all of them sound")
+    say(f"verify: {len(folders)} stores, all of them sound")
 
 
 def _store_folder(path: Path) -> Path:
@@ -82,7 +83,7 @@ def _agrees(check: "StoreCheck", count: int, spaces: "dict[str, Space]") -> bool
     from stages.context import SHARDS
 
     if check.unverified:
-        print("  not recomputed: it was imported, and nothing here says how its embeddings were made")
+        say("  not recomputed: it was imported, and nothing here says how its embeddings were made")
         return True
     store = Store.open(check.folder)
     spec = recorded_spec(store)
@@ -94,10 +95,10 @@ def _agrees(check: "StoreCheck", count: int, spaces: "dict[str, Space]") -> bool
         raise UserError(f"There is no {shards} to compute {check.folder} from.", "Run `mcr shard`, or leave it out.")
     found = recompute(store, shards, spaces[name], count)
     verdict = "agrees" if found.agrees else "DIFFERS"
-    print(
+    say(
         f"  recomputed {found.rows}: largest difference {found.largest:.2g} (at {found.worst}; "
         f"{found.tolerance:g} is tolerated), smallest cosine {found.cosine:.6f}: {verdict}"
     )
     for change in found.changed:
-        print(f"  since it was made, {change}")
+        say(f"  since it was made, {change}")
     return found.agrees

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pipeline.atomic import write_text
 from pipeline.connect.projectors import ProjectorSpec
 from pipeline.errors import UserError
+from pipeline.reading import read_bytes, written_by_us
 from pipeline.settings import Settings
 
 CONFIG_NAME = "config.json"
@@ -101,6 +102,7 @@ def load_config(folder: Path) -> ConnectionConfig:
 
     Raises:
         UserError: There is none, another version of this program wrote it, or it contradicts itself.
+        CorruptError: It is damaged.
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
@@ -109,7 +111,8 @@ def load_config(folder: Path) -> ConnectionConfig:
             "Run the train stage of this connection, or `dvc pull`.",
         )
     try:
-        content = json.loads(path.read_text())
+        with written_by_us(path, "Train the connection again."):
+            content = json.loads(read_bytes(path))
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
             raise UserError(
@@ -121,8 +124,6 @@ def load_config(folder: Path) -> ConnectionConfig:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
         raise UserError(f"{path} is not valid: {where}: {first['msg']}.", "Train the connection again.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}).", "Train the connection again.") from error
     _check_consistent(path, config)
     return config
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.atomic import atomic_path
 from pipeline.connect.projectors import ProjectorSpec, build_projector
-from pipeline.errors import CorruptError, UserError
+from pipeline.errors import UserError
+from pipeline.reading import retried, written_by_us
 
 
 def save_projectors(path: Path, projectors: Mapping[str, nn.Module]) -> None:
@@ -32,10 +32,8 @@ def load_projectors(path: Path, specs: Mapping[str, ProjectorSpec]) -> dict[str,
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist.", "Run the train stage of this connection, or `dvc pull`.")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise CorruptError(f"{path} cannot be read ({error}).", "Remove the folder and train again.") from error
+    with written_by_us(path, "Remove the folder and train again."):
+        tensors = retried(lambda: load_file(path))
     projectors = {space: build_projector(spec) for space, spec in specs.items()}
     expected = {
         f"{space}.{name}": tensor

@@ -7,10 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import CorruptError
+from pipeline.reading import read_bytes, retried, written_by_us
 from pipeline.store import Manifest, load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
 
@@ -26,11 +25,9 @@ def read_records(path: Path) -> list[Record] | None:
     """
     if not path.is_file():
         return None
-    try:
-        records: list[Record] = pq.read_table(path, partitioning=None).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run its stage again.") from error
-    return records
+    with written_by_us(path):
+        records: list[Record] = retried(lambda: pq.read_table(path, partitioning=None).to_pylist())
+        return records
 
 
 def read_json(path: Path) -> Record | None:
@@ -41,13 +38,11 @@ def read_json(path: Path) -> Record | None:
     """
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise CorruptError(f"{path} is not JSON ({error}).", "Remove it and run its stage again.") from error
-    if not isinstance(content, dict):
-        raise CorruptError(f"{path} is not a JSON object.", "Remove it and run its stage again.")
-    return content
+    with written_by_us(path):
+        content = json.loads(read_bytes(path))
+        if not isinstance(content, dict):
+            raise TypeError("it is not a JSON object")
+        return content
 
 
 @dataclass(frozen=True)

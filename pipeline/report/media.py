@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import CorruptError
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
+from pipeline.reading import open_patiently, written_by_us
 from pipeline.report.thumbnails import point_png, shrink_picture, spectrogram_png
 
 log = logging.getLogger(__name__)
@@ -79,15 +79,16 @@ def _read_corpus(folder: Path, keys: set[str]) -> Members:
 
 def _read_shard(path: Path, keys: set[str]) -> dict[tuple[str, str], Member]:
     members = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                key, _, extension = info.name.partition(".")
-                modality = MODALITY_OF.get(extension.lower())
-                if key in keys and modality and (file := tar.extractfile(info)):
-                    members[key, modality] = Member(file.read(), extension.lower())
-    except (tarfile.TarError, OSError) as error:
-        raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run `shard` again.") from error
+    with (
+        written_by_us(path, "Remove it and run `mcr shard` again."),
+        open_patiently(path) as opened,
+        tarfile.open(fileobj=opened, mode="r:") as tar,
+    ):
+        for info in tar:
+            key, _, extension = info.name.partition(".")
+            modality = MODALITY_OF.get(extension.lower())
+            if key in keys and modality and (file := tar.extractfile(info)):
+                members[key, modality] = Member(file.read(), extension.lower())
     return members
 
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path
+from pipeline.reading import retried, written_by_us
 
 DUPLICATES_NAME = "_duplicates.parquet"
 _SCHEMA = pa.schema([("key", pa.string()), ("first_key", pa.string())])
@@ -45,4 +46,7 @@ def write_duplicates(folder: Path, rows: list[tuple[str, str]]) -> None:
 
 def read_duplicates(folder: Path) -> list[tuple[str, str]]:
     """Key and first key of each sample whose bytes another sample of the corpus in `folder` holds as well."""
-    return [(row["key"], row["first_key"]) for row in pq.read_table(folder / DUPLICATES_NAME).to_pylist()]
+    path = folder / DUPLICATES_NAME
+    with written_by_us(path, "Run `mcr shard` for this corpus again."):
+        rows = retried(lambda: pq.read_table(path, partitioning=None).to_pylist())
+        return [(row["key"], row["first_key"]) for row in rows]

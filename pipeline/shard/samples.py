@@ -1,10 +1,12 @@
 """The samples of one shard on their way into it: read, checked, and converted where that is asked for."""
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import sha256_bytes
+from pipeline.os_errors import errno_of
 from pipeline.shard.limits import MAX_BYTES
 from pipeline.shard.members import Conversion, check_member, convert_member
 from pipeline.shard.sources.sample import KEY, RawSample, shown_key
@@ -13,6 +15,8 @@ from pipeline.store.shards import ShardSample
 
 # Files of the shard in work that are kept between check and writing, so that they are read only once.
 HELD_BYTES = 64 << 20
+# Says nothing about the sample that was being read, so it rejects none.
+THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def _load(sample: RawSample) -> dict[str, bytes]:
     try:
         return {member.extension: member.read(MAX_BYTES[modality] + 1) for modality, member in sample.members.items()}
     except (OSError, ValueError) as error:
+        if errno_of(error) in THIS_MACHINE:
+            raise
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise SampleError("read", f"{type(error).__name__}: {reason}") from error
 

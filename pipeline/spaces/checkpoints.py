@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.os_errors import explained
+from pipeline.reading import retried
 from pipeline.spaces.checkpoint_files import (
     INDEX_SUFFIX,
     SAFE_SUFFIX,
@@ -98,12 +100,13 @@ def _tensors_in(path: Path, key: str) -> dict[str, Tensor]:
 def _read(path: Path) -> object:
     try:
         if path.suffix == SAFE_SUFFIX:
-            return load_file(path)
+            return retried(lambda: load_file(path))
         if is_program(path):
             return program_tensors(path)
         # Mapped, the optimizer's state in a training checkpoint (two thirds of CLAP's file) is never read.
         with torch.serialization.safe_globals([(_Leftover, name) for name in LEFTOVERS]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            mapped = zipfile.is_zipfile(path)
+            return retried(lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
     except (
         SafetensorError,
         pickle.UnpicklingError,
@@ -113,6 +116,8 @@ def _read(path: Path) -> object:
         KeyError,
         zipfile.BadZipFile,
     ) as error:
+        if said := explained(error, path):
+            raise said from error
         refused = re.search(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) (\S+)", str(error))
         if refused:
             what = f"{path} holds more than weights ({refused[1]}), and reading that could run code."

@@ -20,7 +20,9 @@ from pipeline.atomic import atomic_path, write_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
+from pipeline.os_errors import explained
 from pipeline.precision import dtype_of
+from pipeline.reading import read_bytes, retried
 from pipeline.spaces.compact_towers import (
     AudioSettings,
     AudioTower,
@@ -79,16 +81,16 @@ def load_compact(folder: Path) -> CompactModel:
         UserError: A file is missing, damaged or does not belong to the other.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads(read_bytes(folder / CONFIG))
         towers = {name: dict(values) for name, values in config["towers"].items()}
         if TEXT in towers:
             towers[TEXT]["vocabulary"] = tuple(towers[TEXT]["vocabulary"])
         model = CompactModel(config["dimension"], {name: _TOWERS[name][0](**one) for name, one in towers.items()})
-        model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        model.load_state_dict(retried(lambda: safetensors.torch.load_file(folder / WEIGHTS)))
     except FileNotFoundError as error:
         raise _missing(folder / Path(error.filename or CONFIG).name) from None
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-        raise UserError(
+        raise explained(error, folder / WEIGHTS) or UserError(
             f"The compact space {folder} is damaged: {error}.", "Train it again, or restore it with `dvc checkout`."
         ) from error
     return model

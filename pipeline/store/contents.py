@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path
-from pipeline.errors import CorruptError, UserError
+from pipeline.errors import UserError
+from pipeline.reading import open_patiently, written_by_us
 
 CONTENTS_NAME = "_contents.parquet"
 BATCH_ROWS = 65_536
@@ -40,9 +41,10 @@ def read_contents(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     path = folder / CONTENTS_NAME
     if not path.is_file():
         raise UserError(f"{folder} has no {CONTENTS_NAME}.", "Run `mcr shard` for this corpus, or `dvc repro`.")
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as table:
-            for batch in table.iter_batches(BATCH_ROWS):
-                yield from zip(*(batch.column(name).to_pylist() for name in _SCHEMA.names), strict=True)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise CorruptError(f"{path} cannot be read ({error}).", "Run `mcr shard` for this corpus again.") from error
+    with (
+        written_by_us(path, "Run `mcr shard` for this corpus again."),
+        open_patiently(path) as file,
+        pq.ParquetFile(file, page_checksum_verification=True) as table,
+    ):
+        for batch in table.iter_batches(BATCH_ROWS):
+            yield from zip(*(batch.column(name).to_pylist() for name in _SCHEMA.names), strict=True)

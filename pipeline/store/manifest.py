@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.atomic import write_text
-from pipeline.errors import CorruptError, UserError
+from pipeline.errors import UserError
+from pipeline.reading import read_bytes, written_by_us
 
 SCHEMA_VERSION = 1
 # The underscore hides the file from Parquet readers that open the whole folder as one table.
@@ -96,8 +97,8 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UserError(f"{folder} has no {MANIFEST_NAME}.", "Run the stage that writes it, or `dvc repro`.")
-    try:
-        content = json.loads(path.read_text())
+    with written_by_us(path, "Remove the folder and run the stage again."):
+        content = json.loads(read_bytes(path))
         version = content["schema_version"]
         if version != SCHEMA_VERSION:
             raise UserError(
@@ -109,10 +110,6 @@ def load_manifest(folder: Path) -> Manifest:
             for part in content.pop("parts")
         )
         return Manifest(**content, parts=parts)
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptError(
-            f"{path} is not a manifest ({error}).", "Remove the folder and run the stage again."
-        ) from error
 
 
 def load_complete_manifest(folder: Path, kind: str) -> Manifest:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import CorruptError
+from pipeline.reading import retried, written_by_us
 
 METADATA_KEY = b"mcr"
 ROW_GROUP_ROWS = 65_536
@@ -73,25 +73,27 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Rows:
     Raises:
         CorruptError: The file is damaged or not one of ours.
     """
-    try:
+    with written_by_us(path):
         wanted = None if columns is None else ["key", *columns]
-        # Not pq.read_table, which imports and builds a data set for this one file.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=wanted)
+        table = retried(lambda: _read_table(path, wanted))
         if lacking := sorted(set(wanted or ()) - set(table.column_names)):  # It leaves them out without a word.
             raise KeyError(f"no column {', '.join(lacking)}")
         described = json.loads(table.schema.metadata[METADATA_KEY])["vectors"]
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise CorruptError(f"{path} cannot be read ({error}).", "Remove it and run its stage again.") from error
-    vectors = {
-        name: _matrix(table.column(name), spec["dimension"])
-        for name, spec in described.items()
-        if name in table.column_names
-    }
-    numbers = {
-        name: table.column(name).to_numpy() for name in table.column_names if name != "key" and name not in vectors
-    }
-    return Rows(table.column("key").to_pylist(), vectors, numbers)
+        vectors = {
+            name: _matrix(table.column(name), spec["dimension"])
+            for name, spec in described.items()
+            if name in table.column_names
+        }
+        numbers = {
+            name: table.column(name).to_numpy() for name in table.column_names if name != "key" and name not in vectors
+        }
+        return Rows(table.column("key").to_pylist(), vectors, numbers)
+
+
+def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
+    # Not pq.read_table, which imports and builds a data set for this one file.
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read(columns=columns)
 
 
 def _matrix(column: pa.ChunkedArray, dimension: int) -> np.ndarray:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from pipeline.errors import CorruptError
 from pipeline.hashing import sha256_file
+from pipeline.reading import open_patiently, written_by_us
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 
 SHARDS = "shards"
+_AGAIN = "Remove it and run `mcr shard` again."
 
 
 @dataclass(frozen=True)
@@ -45,33 +47,31 @@ def read_shard(path: Path) -> Iterator[ShardSample]:
     """
     seen: set[str] = set()
     key, members = "", dict[str, bytes]()
-    try:
-        with tarfile.open(path, "r|") as archive:
-            for info in archive:
-                stream = archive.extractfile(info) if info.isreg() else None
-                name, _, extension = info.name.partition(".")
-                if stream is None or not extension:
-                    raise CorruptError(f"{path} has a member {info.name!r} that is no sample.", _AGAIN)
-                if name != key:
-                    if key:
-                        yield ShardSample(key, members)
-                    if name in seen:
-                        raise CorruptError(f"{path} has the members of {name!r} in two places.", _AGAIN)
-                    seen.add(name)
-                    key, members = name, {}
-                members[extension] = stream.read()
-    except (tarfile.TarError, OSError) as error:
-        raise CorruptError(f"{path} cannot be read ({error}).", _AGAIN) from error
+    with (
+        written_by_us(path, _AGAIN),
+        open_patiently(path) as file,
+        tarfile.open(fileobj=file, mode="r|") as archive,
+    ):
+        for info in archive:
+            stream = archive.extractfile(info) if info.isreg() else None
+            name, _, extension = info.name.partition(".")
+            if stream is None or not extension:
+                raise CorruptError(f"{path} has a member {info.name!r} that is no sample.", _AGAIN)
+            if name != key:
+                if key:
+                    yield ShardSample(key, members)
+                if name in seen:
+                    raise CorruptError(f"{path} has the members of {name!r} in two places.", _AGAIN)
+                seen.add(name)
+                key, members = name, {}
+            members[extension] = stream.read()
     if key:
         yield ShardSample(key, members)
 
 
-_AGAIN = "Remove it and run `mcr shard` again."
-
-
 def shard_keys(path: Path) -> list[str]:
     """Keys of the samples in a tar, in their order, without reading their content."""
-    with tarfile.open(path, "r:") as archive:
+    with open_patiently(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         return list(dict.fromkeys(name.partition(".")[0] for name in archive.getnames()))
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pipeline.atomic import atomic_path, write_text
 from pipeline.hashing import sha256_file
+from pipeline.os_errors import explained
+from pipeline.reading import read_bytes, retried
 from pipeline.store.folder import differences
 
 log = logging.getLogger(__name__)
@@ -51,14 +53,19 @@ class Checkpoint:
         if not (self.folder / STATE_NAME).is_file():
             return None
         try:
-            state = json.loads((self.folder / STATE_NAME).read_text())
+            state = json.loads(read_bytes(self.folder / STATE_NAME))
             reasons = differences(state["identity"], self.identity)
             path = self.folder / state["file"]
             if not reasons and sha256_file(path) != state["sha256"]:
                 reasons = [f"{path.name} is damaged"]
             if not reasons:
-                return int(state["epoch"]), load_file(path)
+                return int(state["epoch"]), retried(lambda: load_file(path))
+        except FileNotFoundError as error:
+            reasons = [f"{error.filename} is missing"]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            # Hours of work are not given up because a disk stumbled.
+            if said := explained(error, self.folder):
+                raise said from error
             reasons = [f"it cannot be read ({error})"]
         log.info("%s is not used, training starts anew: %s", self.folder, "; ".join(reasons))
         return None

@@ -91,7 +91,6 @@ def test_jobs_that_cannot_be_meant_are_refused(params, arguments):
 def test_progress_tells_rate_time_left_and_the_busiest_step(monkeypatch, capsys):
     now = [100.0]
     monkeypatch.setattr(context.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(context, "console", context.Console(stderr=True, width=200))
     progress = ConsoleProgress(interval=5)
     progress.start("encode clip image", 1000, "samples")
     for _ in range(3):

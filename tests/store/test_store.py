@@ -121,7 +121,7 @@ def test_missing_unfinished_and_foreign_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="schema version 2"):
         Store.open(tmp_path / "store")
     manifest.write_text(manifest.read_text()[:40])
-    with pytest.raises(CorruptError, match="not a manifest"):
+    with pytest.raises(CorruptError, match="_manifest.json is damaged"):
         Store.open(tmp_path / "store")
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from pipeline.reading import retried
 from pipeline.shard.sources.walk import NOWHERE, Walk, walk_folder
 
 ATTEMPTS = 3
@@ -54,7 +55,10 @@ class LocalFolder:
 
     def read(self, place: object, limit: int) -> bytes:
         """The first `limit` bytes of a file."""
-        descriptor = self._descriptor(str(place))
+        return retried(lambda: self._read(str(place), limit))
+
+    def _read(self, place: str, limit: int) -> bytes:
+        descriptor = self._descriptor(place)
         try:
             wanted = min(limit, os.fstat(descriptor).st_size)
             content = os.read(descriptor, wanted)

@@ -1,0 +1,84 @@
+"""TERM, HUP and INT: the work stops, one line says how to continue, and no temporary file is left.
+
+Everything that was committed stays. A second signal, or ten seconds in which the work does not let go (a library's
+long computation, a thread that must be waited for), ends the process at once.
+"""
+
+import os
+import select
+import signal
+import sys
+from threading import Thread
+from typing import NoReturn
+
+from stages.printing import note
+
+GRACE = 10.0  # seconds
+CONTINUE = "Run the same command again to continue."
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end. Not an `Exception`, so that no handler of errors takes it for one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def stop_on_signals() -> None:
+    """From here on TERM, HUP and INT raise `Stopped`; those that the parent ignores, as nohup does, stay ignored."""
+    heeded = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    pending: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if not pending:  # The second one is the watcher's; it must not break the tidying up.
+            pending.append(number)
+            raise Stopped(number)
+
+    for number in heeded:
+        signal.signal(number, stop)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    # Written to at once, even while the main thread is inside a library and runs no Python.
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    Thread(target=_watch, args=(reader, set(heeded)), name="signals", daemon=True).start()
+
+    def forget() -> None:
+        signal.set_wakeup_fd(-1)
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=forget)
+
+
+def _watch(reader: int, heeded: set[int]) -> None:
+    first = 0
+    while True:
+        ready = select.select([reader], [], [], GRACE if first else None)[0]
+        if not ready:
+            break
+        if arrived := [number for number in os.read(reader, 64) if number in heeded]:
+            if first or len(arrived) > 1:
+                break
+            first = arrived[0]
+    say_stopped(first or signal.SIGTERM)
+    end_at_once(128 + first)
+
+
+def say_stopped(number: int) -> None:
+    """The line that says what happened and how to go on."""
+    note(f"Stopped by {signal.Signals(number).name}. {CONTINUE}")
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End the process without waiting for anything; its temporary files and child processes go with it."""
+    if "pipeline.atomic" in sys.modules and status:
+        sys.modules["pipeline.atomic"].discard_pending()
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            child.kill()
+    os._exit(status)

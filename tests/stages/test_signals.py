@@ -1,0 +1,139 @@
+"""TERM, HUP and INT end every kind of work with their exit code, one line, and no temporary file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.stages.tools_project import make_project
+
+ROOT = Path(__file__).parents[2]
+SIGNALS = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
+
+# What a stage may be doing when the signal comes; each says when it is in the middle of it.
+WORK = {
+    "python": "while True: pass",
+    "sleep": "time.sleep(60)",
+    "product": "a = numpy.ones((1500, 1500))\nwhile True: a @ a",
+    "writing": "with atomic_path(Path('part')) as path:\n  path.write_text('half')\n  time.sleep(60)",
+    "thread": "with ThreadPoolExecutor(1) as pool: pool.submit(time.sleep, 60).result()",
+    "writing thread": """
+def write():
+  with atomic_path(Path('part')) as path:
+    path.write_text('half'); time.sleep(60)
+with ThreadPoolExecutor(1) as pool: pool.submit(write).result()""",
+    "deaf": "while True:\n  try: time.sleep(60)\n  except BaseException: pass",
+    "processes": "with ProcessPoolExecutor(2) as pool: list(pool.map(time.sleep, [60, 60]))",
+}
+PROGRAM = """
+import os, sys, time, threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+import numpy, typer
+import stages.cli, stages.signals
+from pipeline.atomic import atomic_path
+stages.signals.GRACE = 1.5
+
+def work() -> None:
+    threading.Timer(0.3, lambda: os.write(1, b"ready\\n")).start()
+    exec(sys.argv.pop())
+
+stages.cli.app.command("work")(work)
+stages.cli.main()
+"""
+
+
+def start(work: str, folder: Path, **options: object) -> "subprocess.Popen[str]":
+    run = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.replace("sys.argv.pop()", repr(WORK[work])), "work"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,  # type: ignore[call-overload]
+    )
+    assert run.stdout is not None and run.stdout.readline() == "ready\n"
+    return run
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_ends_the_work_whatever_it_is(tmp_path, work, number):
+    if number != signal.SIGTERM and work not in ("python", "writing", "processes"):
+        return  # how a signal arrives depends on the work, not on the signal
+    run = start(work, tmp_path)
+    began = time.monotonic()
+    # A terminal sends to the whole group, `kill` to one process.
+    os.killpg(run.pid, number) if number == signal.SIGINT else os.kill(run.pid, number)
+    output, errors = run.communicate(timeout=20)
+    assert run.returncode == SIGNALS[number]
+    assert errors.splitlines()[-1] == f"Stopped by {number.name}. Run the same command again to continue."
+    assert "Traceback" not in errors and not output
+    assert not list(tmp_path.iterdir()), "something was left"
+    assert time.monotonic() - began < 10
+    while alive(run.pid) and time.monotonic() - began < 10:
+        time.sleep(0.05)
+    assert not alive(run.pid), "a process outlived the command"
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    run = start("deaf", tmp_path)
+    os.kill(run.pid, signal.SIGTERM)
+    time.sleep(0.2)
+    began = time.monotonic()
+    os.kill(run.pid, signal.SIGTERM)
+    assert run.wait(10) == 143
+    assert time.monotonic() - began < 1
+
+
+def test_signals_that_the_parent_ignores_stay_ignored(tmp_path):
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    run = start("sleep", tmp_path, preexec_fn=ignore)
+    os.kill(run.pid, signal.SIGHUP)
+    time.sleep(0.5)
+    assert run.poll() is None
+    os.kill(run.pid, signal.SIGTERM)
+    assert run.wait(10) == 143
+
+
+def test_a_real_stage_stops_and_continues_to_the_same_bytes(tmp_path, tree_bytes):
+    project = make_project(tmp_path)
+    raw = project / "data/raw/photos"
+    for number in range(25, 4000):
+        for extension in ("png", "txt"):
+            os.link(raw / f"p{number % 25:03d}.{extension}", raw / f"q{number}.{extension}")
+    command = [sys.executable, "-m", "stages.cli", "shard", "photos"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    stopped = 0
+    for wait in (0.9, 1.2, 1.5):
+        run = subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
+        time.sleep(wait)
+        run.send_signal(signal.SIGTERM)
+        errors = run.communicate(timeout=20)[1]
+        if run.returncode == 143:
+            stopped += 1
+            assert errors.splitlines()[-1].startswith("Stopped by SIGTERM.")
+            assert not list(project.rglob("*.tmp"))
+    assert stopped, "the stage was faster than every signal"
+    subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
+    made = tree_bytes(project / "data/shards/photos")
+    for path in (project / "data/shards/photos").iterdir():
+        path.unlink()
+    subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
+    assert tree_bytes(project / "data/shards/photos") == made

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, IMAGE, TEXT
-from pipeline.spaces.precision import dtype_of
+from pipeline.precision import dtype_of
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 from pipeline.spaces.transformers_files import CONFIG, PREPROCESSING, TOKENIZER, TransformersFolder
 from pipeline.spaces.transformers_inputs import OFFLINE, Pictures, Sounds, Texts, quiet

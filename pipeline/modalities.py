@@ -12,7 +12,7 @@ EXTENSIONS = {
 
 # What a corpus may hold besides; the shard stage turns it into the first extension of its modality.
 SOURCE_EXTENSIONS = {
-    POINT: ("npz", "pcd", "obj", "off", "glb"),
+    POINT: ("npz", "pcd", "xyz", "obj", "off", "glb", "stl"),
 }
 # Other names of the same format; in a shard its members have the usual one.
 ALIASES = {"jfif": "jpg", "jpe": "jpg", "wave": "wav"}

@@ -49,7 +49,7 @@ FAMILY = """
 import torch
 from pipeline.errors import UserError
 from pipeline.spaces.checkpoints import find_checkpoint, read_tensors
-from pipeline.spaces.decode import decode_text
+from pipeline.decode.text import decode_text
 from pipeline.precision import dtype_of
 from pipeline.spaces.protocol import unit_rows
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from pipeline.atomic import atomic_path
-from pipeline.errors import UserError
+from pipeline.decode.images import decode_image
+from pipeline.errors import SampleError, UserError
 from pipeline.prepare.prepared import SEPARATOR, key_of
 from pipeline.progress import Progress
 
@@ -43,9 +43,8 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
         path = pictures / str(name)
         stem = key_of(str(Path(str(name)).with_suffix("")))
         try:
-            with Image.open(path) as opened:
-                picture = opened.convert("RGB")
-        except (OSError, Image.DecompressionBombError) as error:
+            picture = decode_image(path.read_bytes())
+        except (OSError, SampleError) as error:
             raise UserError(
                 f"{path} cannot be read ({error}).", f"Correct the column `image` of {proposals}."
             ) from error

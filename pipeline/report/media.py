@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import SampleError
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
 from pipeline.reading import open_patiently, written_by_us
 from pipeline.report.thumbnails import point_png, shrink_picture, spectrogram_png
@@ -18,10 +19,18 @@ TYPES = {
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
     "webp": "image/webp",
+    "jfif": "image/jpeg",
+    "gif": "image/gif",
+    "bmp": "image/bmp",
     "flac": "audio/flac",
     "wav": "audio/wav",
     "mp3": "audio/mpeg",
     "ogg": "audio/ogg",
+    "oga": "audio/ogg",
+    "opus": "audio/ogg",
+    "aiff": "audio/aiff",
+    "aif": "audio/aiff",
+    "au": "audio/basic",
 }
 LARGEST_PICTURE = 16_384  # bytes; a bigger one is shown as a thumbnail
 LARGEST_CAPTION = 300  # characters
@@ -147,16 +156,16 @@ class Gallery:
                 return self._picture(key, member, caption)
             if modality == AUDIO:
                 return self._sound(key, member, caption)
-            if modality == POINT and member.extension == "npy":
+            if modality == POINT:
                 return Shown(key, modality, self._afford(data_uri(point_png(member.content), "png")), caption=caption)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (SampleError, OSError, ValueError, RuntimeError, MemoryError) as error:
             log.warning("%s of %s cannot be shown: %s", modality, key, error)
             return Shown(key, modality, caption=caption, note="cannot be decoded")
         return Shown(key, modality, caption=caption, note=f"no preview for .{member.extension}")
 
     def _picture(self, key: str, member: Member, caption: str) -> Shown:
         content, extension, small = member.content, member.extension, True
-        if len(content) > LARGEST_PICTURE:
+        if len(content) > LARGEST_PICTURE or extension not in TYPES:
             content, extension, small = shrink_picture(content), "jpg", False
         uri = self._afford(data_uri(content, extension))
         return Shown(key, IMAGE, uri, small, caption=caption, note="" if uri else "left out: page budget")

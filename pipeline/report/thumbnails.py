@@ -6,6 +6,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.decode.images import decode_image
+from pipeline.decode.points import decode_points
+
 Array = NDArray[np.float64]
 
 SIDE = 128
@@ -18,22 +21,22 @@ COLOURS = np.array([[13, 8, 40], [74, 20, 110], [160, 44, 96], [226, 96, 52], [2
 
 def shrink_picture(content: bytes) -> bytes:
     """A JPEG thumbnail of at most 128 pixels a side."""
-    from PIL import Image
+    from PIL import ImageOps
 
-    with Image.open(io.BytesIO(content)) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((SIDE, SIDE))
-        stream = io.BytesIO()
-        small.save(stream, "JPEG", quality=80)
+    # Turned upright, as browsers do with the pictures that the page holds as they are.
+    small = ImageOps.exif_transpose(decode_image(content, mode="")).convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80)
     return stream.getvalue()
 
 
 def spectrogram_png(content: bytes) -> bytes:
     """Log-mel spectrogram of an encoded sound as a small PNG, low tones at the bottom."""
-    import soundfile
+    from pipeline.decode.audio import decode_audio
 
-    samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    return _png(_colour(log_mel(samples.mean(axis=1), rate)[::-1]))
+    sound = decode_audio(content)
+    return _png(_colour(log_mel(sound.wave, sound.rate)[::-1]))
 
 
 def log_mel(samples: NDArray[np.float32], rate: int) -> Array:
@@ -62,9 +65,7 @@ def _mel_bands(rate: int) -> Array:
 
 def point_png(content: bytes) -> bytes:
     """A point cloud [P, 3 or more] seen from the front; nearer points cover farther ones, colours if it has them."""
-    points = np.load(io.BytesIO(content), allow_pickle=False)
-    if points.ndim != 2 or points.shape[1] < 3 or not np.isfinite(points).all():
-        raise ValueError("not a point cloud")
+    points = decode_points(content)
     place = points[:, :3] - (points[:, :3].max(axis=0) + points[:, :3].min(axis=0)) / 2
     place = place / max(np.abs(place).max(), 1e-9)
     colours = np.clip(points[:, 3:6], 0, 1) * 255 if points.shape[1] >= 6 else np.full((len(points), 3), 200.0)

@@ -34,6 +34,13 @@ class Conversion:
         return found
 
 
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_SOUNDS = (b"fLaC", b"OggS", b"ID3")
+# Formats of which the first bytes are not telling enough: their headers are read.
+_RARE_PICTURES = (b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+_RARE_SOUNDS = (b"FORM", b".snd", b"riff\x2e\x91\xcf\x11", b"caff")
+
+
 def check_member(modality: str, extension: str, content: bytes) -> None:
     """Refuse what can be seen to be useless or harmful without decoding it.
 
@@ -54,7 +61,7 @@ def check_member(modality: str, extension: str, content: bytes) -> None:
     elif not _looks_like(modality, extension, content):
         raise SampleError("read", f"the {extension} file is no {modality}")
     elif extension == "npy":
-        from pipeline.shard.points import npy_header
+        from pipeline.decode.npy import npy_header
 
         npy_header(content)
 
@@ -73,11 +80,21 @@ def _check_text(content: bytes) -> None:
 def _looks_like(modality: str, extension: str, content: bytes) -> bool:
     """Whether the first bytes are those of a known format of `modality`; names of pictures and sounds often lie
     about which."""
-    riff = content[8:12] if content[:4] in (b"RIFF", b"RF64") else b""
+    riff = content[8:12] if content[:4] in (b"RIFF", b"RIFX", b"RF64") else b""
     if modality == IMAGE:
-        return content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or riff == b"WEBP"
+        if content.startswith(_RARE_PICTURES):
+            from pipeline.decode.images import open_image
+
+            open_image(content)
+            return True
+        return content.startswith(_PICTURES) or riff == b"WEBP"
     if modality == AUDIO:
-        if content.startswith((b"fLaC", b"OggS", b"ID3")) or riff == b"WAVE":
+        if content.startswith(_RARE_SOUNDS):
+            from pipeline.decode.audio import check_header
+
+            check_header(content)
+            return True
+        if content.startswith(_SOUNDS) or riff == b"WAVE":
             return True
         # An MPEG frame begins with eleven set bits; before the first there may be anything.
         return extension == "mp3" or (content[0] == 0xFF and content[1:2] >= b"\xe0")
@@ -103,10 +120,12 @@ def convert_member(modality: str, extension: str, content: bytes, key: str, how:
 def _convert_points(extension: str, content: bytes, key: str, how: Conversion) -> tuple[str, bytes]:
     from pipeline.shard.meshes import has_faces, sample_mesh
     from pipeline.shard.pcd import pcd_points
-    from pipeline.shard.points import npy_bytes, npz_points
+    from pipeline.shard.points import npy_bytes, npz_points, xyz_points
 
     if extension == "ply" and not has_faces(content):
         return extension, content
+    if extension == "xyz":
+        return "npy", npy_bytes(xyz_points(content))
     if extension == "npz":
         return "npy", npy_bytes(npz_points(content))
     if extension == "pcd":

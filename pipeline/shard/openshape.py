@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.atomic import write_bytes
+from pipeline.decode.npy import npy_format
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import POINT
 from pipeline.progress import Progress
 from pipeline.shard.inert_pickle import read_inert
 from pipeline.shard.limits import MAX_BYTES
-from pipeline.shard.points import npy_bytes, npy_format, with_colours
+from pipeline.shard.points import npy_bytes, with_colours
 
 
 @dataclass(frozen=True)

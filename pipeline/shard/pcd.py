@@ -1,10 +1,12 @@
 """Point clouds in the PCD format of the Point Cloud Library."""
 
+import io
 import struct
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.decode.text_rows import text_rows
 from pipeline.errors import SampleError
 from pipeline.modalities import POINT
 from pipeline.shard.limits import MAX_BYTES, MAX_POINTS, MAX_RATIO
@@ -91,15 +93,17 @@ def _table(kind: str, body: bytes, dtype: np.dtype[np.void], count: int) -> NDAr
 
 
 def _ascii(body: bytes, dtype: np.dtype[np.void], count: int) -> NDArray[np.void]:
-    numbers = np.array(body.split(), dtype="S32").astype(np.float64)
-    width = sum(int(np.prod(dtype[name].shape)) for name in dtype.names or ())
-    rows = numbers.reshape(-1, width)
-    if len(rows) != count:
+    widths = {name: int(np.prod(dtype[name].shape)) for name in dtype.names or ()}
+    width = sum(widths.values())
+    if len(body) < count * (2 * width - 1):
+        raise ValueError("rows")
+    stream = io.BytesIO(body)
+    rows = text_rows(stream, width, range(width), count, np.float64)
+    if stream.read().strip():
         raise ValueError("rows")
     table = np.empty(count, dtype)
     start = 0
-    for name in dtype.names or ():
-        held = int(np.prod(dtype[name].shape))
+    for name, held in widths.items():
         table[name] = rows[:, start : start + held]
         start += held
     return table

@@ -1,20 +1,20 @@
-"""Point clouds and meshes of other formats as `.npy`, and a look at the header of those that stay as they are."""
+"""Point clouds of other formats as `.npy`."""
 
 import io
-import math
-import tokenize
 import zipfile
 import zlib
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.decode.cloud_checks import check_finite
+from pipeline.decode.colours import colour_scale
+from pipeline.decode.npy import npy_format, read_npy
+from pipeline.decode.text_rows import text_rows
 from pipeline.errors import SampleError
 from pipeline.modalities import POINT
 from pipeline.shard.limits import MAX_BYTES, MAX_POINTS, MAX_RATIO
 
-npy_format: Any = np.lib.format  # NumPy gives it no types
 _XYZ = ("points", "xyz", "pc", "pointcloud", "point_cloud", "pos", "vertices", "arr_0")
 _RGB = ("rgb", "colors", "colours", "color", "colour")
 
@@ -37,55 +37,6 @@ def npy_bytes(points: NDArray[np.floating]) -> bytes:
     return buffer.getvalue()
 
 
-class ArrayHeader(NamedTuple):
-    """What the header of an `.npy` file says.
-
-    Attributes:
-        shape: Of the array.
-        fortran: Whether the first index varies fastest.
-        dtype: Type of an entry.
-        start: First byte of the entries.
-    """
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[np.generic]
-    start: int
-
-
-def npy_header(content: bytes) -> ArrayHeader:
-    """The header of an `.npy` file, compared with the bytes that are there; nothing is unpickled.
-
-    Raises:
-        SampleError: It is no `.npy` file, a pickle, or has fewer bytes than its header promises.
-    """
-    stream = io.BytesIO(content)
-    try:
-        version = npy_format.read_magic(stream)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-        header = ArrayHeader(shape, fortran, dtype, stream.tell())
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, EOFError, RecursionError, MemoryError) as error:
-        raise SampleError("read", "not a NumPy file, or a damaged one") from error
-    if header.dtype.hasobject:
-        raise SampleError("read", "the file holds a pickle, which is never opened")
-    size = math.prod(header.shape) * header.dtype.itemsize
-    if min(header.shape, default=0) < 0 or size > len(content) - header.start:
-        raise SampleError("read", "the file has fewer bytes than its header promises")
-    return header
-
-
-def read_npy(content: bytes) -> NDArray[np.generic]:
-    """The array of an `.npy` file.
-
-    Raises:
-        SampleError: See `npy_header`.
-    """
-    header = npy_header(content)
-    entries = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
-    return entries.reshape(header.shape, order="F" if header.fortran else "C")
-
-
 def npz_points(content: bytes) -> NDArray[np.float64]:
     """The point cloud of an `.npz` archive: its coordinates, and its colours if it has some.
 
@@ -103,18 +54,41 @@ def npz_points(content: bytes) -> NDArray[np.float64]:
     return with_colours(xyz, next((arrays[name] for name in _RGB if name in arrays), None))
 
 
+def xyz_points(content: bytes) -> NDArray[np.floating]:
+    """The points of an `.xyz` file: a line for each, of x, y, z and perhaps red, green, blue.
+
+    Raises:
+        SampleError: It has other lines, too many, or colours that are none.
+    """
+    lines = content.count(b"\n") + 1
+    if lines > MAX_POINTS:
+        raise SampleError("decode", f"text of {lines} lines, the limit is {MAX_POINTS} points")
+    width = len(content.split(b"\n", 1)[0].split())
+    if width not in (3, 6):
+        raise SampleError("decode", f"a first line of {width} words, expected the numbers x y z or x y z r g b")
+    rows = text_rows(io.BytesIO(content), width, range(width), None, np.float64)
+    check_finite(rows)
+    return with_colours(rows[:, :3], rows[:, 3:]) if width == 6 else rows
+
+
 def with_colours(xyz: NDArray[np.generic], rgb: NDArray[np.generic] | None) -> NDArray[np.float64]:
     """Coordinates [N, 3] or more, with colours [N, 3] from 0 to 1 after them where there are as many.
 
     Raises:
-        SampleError: One of them is no table of numbers.
+        SampleError: The coordinates are no table of numbers, or the colours are none.
     """
     if xyz.dtype.kind not in "fiu" or xyz.ndim != 2:
         raise SampleError("read", f"array of {xyz.dtype} and shape {xyz.shape}, expected numbers [N, 3] or [N, 6]")
     points = xyz.astype(np.float64)
-    if rgb is None or rgb.dtype.kind not in "fiu" or rgb.shape != (len(points), 3) or points.shape[1] != 3:
+    if (
+        rgb is None
+        or rgb.dtype.kind not in "fiu"
+        or rgb.shape != (len(points), 3)
+        or points.shape[1] != 3
+        or not len(points)
+    ):
         return points
-    scale = 255.0 if rgb.dtype.kind in "iu" else 1.0
+    scale = colour_scale(rgb, integers=rgb.dtype.kind in "iu")
     return np.concatenate([points, rgb.astype(np.float64) / scale], axis=1)
 
 

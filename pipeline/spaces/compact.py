@@ -17,6 +17,10 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from pipeline.atomic import atomic_path, write_text
+from pipeline.decode.audio import decode_audio
+from pipeline.decode.images import decode_image
+from pipeline.decode.points import decode_points
+from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
@@ -33,8 +37,6 @@ from pipeline.spaces.compact_towers import (
     TextSettings,
     TextTower,
 )
-from pipeline.spaces.decode import decode_audio, decode_image, decode_text
-from pipeline.spaces.decode_points import decode_points
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 3  # raise it when the same bytes and weights give other embeddings

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.decode.audio import decode_audio
+from pipeline.decode.text import decode_text
 from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, TEXT
 from pipeline.precision import dtype_of
 from pipeline.spaces import laion_clap_audio as sounds
 from pipeline.spaces import laion_clap_library as library
 from pipeline.spaces.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
-from pipeline.spaces.decode import decode_audio, decode_text
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings

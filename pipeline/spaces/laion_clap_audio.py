@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.decode.audio import MAX_FRAMES, Sound
 from pipeline.errors import SampleError
-from pipeline.spaces.decode import MAX_FRAMES, Sound
 
 # The same in every published model.
 RATE = 48_000

@@ -15,10 +15,11 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from pipeline.decode.images import decode_image
+from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import IMAGE, TEXT
 from pipeline.precision import dtype_of
-from pipeline.spaces.decode import decode_image, decode_text
 from pipeline.spaces.open_clip_activation import OPTION as QUICK_GELU
 from pipeline.spaces.open_clip_activation import check_activation
 from pipeline.spaces.open_clip_files import OpenClipFiles, build_model

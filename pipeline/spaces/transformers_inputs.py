@@ -15,9 +15,11 @@ import transformers
 from torch import Tensor
 from transformers.utils import logging
 
+from pipeline.decode.audio import MAX_FRAMES, decode_audio
+from pipeline.decode.images import decode_image
+from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import seed_from, sha256_bytes
-from pipeline.spaces.decode import MAX_FRAMES, decode_audio, decode_image, decode_text
 
 # A picture's shorter side may be resized to 224 pixels: a longer one would grow beyond any memory.
 MAX_ASPECT = 100

@@ -12,6 +12,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline.decode.images import decode_image
+from pipeline.decode.points import decode_points
+from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import seed_from, sha256_bytes
 from pipeline.modalities import IMAGE, POINT, TEXT
@@ -19,8 +22,6 @@ from pipeline.precision import dtype_of
 from pipeline.spaces.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
 from pipeline.spaces.clip_text import CONTEXT, ClipText
 from pipeline.spaces.clouds import FARTHEST_AMONG, NORMALISATIONS, CloudSettings, prepare_cloud
-from pipeline.spaces.decode import decode_image, decode_text
-from pipeline.spaces.decode_points import decode_points
 from pipeline.spaces.pointbert import CHANNELS, FEATURES, GROUPS, NEIGHBOURS, PointBert
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 

@@ -66,8 +66,9 @@ def test_every_kind_of_pixel(mode):
     [
         b"nothing",
         picture(1, "PNG", (200, 200))[:500],
-        saved(Image.new("RGB", (200, 200)), "GIF"),
-        saved(Image.new("RGB", (200, 200)), "WEBP", save_all=True, append_images=[Image.new("RGB", (200, 200), "red")]),
+        saved(Image.new("RGB", (200, 200)), "ICO"),
+        saved(Image.new("RGB", (200, 200)), "GIF")[:-40],
+        saved(Image.new("RGB", (200, 200)), "TGA"),
     ],
 )
 def test_what_cannot_be_decoded_is_a_reject(content):

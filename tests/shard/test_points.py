@@ -6,12 +6,13 @@ import struct
 import numpy as np
 import pytest
 
+from pipeline.decode.npy import npy_header
 from pipeline.errors import SampleError
 from pipeline.shard.limits import MAX_POINTS
 from pipeline.shard.lzf import inflate_lzf
 from pipeline.shard.meshes import has_faces, sample_mesh
 from pipeline.shard.pcd import pcd_points
-from pipeline.shard.points import npy_bytes, npy_header, npz_points
+from pipeline.shard.points import npy_bytes, npz_points
 from tests.shard.makers import bomb, cloud, mesh, npy, npz, shards
 
 XYZ = cloud(1)

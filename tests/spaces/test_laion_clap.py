@@ -16,10 +16,10 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from pipeline.decode.audio import Sound
 from pipeline.errors import SampleError, UserError
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces import laion_clap_audio as sounds
-from pipeline.spaces.decode import Sound
 from pipeline.spaces.laion_clap import LaionClapSpace
 from pipeline.spaces.laion_clap_library import build_clap, load_tokenizer, roberta_folder
 from tests.spaces.make_tokenizers import REVISION, offline_hub

@@ -15,9 +15,9 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
+from pipeline.decode.audio import decode_audio
 from pipeline.errors import SampleError, UserError
 from pipeline.spaces import SpaceSpec, load_space, weight_files
-from pipeline.spaces.decode import decode_audio
 from tests.spaces.conformance import SpaceConformance
 from tests.spaces.make_transformers import make_clap, make_clip, make_siglip
 from tests.spaces.test_conformance import payload, samples

@@ -1,0 +1,22 @@
+"""The bytes of one file as text."""
+
+from pipeline.errors import SampleError
+
+MAX_TEXT_BYTES = 1_000_000
+
+
+def decode_text(payload: bytes, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The text of a UTF-8 file without the white space around it.
+
+    Raises:
+        SampleError: Not UTF-8, empty, or longer than `max_bytes`.
+    """
+    if len(payload) > max_bytes:
+        raise SampleError("decode", f"text of {len(payload)} bytes, the limit is {max_bytes} bytes")
+    try:
+        text = payload.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise SampleError("decode", f"text is not UTF-8 at byte {error.start}") from None
+    if not text:
+        raise SampleError("decode", "text without a character")
+    return text

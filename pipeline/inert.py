@@ -3,6 +3,8 @@
 A terminal obeys escape sequences, and bidirectional marks make a line read as another one.
 """
 
+import base64
+import hashlib
 import re
 
 # Control characters; marks that change direction or show nothing; separators that some readers take for a new line;
@@ -21,6 +23,15 @@ def inert(text: str) -> str:
 def inert_lines(text: str) -> str:
     """`text` of several lines, each made inert by itself; for what is laid out in lines by us."""
     return "\n".join(inert(line) for line in text.split("\n"))
+
+
+def content_policy(style: str) -> str:
+    """The Content-Security-Policy of a page with `style` as the exact content of its only style element."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _code(found: re.Match[str]) -> str:

@@ -7,13 +7,16 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from pipeline.atomic import write_text
+from pipeline.inert import content_policy, inert_lines
 from pipeline.report.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.examples import Examples
 from pipeline.report.findings import Finding, findings, headlines, percent
 from pipeline.report.inputs import Inputs, Record, Sources
 from pipeline.report.limits import limits
+from pipeline.report.markdown import code, plain
 from pipeline.report.media import Gallery, read_members
 from pipeline.report.provenance import accounts, connection_facts, space_facts, store_fingerprints
 from pipeline.report.settings import ReportSettings
@@ -23,7 +26,7 @@ from pipeline.report.table import Cell, Table, build_tables, is_share
 log = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent
-PAGE, CARD = "page.html.j2", "card.md.j2"
+PAGE, CARD, STYLE = "page.html.j2", "card.md.j2", "style.css"
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,10 @@ def write_report(
     facts = _facts(inputs, leaks)
     shown = _shown(inputs, settings)
     page, card = output / "index.html", output / "model_card.md"
-    write_text(page, _environment(html=True).get_template(PAGE).render(**facts, **shown, settings=settings))
-    write_text(card, _environment(html=False).get_template(CARD).render(**facts, settings=settings))
+    look = _look()
+    text = _environment(html=True).get_template(PAGE).render(**facts, **shown, **look, settings=settings)
+    write_text(page, inert_lines(text))
+    write_text(card, inert_lines(_environment(html=False).get_template(CARD).render(**facts, settings=settings)))
     log.info("%s: %.1f MB", page, page.stat().st_size / 1e6)
     return Written(page, card, tuple(_missing(inputs)))
 
@@ -147,6 +152,12 @@ def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
     }
 
 
+def _look() -> dict[str, object]:
+    """The style sheet, and a policy under which nothing else on the page can act: no script, no style, no request."""
+    style = f"\n{(TEMPLATES / STYLE).read_text()}"
+    return {"style": Markup(style), "policy": content_policy(style)}
+
+
 def _ranked(tables: list[Table], inputs: Inputs) -> Table | None:
     """The first table of a task that ranks the items of a gallery."""
     tasks = {record["task"] for record in inputs.ranks or ()}
@@ -180,6 +191,8 @@ def _environment(html: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=html,
+        # Whatever a template does not mark as Markdown is text.
+        finalize=None if html else _text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -189,11 +202,15 @@ def _environment(html: bool) -> Environment:
     environment.filters["cell"] = _cell_text
     environment.filters["cell_range"] = _cell_range
     environment.filters["chance"] = _number
-    environment.filters["md"] = _markdown
+    environment.filters["code"] = code
     environment.filters["spread"] = _spread
-    environment.filters["width"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+    environment.filters["width"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}"
     environment.tests["share"] = is_share
     return environment
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, Markup) else plain(value)
 
 
 def _number(value: float, metric: str) -> str:
@@ -217,8 +234,3 @@ def _cell_range(cell: Cell, metric: str) -> str:
     if cell.low is None or cell.high is None:
         return ""
     return f"{_number(cell.low, metric)} – {_number(cell.high, metric)}"
-
-
-def _markdown(text: str) -> str:
-    """`text` inside a Markdown table: nothing in it ends the cell or becomes a tag."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -4,6 +4,7 @@ from html import escape
 
 import pandas as pd
 
+from pipeline.inert import content_policy, inert_lines
 from pipeline.sweep.variants import UNCHANGED
 
 _STYLE = """
@@ -19,7 +20,9 @@ _WIDTH, _LINE, _LEFT = 720, 26, 260
 def sweep_page(title: str, values: pd.DataFrame, summary: pd.DataFrame) -> str:
     """HTML of `summary` and of the single `values` behind it."""
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<!doctype html><html lang=en><meta charset=utf-8>"
+        f'<meta http-equiv="Content-Security-Policy" content="{content_policy(_STYLE)}">'
+        "<meta name=viewport content='width=device-width'>"
         f"<title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>",
         "<p>Each row is trained again with one thing changed, on the same pseudo-pairs, once for each seed. The difference "
         "is taken seed by seed; it counts only if all seeds agree on its sign.</p>",
@@ -29,7 +32,7 @@ def sweep_page(title: str, values: pd.DataFrame, summary: pd.DataFrame) -> str:
         first = lines.iloc[0]
         parts.append(f"<h2>{escape(str(connection))}: {escape(first.metric)} of {escape(first.task)}</h2>")
         parts.append(_plot(chosen, list(lines.row)) + _table(lines))
-    return "".join(parts) + "</html>\n"
+    return inert_lines("".join(parts)) + "</html>\n"
 
 
 def _table(lines: pd.DataFrame) -> str:

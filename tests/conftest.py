@@ -14,6 +14,14 @@ from pipeline.errors import SampleError
 from pipeline.hashing import sha256_bytes
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU, with a reason, where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU: torch sees none"))
+
+
 class HashSpace:
     """A space whose embedding of some bytes is a random unit vector seeded by them: no two inputs look alike."""
 

@@ -100,6 +100,8 @@ class _Counter:
     def __init__(self, queries: torch.Tensor, gallery: torch.Tensor, positives: Positives) -> None:
         if positives.columns.shape[0] != len(queries) or positives.gallery != len(gallery):
             raise ValueError("the positives describe other queries or another gallery")
+        if queries.device != gallery.device:
+            raise ValueError(f"queries on {queries.device}, gallery on {gallery.device}: different devices")
         self.queries, self.gallery = queries, gallery
         self.columns = torch.from_numpy(positives.columns).to(queries.device)
         self.valid = self.columns != ABSENT

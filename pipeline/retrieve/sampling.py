@@ -58,6 +58,8 @@ def sample(
         generator: Source of the uniform numbers, on the device of the queries.
         blocks: Rows per block; with other blocks the draws are other ones, of the same distribution.
     """
+    if queries.device != keys.device:
+        raise ValueError(f"queries on {queries.device}, keys on {keys.device}: different devices")
     blocks = blocks or (CUDA_BLOCKS if queries.is_cuda else CPU_BLOCKS)
     blocks = Blocks(min(blocks.queries, max(len(queries), 1)), min(blocks.memory, len(keys)))
     products = Products(blocks, queries, keys)

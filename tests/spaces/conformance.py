@@ -23,6 +23,7 @@ from pipeline.atomic import atomic_path
 from pipeline.errors import SampleError, UserError
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.spaces.checkpoints import SAFE_SUFFIX, SUFFIXES, find_checkpoint, read_tensors
+from tests.fake_cuda import encode_on_fake_cuda
 
 
 class SpaceConformance:
@@ -129,6 +130,20 @@ class SpaceConformance:
             batch = self.batch(space, modality)
             assert (half.encode(modality, batch) - space.encode(modality, batch)).abs().max() < self.half_tolerance
             assert half.fingerprint(modality) != space.fingerprint(modality)
+
+    def test_a_gpu_gets_all_that_it_needs_and_rounds_no_product(self, space: Space, modality: str) -> None:
+        """Everything but the numbers, on a GPU that is not there: see `tests.fake_cuda`."""
+        batch = self.batch(space, modality)
+        rows, watch = encode_on_fake_cuda(self.spec, modality, batch)
+        assert rows.shape == (len(batch), space.dimension) and rows.device.type == "cpu"
+        assert watch.products and not watch.loose
+
+    @pytest.mark.cuda
+    @pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.99999), ("bf16", 0.99)])
+    def test_a_gpu_computes_what_a_cpu_does(self, space: Space, modality: str, precision: str, cosine: float) -> None:
+        batch = self.batch(space, modality)
+        there = load_space(replace(self.spec, precision=precision), "cuda").encode(modality, batch)
+        assert (there * space.encode(modality, batch)).sum(1).min() > cosine
 
     @pytest.mark.parametrize(
         "wrong",

@@ -22,6 +22,7 @@ from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces import laion_clap_audio as sounds
 from pipeline.spaces.laion_clap import LaionClapSpace
 from pipeline.spaces.laion_clap_library import build_clap, load_tokenizer, roberta_folder
+from tests.fake_cuda import encode_on_fake_cuda
 from tests.spaces.make_tokenizers import REVISION, offline_hub
 
 TEXTS = ["a dog barks", "waves <pad> break", "an engine starts " * 40]
@@ -113,6 +114,14 @@ def test_clips_within_the_window_agree_with_the_library(plain: Pair) -> None:
     assert largest(ours - theirs) < 1e-5
     assert largest(theirs[0] - theirs[1]) > 1e-2, "the test tells clips apart"
     assert ours.dtype == np.float32
+
+
+def test_a_gpu_gets_all_that_it_needs_and_rounds_no_product(plain: Pair) -> None:
+    """The spectrogram is a convolution: rounded to TF32, a tone is off by decibels."""
+    for modality, payload in (("audio", wav(clip(1))), ("text", b"a dog barks")):
+        rows, watch = encode_on_fake_cuda(plain.spec, modality, plain.ours.preprocess(modality, payload)[None])
+        assert rows.shape == (1, 512)
+        assert watch.products and not watch.loose
 
 
 @pytest.mark.slow

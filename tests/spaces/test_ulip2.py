@@ -19,6 +19,7 @@ from pipeline.errors import SampleError, UserError
 from pipeline.spaces import Space, SpaceSpec, load_space, pointbert
 from pipeline.spaces.pointbert import PointBert
 from pipeline.spaces.ulip2 import Ulip2Towers, prepare_image
+from tests.fake_cuda import encode_on_fake_cuda
 
 WINDOW = 3_000_000
 
@@ -100,6 +101,13 @@ def test_point_tower_is_pointbert_and_its_projection(
     tower.load_state_dict(part(tensors, "point_encoder."))
     expected = normalize(tower(batch) @ tensors["pc_projection"], dim=-1)
     torch.testing.assert_close(space.encode("point", batch), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gpu_gets_all_that_it_needs_and_rounds_no_product(space: Space, checkpoint: Path) -> None:
+    """Points here; pictures and texts are among the slow conformance tests."""
+    rows, watch = encode_on_fake_cuda(spec(checkpoint), "point", space.preprocess("point", cloud_file(700))[None])
+    assert rows.shape == (1, 512)
+    assert watch.products and not watch.loose
 
 
 def test_image_tower_is_timms_vit(space: Space, tensors: dict[str, Tensor]) -> None:

@@ -1,0 +1,198 @@
+"""No product and no convolution is rounded to fewer bits than its place in the code says, whatever the switches of torch say."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pipeline import precision
+from pipeline.connect import ProjectorSpec, build_projector
+from pipeline.errors import UserError
+from pipeline.evaluate.positives import Positives
+from pipeline.evaluate.ranking import rank, rank_both
+from pipeline.plan.probe import operations_per_second
+from pipeline.precision import arithmetic_of, check_float32, dtype_of, multiplying
+from pipeline.retrieve.aggregate import aggregate
+from pipeline.retrieve.bank import Bank, Search
+from pipeline.retrieve.neighbours import TopK, aggregate_top_k
+from pipeline.retrieve.perplexity import mean_entropy
+from pipeline.retrieve.sampling import sample, sample_top_k
+from pipeline.retrieve.settings import RetrieveSettings
+from pipeline.train.cmcr import CMCR
+from pipeline.train.layout import Layout
+from pipeline.train.loop import Draws, Trainer
+from pipeline.train.settings import TrainSettings
+from tests.fake_cuda import MULTIPLY, watched
+
+ROOT = Path(__file__).parents[1]
+ROWS = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+ARRAY, OWN = ROWS.numpy(), Positives(np.arange(40)[:, None], 40)
+SWITCHES: list[Callable[[], object]] = [
+    lambda: torch.set_float32_matmul_precision("medium"),
+    lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+    lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),  # old and new ones now contradict each other
+    lambda: setattr(torch.backends.cudnn, "allow_tf32", True),
+    lambda: setattr(torch.backends.cudnn.conv, "fp32_precision", "tf32"),  # type: ignore[attr-defined]
+    lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),  # type: ignore[attr-defined]
+    lambda: setattr(torch.backends.cuda.matmul, "allow_fp16_accumulation", True),
+]
+
+
+@pytest.fixture(autouse=True)
+def _switches_as_before() -> Any:
+    before, everywhere = precision._Switches.read(), torch.backends.fp32_precision
+    yield
+    torch.backends.fp32_precision = everywhere
+    before.write()
+
+
+@pytest.mark.parametrize("turn", range(len(SWITCHES)))
+def test_switches_are_set_within_and_as_they_were_afterwards(turn: int) -> None:
+    SWITCHES[turn]()
+    before = precision._Switches.read()
+    with multiplying():
+        assert precision._Switches.read() == precision._EXACT
+        assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+        with multiplying("tf32"):
+            assert torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
+        assert precision._Switches.read() == precision._EXACT
+    assert precision._Switches.read() == before
+    with pytest.raises(KeyError), multiplying():
+        raise KeyError
+    assert precision._Switches.read() == before
+
+
+@pytest.mark.parametrize("variable", ["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE"])
+def test_environment_variables_do_not_reach_a_product(variable: str) -> None:
+    code = (
+        "import torch\nfrom pipeline.precision import multiplying\n"
+        "print(torch.backends.cuda.matmul.allow_tf32)\n"
+        "with multiplying(): print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.conv.fp32_precision)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, variable: "1"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[1] == "False ieee"
+    if variable.startswith("TORCH"):
+        assert done.stdout.splitlines()[0] == "True", "the variable works where nobody says what is wanted"
+
+
+class Rounding(TorchDispatchMode):
+    """What NVIDIA_TF32_OVERRIDE does: factors keep 10 bits of their fraction, whatever torch asks for."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(part in function.overloadpacket.__name__ for part in MULTIPLY):
+            args = [
+                rounded(each) if isinstance(each, Tensor) and each.dtype == torch.float32 else each for each in args
+            ]
+        return function(*args, **(kwargs or {}))
+
+
+def rounded(factor: Tensor) -> Tensor:
+    return ((factor.contiguous().view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
+
+
+def test_a_device_that_rounds_all_the_same_is_refused_in_words() -> None:
+    check_float32("cpu")
+    with Rounding(), pytest.raises(UserError, match="rounded") as caught:
+        check_float32("cpu")
+    assert "NVIDIA_TF32_OVERRIDE" in caught.value.hint
+
+
+def test_products_on_a_cpu_have_the_same_bits_within_and_without() -> None:
+    picture, filters = ROWS.view(1, 5, 8, 8), torch.randn(4, 5, 3, 3)
+    made = lambda: (ROWS @ ROWS.T, F.conv2d(picture, filters), F.linear(ROWS, ROWS))  # noqa: E731
+    before = made()
+    with multiplying():
+        assert all(torch.equal(one, other) for one, other in zip(before, made(), strict=True))
+
+
+def test_names() -> None:
+    assert arithmetic_of("cuda:1", "fp16") == "cuda fp16" and arithmetic_of(torch.device("cpu"), "fp32") == "cpu fp32"
+    assert dtype_of("tf32") == torch.float32
+    with pytest.raises(UserError, match="int3"):
+        dtype_of("int3")
+
+
+def train() -> None:
+    spaces = {"clip": {"dimension": 8}, "clap": {"dimension": 8}}
+    settings = TrainSettings(batch_size=10, epochs=1)
+    heads = {name: build_projector(ProjectorSpec(kind="mlp", input=8, hidden=9, dimension=7)) for name in spaces}
+    objective = CMCR(Layout("cmcr", spaces, "text", {"clip": "image", "clap": "audio"}), settings)
+    trainer = Trainer(objective, dict.fromkeys(objective.columns, ROWS), heads, settings, Draws(0, "x"))
+    trainer.step(0, dict.fromkeys(objective.columns, ROWS), torch.Generator())
+
+
+def bank() -> Bank:
+    return Bank(["k"] * 40, ARRAY, Search(RetrieveSettings(), "cpu", 1, 0))
+
+
+def index() -> TopK:
+    return TopK.flat(ROWS, 5, 1)
+
+
+ENTRIES: dict[str, Callable[[], object]] = {
+    "aggregate": lambda: aggregate(ROWS, ROWS, [ROWS], 0.1),
+    "aggregate, top k": lambda: aggregate_top_k(index(), ROWS, ROWS, (ROWS,), 0.1),
+    "sample": lambda: sample(ROWS, ROWS, 0.1, 2, torch.Generator()),
+    "sample, top k": lambda: sample_top_k(index(), ROWS, ROWS, 0.1, 2, torch.Generator()),
+    "entropy": lambda: mean_entropy(ROWS, ROWS, 0.1),
+    "memory": lambda: bank().retrieve(ARRAY),
+    "neighbours": lambda: bank().nearest(ARRAY, 3),
+    "training": train,
+    "ranks": lambda: rank(ARRAY, ARRAY, OWN),
+    "ranks of both": lambda: rank_both(ARRAY, ARRAY, OWN),
+    "probe": lambda: operations_per_second("cpu"),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_what_multiplies_says_in_which_format(entry: str) -> None:
+    with watched() as watch:
+        ENTRIES[entry]()
+    assert watch.products and not watch.loose
+
+
+# Modules that multiply tensors: those that say the format themselves, and those that only run inside of such a one.
+SAYS = {
+    "pipeline/connect/connected_space.py", "pipeline/connect/search.py", "pipeline/demo/contrast.py",
+    "pipeline/evaluate/ranking.py", "pipeline/plan/probe.py", "pipeline/precision.py", "pipeline/retrieve/aggregate.py",
+    "pipeline/retrieve/bank.py", "pipeline/retrieve/coupling.py", "pipeline/retrieve/sampling.py",
+    "pipeline/spaces/__init__.py", "pipeline/train/loop.py",
+}  # fmt: skip
+INSIDE = {
+    "pipeline/retrieve/products.py": "aggregate and sample",
+    "pipeline/train/losses.py": "a step of the loop",
+    "pipeline/connect/projectors.py": "a step of the loop, or a connected space",
+    "pipeline/evaluate/sorted_ranks.py": "float64",
+    "pipeline/spaces/": "encode, which load_space wraps; test_conformance.py watches every family",
+}
+CALLS = {"mm", "bmm", "addmm", "addmm_", "matmul", "einsum", "linear", "conv1d", "conv2d", "scaled_dot_product_attention",
+         "Linear", "Conv1d", "Conv2d", "vecdot", "stft"}  # fmt: skip
+
+
+def multiplies_tensors(path: Path) -> bool:
+    tree = ast.parse(path.read_text())
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    products = any(isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult) for node in ast.walk(tree))
+    imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return "torch" in imports and (products or bool(names & CALLS))
+
+
+def test_no_module_multiplies_without_being_held_to_it() -> None:
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "pipeline").rglob("*.py") if multiplies_tensors(path)}
+    unheld = {name for name in found - SAYS if not name.startswith(tuple(INSIDE))}
+    assert not unheld, "say the precision with `multiplying`, and list the module in SAYS or INSIDE"
+    silent = [name for name in SAYS if "multiplying" not in (ROOT / name).read_text()]
+    assert not silent

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.atomic import atomic_path, write_text
+from pipeline.errors import UserError
 from pipeline.hashing import sha256_file
 from pipeline.os_errors import explained
 from pipeline.reading import read_bytes, retried
@@ -20,6 +21,7 @@ from pipeline.store.folder import differences
 log = logging.getLogger(__name__)
 
 STATE_NAME = "state.json"
+CPU = "cpu fp32"  # what states count as that do not say
 
 
 class Checkpoint:
@@ -30,10 +32,12 @@ class Checkpoint:
     Args:
         folder: Where the state goes.
         identity: All that decides the course of the run; a state of another identity is not used.
+        arithmetic: Kind of device and precision, see `pipeline.precision.arithmetic_of`.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], arithmetic: str = CPU) -> None:
         self.folder = folder
+        self.arithmetic = arithmetic
         self.identity = json.loads(json.dumps(identity))
 
     def save(self, epoch: int, tensors: Mapping[str, Tensor]) -> None:
@@ -42,14 +46,24 @@ class Checkpoint:
         with atomic_path(path) as temporary:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
             digest = sha256_file(temporary)
-        state = {"identity": self.identity, "epoch": epoch, "file": path.name, "sha256": digest}
+        state = {
+            "identity": self.identity,
+            "arithmetic": self.arithmetic,
+            "epoch": epoch,
+            "file": path.name,
+            "sha256": digest,
+        }
         write_text(self.folder / STATE_NAME, json.dumps(state, indent=1, sort_keys=True) + "\n")
         for other in self.folder.glob("epoch-*.safetensors*"):
             if other.name != path.name:
                 other.unlink()
 
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Epochs done and tensors of the newest state; None if it cannot be used, with the reason in the log."""
+        """Epochs done and tensors of the newest state; None if it cannot be used, with the reason in the log.
+
+        Raises:
+            UserError: It was made on another kind of device, whose last bits differ.
+        """
         if not (self.folder / STATE_NAME).is_file():
             return None
         try:
@@ -59,6 +73,7 @@ class Checkpoint:
             if not reasons and sha256_file(path) != state["sha256"]:
                 reasons = [f"{path.name} is damaged"]
             if not reasons:
+                self._refuse_mixture(state.get("arithmetic", CPU))
                 return int(state["epoch"]), retried(lambda: load_file(path))
         except FileNotFoundError as error:
             reasons = [f"{error.filename} is missing"]
@@ -69,6 +84,13 @@ class Checkpoint:
             reasons = [f"it cannot be read ({error})"]
         log.info("%s is not used, training starts anew: %s", self.folder, "; ".join(reasons))
         return None
+
+    def _refuse_mixture(self, made: str) -> None:
+        if made != self.arithmetic:
+            raise UserError(
+                f"{self.folder} holds a training begun with {made}; this run computes with {self.arithmetic}.",
+                f"Finish it with {made} (run.device in params.yaml), or remove that folder to train anew.",
+            )
 
     def remove(self) -> None:
         """Remove the state; the run is finished."""

@@ -14,6 +14,7 @@ from pipeline.connect.projectors import build_projector
 from pipeline.connect.weights import save_projectors
 from pipeline.errors import McrError, UserError
 from pipeline.hashing import sha256_file
+from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
 from pipeline.store import Store
 from pipeline.store.folder import differences
@@ -75,7 +76,7 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     """Train the projectors of `job` into `output`: weights, history and, last, ``config.json``.
 
     Raises:
-        UserError: There are fewer pairs than one batch.
+        UserError: There are fewer pairs than one batch, or the training was begun on another kind of device.
         McrError: The loss is not a finite number.
     """
     config, settings, name = job.config, job.settings, job.config.connection
@@ -83,7 +84,8 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     pairs = objective.rows(stores) if isinstance(objective, OwnTables) else sum(len(store) for store in stores)
     per_epoch = pairs // settings.batch_size
     used = per_epoch * settings.batch_size
-    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.model_dump(mode="json"))
+    arithmetic = arithmetic_of(device, "fp32")
+    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.model_dump(mode="json"), arithmetic)
     if _finished(output, config):
         checkpoint.remove()
         return TrainResult(pairs, used, settings.epochs, 0, per_epoch * settings.epochs)

@@ -92,6 +92,33 @@ def test_a_run_that_dies_continues_at_the_last_committed_part(shards, tmp_path, 
     assert tree_bytes(tmp_path / "out") == tree_bytes(tmp_path / "undisturbed")
 
 
+def test_another_kind_of_device_adds_no_part_and_redoes_none(shards, tmp_path, tree_bytes):
+    """A run that died on a CPU is not finished on a GPU, whose last bits differ; one that was finished stays valid."""
+
+    class Dying(HashSpace):
+        computed = 0
+
+        def encode(self, modality, batch):
+            self.computed += len(batch)
+            if self.computed > 14:
+                raise MemoryError
+            return super().encode(modality, batch)
+
+    def on(device: str, space: HashSpace) -> int:
+        settings = EncodeSettings(4, workers=2, max_rejected=0.5, device=device)
+        return encode_corpus(space, "hash", SPEC, shards, tmp_path / "out", settings, Silent())["image"][1]
+
+    with pytest.raises(MemoryError):
+        on("cpu", Dying())
+    before, idle = tree_bytes(tmp_path), HashSpace()
+    with pytest.raises(UserError, match="partly computed with cpu fp32.*parts computed with cuda fp32"):
+        on("cuda", idle)
+    assert tree_bytes(tmp_path) == before and not idle.encoded, "it is said before anything is computed"
+    assert on("cpu", HashSpace()) > 0
+    assert on("cuda", idle) == 0 and not idle.encoded
+    assert {part.arithmetic for part in load_manifest(tmp_path / "out" / "image").parts} == {"cpu fp32"}
+
+
 @pytest.mark.parametrize("fits", [1, 3, 7])
 def test_what_does_not_fit_into_memory_is_halved_and_every_row_stays(shards, tmp_path, caplog, fits):
     failed: list[int] = []

@@ -9,6 +9,7 @@ from pipeline.evaluate import ranking
 from pipeline.evaluate.metrics import average_precision, best_rank, hits
 from pipeline.evaluate.positives import ABSENT, Positives
 from pipeline.evaluate.ranking import Counts, rank, rank_both
+from tests.devices import DEVICES
 
 
 def brute_force(queries: np.ndarray, gallery: np.ndarray, positives: Positives) -> dict[str, np.ndarray]:
@@ -33,7 +34,8 @@ def assert_counts(counts: Counts, expected: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("most", [1, 5])
 @pytest.mark.parametrize("dimension", [3, 96, 1024])
 @pytest.mark.parametrize("duplicates", [False, True])
-def test_counts_equal_brute_force_in_both_directions(most: int, dimension: int, duplicates: bool) -> None:
+@DEVICES
+def test_counts_equal_brute_force_in_both_directions(most: int, dimension: int, duplicates: bool, device: str) -> None:
     first, second = random_rows(1, 70, dimension), random_rows(2, 90, dimension)
     if duplicates:
         first, second = with_duplicates(first, 3), with_duplicates(second, 4)
@@ -43,10 +45,10 @@ def test_counts_equal_brute_force_in_both_directions(most: int, dimension: int, 
     extra = np.setdiff1d(np.arange(90), positives.columns)
     rows, columns = np.append(rows, extra % 70), np.append(positives.columns[rows, slots], extra)
     positives = Positives.of_pairs(rows, columns, (70, 90))
-    forward, backward = rank_both(first, second, positives, tile=(16, 32))
+    forward, backward = rank_both(first, second, positives, tile=(16, 32), device=device)
     assert_counts(forward, brute_force(first, second, positives))
     assert_counts(backward, brute_force(second, first, positives.transposed()))
-    assert_counts(rank(first, second, positives), brute_force(first, second, positives))
+    assert_counts(rank(first, second, positives, device=device), brute_force(first, second, positives))
 
 
 @pytest.mark.parametrize("tile", [(1, 1), (7, 5), (64, 3), (1024, 8192)])

@@ -10,8 +10,9 @@ import torch
 
 import pipeline.retrieve.aggregate as module
 from pipeline.errors import UserError
-from pipeline.retrieve.aggregate import aggregate
-from pipeline.retrieve.products import Blocks, Products
+from pipeline.retrieve.aggregate import Aggregate, aggregate
+from pipeline.retrieve.products import LIFT, Blocks, Products
+from tests.devices import DEVICES
 
 # Small and odd on purpose: rows of queries and memory are multiples of neither.
 BLOCKS = Blocks(queries=24, memory=37)
@@ -95,16 +96,17 @@ def as_float32(*arrays):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("with_keys", [True, False])
-def test_it_equals_the_definition_in_float64(case, with_keys):
+@DEVICES
+def test_it_equals_the_definition_in_float64(case, with_keys, device):
     rng = np.random.default_rng(7)
     queries, keys, temperature = case(rng)
     queries, keys, wide, narrow = as_float32(
         queries, keys, rng.normal(size=(len(keys), 40)), unit(rng.normal(size=(len(keys), 3)))
     )
     values = [keys, wide, narrow] if with_keys else [wide, narrow]
-    tensors = [torch.from_numpy(value) for value in values]
-    key_tensor = tensors[0] if with_keys else torch.from_numpy(keys)
-    found = aggregate(torch.from_numpy(queries), key_tensor, tensors, temperature, BLOCKS)
+    tensors = [torch.from_numpy(value).to(device) for value in values]
+    key_tensor = tensors[0] if with_keys else torch.from_numpy(keys).to(device)
+    found = on_cpu(aggregate(torch.from_numpy(queries).to(device), key_tensor, tensors, temperature, BLOCKS))
     vectors, normaliser, top, neighbours = reference(queries, keys, values, temperature)
     for ours, theirs in zip(found.vectors, vectors, strict=True):
         assert ours.dtype == torch.float32
@@ -117,12 +119,49 @@ def test_it_equals_the_definition_in_float64(case, with_keys):
     assert not found.missed_mass.any()
 
 
+def on_cpu(found: Aggregate) -> Aggregate:
+    return Aggregate(
+        tuple(vectors.cpu() for vectors in found.vectors), found.log_normaliser.cpu(), found.top_score.cpu(),
+        found.neighbours.cpu(), found.missed_mass.cpu(),
+    )  # fmt: skip
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float16, 2e-4), (torch.bfloat16, 8e-3)])
+def test_16_bit_products_on_a_gpu_are_near_the_definition(case, dtype, bound):
+    """Against float64 on the same rounded rows: what is left is the rounding of weights and of the result."""
+    queries, keys, temperature = case(np.random.default_rng(7))
+    held = [torch.from_numpy(rows).to("cuda", dtype) for rows in as_float32(queries, keys)]
+    found = on_cpu(aggregate(held[0], held[1], [held[1]], temperature, BLOCKS))
+    queries, keys = (rows.double().cpu().numpy() for rows in held)
+    vectors, normaliser, *_ = reference(queries, keys, [keys], temperature)
+    assert np.abs(found.vectors[0].numpy() - vectors[0]).max() < bound * max(1.0, np.abs(keys).max())
+    np.testing.assert_allclose(found.log_normaliser.numpy(), normaliser, atol=1e-3 * max(1.0, np.abs(normaliser).max()))
+
+
 class LiftedProducts(Products):
     """The shift as 16-bit products on a GPU need it: below the maximum, and following it at once."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.lift, self.headroom = 10.0, 0.0
+        self.lift, self.headroom = LIFT, 0.0
+
+
+class RoundedWeights(LiftedProducts):
+    """Weights as a GPU multiplies them, in float16, with sums in float32."""
+
+    def add(self, out, weights, values):
+        super().add(out, weights.half().float(), values)
+
+
+def test_a_peaked_average_is_as_long_as_what_it_consists_of(monkeypatch):
+    # One row has all of the weight, so that its rounding is that of the whole average: with a lift of 10 it is 2.5e-4.
+    monkeypatch.setattr(module, "Products", RoundedWeights)
+    rows = torch.eye(12).repeat(5, 1)
+    found = aggregate(rows[:12], rows, [rows, 3 * rows], 0.01, BLOCKS)
+    for scale, vectors in zip((1, 3), found.vectors, strict=True):
+        np.testing.assert_allclose(vectors.numpy() / scale, np.eye(12), atol=3e-6)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
+from pipeline.retrieve import neighbours
 from pipeline.retrieve.aggregate import aggregate
 from pipeline.retrieve.neighbours import TopK, aggregate_top_k
 
@@ -76,6 +77,17 @@ def test_top_k_of_everything_is_the_exact_aggregation(rows):
     np.testing.assert_allclose(found.missed_mass.numpy(), 0, atol=1e-5)
     torch.testing.assert_close(found.neighbours, exact.neighbours, rtol=1e-3, atol=0)
     assert torch.equal(found.top_score, exact.top_score)
+
+
+def test_more_than_a_gpu_finds_is_said_before_anything_is_searched(rows, monkeypatch):
+    monkeypatch.setattr(neighbours, "_searches_on_gpu", lambda *_: True)
+    keys = rows[1].repeat(6, 1)
+    for build in (lambda k: TopK.flat(keys, k, 1), lambda k: TopK.ivf(keys, k, 16, 2, 1, 0)):
+        with pytest.raises(UserError, match="2049, and FAISS finds at most 2048") as caught:
+            build(2049)
+        assert "exact" in caught.value.hint
+    monkeypatch.setattr(neighbours, "_searches_on_gpu", lambda *_: False)
+    assert TopK.flat(keys, 2049, 1).search(rows[0])[0].shape == (70, 2049), "a CPU finds as many as are asked for"
 
 
 def test_more_cells_than_rows_is_said(rows):

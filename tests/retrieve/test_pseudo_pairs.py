@@ -15,6 +15,7 @@ from pipeline.retrieve.plan import MemoryStores, PairPlan
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, write_pairs
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import EMBEDDINGS, PAIRS, PartFolder, Rows, Store, write_rows
+from pipeline.store.manifest import MANIFEST_NAME
 
 WIDTH = {"clip": 12, "clap": 8}
 TAU = 0.1
@@ -227,6 +228,20 @@ def test_a_killed_run_continues_to_the_same_bytes(plan, tmp_path, monkeypatch):
         Store.open(tmp_path / "killed", PAIRS)
     assert run(plan, tmp_path / "killed").computed == 1
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("precision", "recorded"), [("auto", "cpu fp32"), ("fp16", "cpu fp16"), ("bf16", "cpu bf16")])
+def test_parts_record_kind_of_device_and_precision_and_are_not_mixed(plan, tmp_path, precision, recorded):
+    plan = replace(plan, settings=plan.settings.model_copy(update={"precision": precision}))
+    folder = run(plan, tmp_path / "pairs")
+    assert {part.arithmetic for part in folder.manifest.parts} == {recorded}
+    assert ("precision" in folder.manifest.fingerprint["settings"]) == (precision != "auto")
+    path = tmp_path / "pairs" / MANIFEST_NAME
+    path.write_text(path.read_text().replace(recorded, "cuda fp16"))
+    assert run(plan, tmp_path / "pairs").computed == 0, "what is complete stays valid"
+    (tmp_path / "pairs" / folder.manifest.parts[1].name).unlink()
+    with pytest.raises(UserError, match=f"partly computed with cuda fp16.*{recorded}"):
+        run(plan, tmp_path / "pairs")
 
 
 @pytest.mark.parametrize("search", ["flat", "ivf"])

@@ -7,6 +7,7 @@ import torch
 from pipeline.retrieve.neighbours import TopK
 from pipeline.retrieve.products import Blocks
 from pipeline.retrieve.sampling import pick, sample, sample_top_k
+from tests.devices import DEVICES
 
 TAU, DRAWS = 1.5, 20_000
 
@@ -33,18 +34,20 @@ def chi_square(drawn: np.ndarray, expected: np.ndarray) -> float:
     return float((np.square(counts - expected)[keep] / expected[keep]).sum() - degrees) / np.sqrt(2 * degrees)
 
 
+@DEVICES
 @pytest.mark.parametrize("blocks", [Blocks(2, 4), Blocks(3, 7), Blocks(1, 1), Blocks(64, 64)], ids=str)
-def test_frequencies_are_the_softmax_whatever_the_blocks(rows, blocks):
+def test_frequencies_are_the_softmax_whatever_the_blocks(rows, blocks, device):
     queries, keys = rows
-    found = sample(queries, keys, TAU, DRAWS, torch.Generator().manual_seed(1), blocks)
+    generator = torch.Generator(device).manual_seed(1)
+    found = sample(queries.to(device), keys.to(device), TAU, DRAWS, generator, blocks)
     expected = probabilities(queries, keys, TAU)
     for query in range(3):
-        assert chi_square(found.rows[query].numpy(), expected[query]) < 4
+        assert chi_square(found.rows[query].cpu().numpy(), expected[query]) < 4
         # A wrong temperature is seen at once, so the bound has teeth.
-        assert chi_square(found.rows[query].numpy(), probabilities(queries, keys, 1.7)[query]) > 10
+        assert chi_square(found.rows[query].cpu().numpy(), probabilities(queries, keys, 1.7)[query]) > 10
     entropy = -(expected * np.log(expected)).sum(1)
-    np.testing.assert_allclose(found.neighbours, np.exp(entropy), rtol=1e-5)
-    np.testing.assert_allclose(found.top_score, (queries @ keys.T).amax(1), rtol=1e-6)
+    np.testing.assert_allclose(found.neighbours.cpu(), np.exp(entropy), rtol=1e-5)
+    np.testing.assert_allclose(found.top_score.cpu(), (queries @ keys.T).amax(1), rtol=1e-6)
     assert not found.missed_mass.any()
 
 

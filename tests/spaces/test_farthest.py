@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.spaces.farthest import farthest_in_step, farthest_of_cloud, farthest_points
+from tests.devices import DEVICES
 
 Sampler = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 # The second is what a GPU runs.
@@ -27,12 +28,13 @@ def brute_force(xyz: NDArray[np.float64], count: int) -> list[int]:
 
 
 @SAMPLERS
+@DEVICES
 @pytest.mark.parametrize(
     ("scale", "offset"), [(1, 0), (1e-3, 10)], ids=["at the origin", "small and far from the origin"]
 )
-def test_points_are_those_of_the_definition(sampler: Sampler, scale: float, offset: float) -> None:
+def test_points_are_those_of_the_definition(sampler: Sampler, device: str, scale: float, offset: float) -> None:
     xyz = clouds(3, 80) * scale + offset
-    indices, squared = sampler(xyz, 25)
+    indices, squared = (found.cpu() for found in sampler(xyz.to(device), 25))
     for cloud, chosen, distances in zip(xyz.double().numpy(), indices, squared, strict=True):
         assert chosen.tolist() == brute_force(cloud, 25)
         np.testing.assert_allclose(distances, ((cloud[chosen][:, None] - cloud) ** 2).sum(-1), rtol=1e-5)

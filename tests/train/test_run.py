@@ -19,6 +19,7 @@ from pipeline.progress import Silent
 from pipeline.train.run import TrainResult, train_connection
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ProjectorSettings, TrainSettings
+from tests.devices import DEVICES
 from tests.train.conftest import Pairs, unit, write_pairs
 
 HEAD = ProjectorSettings(hidden=16, dimension=12)
@@ -53,17 +54,20 @@ def content(output: Path) -> dict[str, bytes]:
     return {name: (output / name).read_bytes() for name in FILES}
 
 
-def test_two_runs_give_the_same_bytes_and_another_seed_others(make_pairs: MakePairs, tmp_path: Path) -> None:
+@DEVICES
+def test_two_runs_give_the_same_bytes_and_another_seed_others(
+    make_pairs: MakePairs, tmp_path: Path, device: str
+) -> None:
     pairs = make_pairs()
     torch.manual_seed(1)
-    result = train(pairs, tmp_path / "a")
+    result = train(pairs, tmp_path / "a", device=device)
     torch.manual_seed(2)  # The global generator must not matter, and must not be advanced.
     state = torch.get_rng_state()
-    train(pairs, tmp_path / "b")
+    train(pairs, tmp_path / "b", device=device)
     assert torch.equal(torch.get_rng_state(), state)
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert result == TrainResult(pairs=96, used=80, epochs=4, computed=4, steps=8)
-    train(pairs, tmp_path / "c", seed=4)
+    train(pairs, tmp_path / "c", seed=4, device=device)
     assert content(tmp_path / "c")["projector.safetensors"] != content(tmp_path / "a")["projector.safetensors"]
 
 
@@ -96,6 +100,36 @@ def test_a_kill_at_any_epoch_leaves_no_trace_in_the_result(
         saved = step // 2 // every * every
         assert result.computed == 4 - saved
         assert content(output) == content(tmp_path / "whole")
+
+
+@pytest.mark.cuda
+def test_a_kill_on_a_gpu_leaves_no_trace_either(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs = make_pairs()
+    train(pairs, tmp_path / "whole", device="cuda")
+    with pytest.raises(Killed):
+        train(pairs, tmp_path / "killed", device="cuda", progress=KillAt(5))
+    assert train(pairs, tmp_path / "killed", device="cuda").computed == 2
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("recorded", ["cuda fp32", None])
+def test_a_training_begun_on_another_kind_of_device_is_not_finished_here(
+    make_pairs: MakePairs, tmp_path: Path, recorded: str | None
+) -> None:
+    """`None`: a state of an earlier version, which counts as a CPU's."""
+    pairs, output = make_pairs(), tmp_path / "model"
+    with pytest.raises(Killed):
+        train(pairs, output, progress=KillAt(5))
+    path = output / "checkpoint" / "state.json"
+    state = json.loads(path.read_text())
+    assert state.pop("arithmetic") == "cpu fp32"
+    path.write_text(json.dumps(state | ({"arithmetic": recorded} if recorded else {})))
+    if recorded:
+        with pytest.raises(UserError, match="begun with cuda fp32") as caught:
+            train(pairs, output)
+        assert "run.device" in caught.value.hint
+        shutil.rmtree(output / "checkpoint")
+    assert train(pairs, output).computed == (4 if recorded else 2)
 
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(

@@ -18,6 +18,7 @@ from stages.doctor import doctor
 from stages.embed import embed
 from stages.encode import encode
 from stages.evaluate import evaluate
+from stages.fetch import fetch
 from stages.init import init
 from stages.metrics import metrics
 from stages.plan import plan
@@ -69,6 +70,7 @@ for command in (
     embed,
     verify,
     init,
+    fetch,
     convert_openshape,
     prepare,
     crop,

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pipeline.encode.settings import JobSettings, SpaceSettings
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.fetch.settings import FetchedRepository
 from pipeline.params.connection import Connection
 from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
@@ -36,3 +37,6 @@ class Params(Settings):
     evaluate: EvaluateSettings
     report: ReportSettings = ReportSettings()
     run: RunSettings = RunSettings()
+    fetch: dict[str, list[FetchedRepository]] = Field(
+        default_factory=dict, description="Published files that `mcr fetch` gets; no stage depends on it."
+    )

@@ -1,24 +1,29 @@
 """The Hugging Face Hub: what its errors mean for a person."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import UserError
+from pipeline.errors import McrError, TryAgainError, UserError
 
+TRANSPORTS = {"requests", "httpx", "httpx2", "httpcore", "urllib3"}  # what versions of huggingface_hub speak through
 HUB = "hf-hub:"  # before the name of a repository: hf-hub:owner/name@revision
 
 
 @contextmanager
-def hub_errors(what: str) -> Iterator[None]:
+def hub_errors(what: str, endpoint: str | None = None) -> Iterator[None]:
     """Turn what huggingface_hub raises into a sentence about `what`, a file or a repository.
 
+    Args:
+        what: What was asked for.
+        endpoint: Address of the hub, where it is not the usual one.
+
     Raises:
-        UserError: It needs a login or a form, is not there, or cannot be reached.
+        UserError: It needs a login or a form, is not there, or the hub may not be asked.
+        TryAgainError: The hub cannot be reached, or broke off.
     """
     from huggingface_hub import constants, errors
 
-    place = constants.ENDPOINT.rstrip("/")
+    place = (endpoint or constants.ENDPOINT).rstrip("/")
     try:
         yield
     except errors.GatedRepoError as error:
@@ -49,17 +54,24 @@ def hub_errors(what: str) -> Iterator[None]:
                 "Run `hf auth login` (or set HF_TOKEN) with an account that may read it, or renew an expired token.",
             ) from error
         raise _unreachable(what, place, f" It answers {status}.") from error
-    except errors.OfflineModeIsEnabled as error:
+    except (errors.OfflineModeIsEnabled, errors.FileMetadataError) as error:
         raise _unreachable(what, place) from error
+    except Exception as error:
+        broken = isinstance(error, ConnectionError) or "Consistency check failed" in str(error)
+        if not broken and type(error).__module__.partition(".")[0] not in TRANSPORTS:
+            raise
+        raise _unreachable(what, place, f" {type(error).__name__}.") from error
 
 
-def _unreachable(what: str, place: str, said: str = "") -> UserError:
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+def _unreachable(what: str, place: str, said: str = "") -> McrError:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
         return UserError(
             f"{what} is not on this machine, and HF_HUB_OFFLINE is set.",
             "Unset it where there is a network and run `mcr fetch`, or copy the files from such a machine.",
         )
-    return UserError(
-        f"{what} cannot be fetched: {place} cannot be reached.{said}",
-        "Check the network, or set HF_ENDPOINT to a mirror; run the same command again to continue.",
+    return TryAgainError(
+        f"{what} was not fetched: {place} cannot be reached, or broke off.{said}",
+        "Check the network, or set HF_ENDPOINT to a mirror; the same command continues where this one stopped.",
     )

@@ -1,0 +1,35 @@
+"""Settings of `mcr fetch`: which files, of which repositories of the Hugging Face Hub, belong where."""
+
+from pathlib import PurePosixPath
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.settings import Settings
+
+
+class FetchedFile(Settings):
+    """What is known of a file beforehand; what is not known is taken from the hub and told."""
+
+    bytes: int | None = Field(None, ge=0, description="Its size.")
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Its hash.")
+    optional: bool = Field(False, description="Go on without it where the repository does not have it.")
+
+
+class FetchedRepository(Settings):
+    """Files of one repository, and the folder that they are put into under their own names."""
+
+    repository: str = Field(pattern="^[^/ ]+/[^/ ]+$", description="owner/name on the hub.")
+    kind: Literal["model", "dataset"] = Field("model", description="Whether the hub keeps it under datasets/.")
+    revision: str = Field(min_length=1, description="The commit; a branch is resolved to one, which is recorded.")
+    licence: str = Field(min_length=1, description="What its owner says, or `unknown`.")
+    access: str = Field("", description="What has to be done before it may be read: a login, a form, and where.")
+    to: str = Field(min_length=1, description="Folder on this machine.")
+    files: dict[str, FetchedFile] = Field(min_length=1, description="By path in the repository.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [PurePosixPath(path).name for path in self.files]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{min(twice)} would be written twice to {self.to}: list its folders as two repositories")
+        return self

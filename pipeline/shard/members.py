@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import SampleError
+from pipeline.foreign import HEAD_BYTES, is_pointer
 from pipeline.hashing import seed_from
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
 from pipeline.shard.limits import MAX_BYTES, MAX_TEXT_BYTES
@@ -58,6 +59,8 @@ def check_member(modality: str, extension: str, content: bytes) -> None:
         _check_text(content)
     elif len(content) > MAX_BYTES[modality]:
         raise SampleError("read", f"the {extension} file has more than {MAX_BYTES[modality]} bytes")
+    elif stands_for := is_pointer(content[:HEAD_BYTES]):
+        raise SampleError("read", f"the {extension} file is {stands_for}")
     elif not _looks_like(modality, extension, content):
         raise SampleError("read", f"the {extension} file is no {modality}")
     elif extension == "npy":
@@ -69,6 +72,8 @@ def check_member(modality: str, extension: str, content: bytes) -> None:
 def _check_text(content: bytes) -> None:
     if len(content) > MAX_TEXT_BYTES:
         raise SampleError("read", f"the text has more than {MAX_TEXT_BYTES} bytes")
+    if stands_for := is_pointer(content[:HEAD_BYTES]):
+        raise SampleError("read", f"the text is {stands_for}")
     if b"\0" in content:
         raise SampleError("read", "the text has NUL characters")
     try:

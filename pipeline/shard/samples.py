@@ -64,7 +64,7 @@ def check_sample(sample: RawSample, repeats: int, modalities: Sequence[str], hel
             raise SampleError("read", sample.fault)
         if not KEY.fullmatch(key):
             raise SampleError("key", "a key is 1 to 200 characters of A-Z, a-z, 0-9, _ and -")
-        missing = [modality for modality in modalities if modality not in sample.members]
+        missing = [modality for modality in sample.wanted or modalities if modality not in sample.members]
         if missing:
             raise SampleError("read", f"the sample has no {', '.join(missing)}")
         contents = _load(sample)

@@ -1,5 +1,6 @@
 """Settings of the `shard` stage."""
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,10 +31,22 @@ class CorpusSettings(Settings):
         "", description="Folder of the files that a captions file or manifest names; empty: the folder of that file."
     )
     key_column: str = Field("", description="Column of the keys; empty: `key`, or numbered rows without one.")
+    item_column: str = Field(
+        "",
+        description="Column of what tells items apart, such as the file: rows with the same value are one item with several "
+        'captions, `<item>` and `<item>-0`, `<item>-1` ... (a task\'s `item_separator: "-"`); empty: each row is an item.',
+    )
+    captions: Literal["one", "first", "all"] = Field(
+        "one",
+        description="Several captions in one place (a list in a row or in a .json; those of one item in COCO, AudioCaps, "
+        "Clotho): one: a list is rejected, of an item the first is taken; first; all: `<key>-0`, `<key>-1` ...",
+    )
     text_column: str = Field(
         "", description="Column, or value in a webdataset's .json, of captions; empty: text, caption."
     )
-    path_column: str = Field("", description="Column of the files; empty: path, file_name, filename, file.")
+    path_column: str = Field(
+        "", description="Column of the files or their paths; empty: path, file_name, filename, file, image ..."
+    )
     samples_per_shard: int = Field(2048, ge=1, description="Samples in one shard, the unit of work and of resume.")
     duplicates: Literal["error", "first"] = Field(
         "error",
@@ -56,8 +69,8 @@ class CorpusSettings(Settings):
 
 def source_options(corpus: CorpusSettings) -> SourceOptions:
     """How the source of a corpus is to be understood."""
-    columns = {name: getattr(corpus, name) for name in ("index", "files", "key_column", "text_column", "path_column")}
-    return SourceOptions(corpus.modalities, corpus.kind, **columns)
+    said = {field.name: getattr(corpus, field.name) for field in fields(SourceOptions)}
+    return SourceOptions(**said)
 
 
 class Limits(Settings):

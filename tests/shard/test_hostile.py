@@ -36,7 +36,7 @@ BAD = {
         ("png", sound(1)),
         ("webp", b"RIFF\x00\x00\x00\x00WAVE" + bytes(50)),
         ("jpg", npy(cloud(1))),
-        ("png", b"GIF89a" + bytes(50)),
+        ("png", b"\0\0\0\x18ftypheic" + bytes(50)),
         ("jpeg", b"\xff\xd8"),
         ("png", b"%PDF-1.4"),
         ("png", b"PK\x03\x04" + bytes(30)),
@@ -44,7 +44,7 @@ BAD = {
         ("webp", b"RIFF"),
         ("png", b"\x89PN"),
         ("jpg", bytes(100)),
-        ("png", b"II*\0" + bytes(20)),
+        ("png", b"8BPS\0\1" + bytes(20)),
     ],
     "audio": [
         ("wav", b""),
@@ -60,8 +60,8 @@ BAD = {
         ("wav", b"MThd" + bytes(30)),
         ("flac", b"just words"),
         ("ogg", b"\n\n"),
-        ("wav", b"caff" + bytes(9)),
-        ("flac", b"FORM\0\0\0\0AIFF"),
+        ("wav", b"\x1aE\xdf\xa3" + bytes(9)),
+        ("flac", b"FORM\0\0\0\0ILBM"),
     ],
     "text": [
         ("txt", b""),

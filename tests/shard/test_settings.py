@@ -12,11 +12,11 @@ from pipeline.shard.sources.options import SourceOptions
 def test_every_setting_arrives():
     corpus = CorpusSettings(
         source="s3://bucket/coco", modalities=("image", "text"), kind="coco", index="captions.json", files="val",
-        key_column="k", text_column="t", path_column="p", samples_per_shard=7, duplicates="first",
+        key_column="k", item_column="i", text_column="t", path_column="p", captions="all", samples_per_shard=7, duplicates="first",
         drop_duplicates=True, max_side=256, points=99, sampling_seed=5, max_rejected=0.2,
     )  # fmt: skip
     settings, options = settings_of(corpus, 0.01)
-    assert options == SourceOptions(("image", "text"), "coco", "captions.json", "val", "k", "t", "p")
+    assert options == SourceOptions(("image", "text"), "coco", "captions.json", "val", "k", "i", "t", "p", "all")
     assert settings.conversion == Conversion(256, 99, 5)
     assert (settings.samples_per_shard, settings.duplicates, settings.drop_duplicates) == (7, "first", True)
     assert settings.max_rejected == 0.2

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from pipeline.modalities import AUDIO, TEXT
 from pipeline.shard.sources.captioned import Caption, caption_samples, file_finder, item_samples
+from pipeline.shard.sources.files import files_folder
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.rows import files_folder
 from pipeline.shard.sources.sample import RawSample, key_of_name, key_of_path, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
@@ -46,7 +46,7 @@ def read_audiocaps(folder: Folder, names: Sequence[str], options: SourceOptions,
         files = files_folder(folder, options)
         find = file_finder(files, AUDIO)
         items = ((clip.key, find(clip.stems)) for clip in clips.values())
-        yield from item_samples(items, held if TEXT in options.modalities else None, texts, files)
+        yield from item_samples(items, held if TEXT in options.modalities else None, texts, files, options, unread)
     yield from faults
 
 
@@ -55,14 +55,13 @@ def _captions(
 ) -> Iterator[Caption]:
     for name in names:
         texts.begin(folder.origin(name))
-        with folder.open(name) as file:
-            for number, row in enumerate(csv_rows(file, name), 1):
-                if isinstance(row, str):
-                    faults.append(RawSample(row_name(key_of_path(name), number - 1), fault=row))
-                    continue
-                require(COLUMNS, row, folder.origin(name))
-                identifier, video, start, text = (str(row[column]) for column in COLUMNS)
-                start = start.removesuffix(".0")
-                key = key_of_name(f"{video}_{start}")
-                clips.setdefault(key, _Clip(key, (f"{video}_{start}", video, f"Y{video}", identifier)))
-                yield Caption(key, key_of_name(identifier), text, number)
+        for number, row in enumerate(csv_rows(folder, name), 1):
+            if isinstance(row, str):
+                faults.append(RawSample(row_name(key_of_path(name), number - 1), fault=row))
+                continue
+            require(COLUMNS, row, folder.origin(name))
+            identifier, video, start, text = (str(row[column]) for column in COLUMNS)
+            start = start.removesuffix(".0")
+            key = key_of_name(f"{video}_{start}")
+            clips.setdefault(key, _Clip(key, (f"{video}_{start}", video, f"Y{video}", identifier)))
+            yield Caption(key, key_of_name(identifier), text, number)

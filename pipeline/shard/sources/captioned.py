@@ -1,18 +1,16 @@
 """What caption data sets have in common: items (a picture, a sound), each with a file and several captions."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from pipeline.errors import SampleError
 from pipeline.modalities import SOURCE_MODALITY_OF, TEXT
+from pipeline.shard.sources.files import file_member
+from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawMember, RawSample
-from pipeline.shard.sources.texts import Texts
-
-log = logging.getLogger(__name__)
-
-# Keys up to the last one of these are the item: `evaluate` finds the captions of an item by it.
-ITEM_SEPARATOR = "-"
+from pipeline.shard.sources.sample import ITEM_SEPARATOR, RawMember, RawSample, samples_of
+from pipeline.shard.sources.texts import FURTHER, Texts
+from pipeline.shard.sources.unread import Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,42 +37,43 @@ def caption_samples(captions: Iterable[Caption], texts: Texts) -> Iterator[RawSa
 
 
 def item_samples(
-    items: Iterable[tuple[str, str | None]], captions: Iterable[Caption] | None, texts: Texts, files: Folder
+    items: Iterable[tuple[str, str | None]],
+    captions: Iterable[Caption] | None,
+    texts: Texts,
+    files: Folder,
+    options: SourceOptions,
+    unread: Unread,
 ) -> Iterator[RawSample]:
-    """One sample for each item, under the item's key: its file, and its first caption if `captions` are given.
+    """One sample for each item, under the item's key: its file, and its captions if `captions` are given.
 
     Args:
         items: Key and file of each item; None for a file that is not there.
         captions: Captions of all items, or None where no text is wanted.
         texts: Keeps the captions.
         files: Folder of the files.
+        options: Whether all captions of an item are taken or the first.
+        unread: Told of captions that are passed over.
     """
-    first: dict[str, RawMember] = {}
-    further = 0
+    held: dict[str, list[RawMember]] = {}
     for caption in captions or ():
-        if caption.item in first:
-            further += 1
-        elif member := texts.add(caption.text, caption.row):
-            first[caption.item] = member
-    if further:
-        log.info(
-            "%d captions are not the first of their item and are left out; a corpus with `modalities: [text]` of the "
-            "same source holds all captions.",
-            further,
-        )
+        if not isinstance(caption.text, str):
+            yield texts.sample(f"{caption.item}{ITEM_SEPARATOR}{caption.name}", caption.text, caption.row)
+        elif caption.item in held and options.captions != "all":
+            unread.add(FURTHER)
+        else:
+            held.setdefault(caption.item, []).append(texts.add(caption.text, caption.row))
     for item, name in items:
-        members: dict[str, RawMember] = {}
-        if name is not None:
-            extension = name.rpartition(".")[2].lower()
-            members[SOURCE_MODALITY_OF.get(extension, "")] = RawMember(extension, files, name)
-        if captions is not None and item in first:
-            members[TEXT] = first[item]
-        yield RawSample(item, members, "" if safe(name) else "the file's name leads out of its folder")
-
-
-def safe(name: str | None) -> bool:
-    """Whether a file name from a data set stays below the folder that it is meant for."""
-    return name is None or not (name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"))
+        try:
+            member = file_member(files, name) if name is not None else None
+        except SampleError as error:
+            yield RawSample(item, fault=error.message)
+        else:
+            texts_of_item = held.get(item, [])
+            members = {SOURCE_MODALITY_OF[member.extension]: member} if member else {}
+            members |= {TEXT: texts_of_item[0]} if texts_of_item else {}
+            yield from samples_of(item, members, texts_of_item, options)
+        held.pop(item, None)
+    unread.add("captions of no item", sum(map(len, held.values())))
 
 
 def file_finder(files: Folder, modality: str) -> Callable[[Iterable[str]], str | None]:

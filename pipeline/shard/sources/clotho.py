@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.modalities import TEXT
 from pipeline.shard.sources.captioned import Caption, caption_samples, item_samples
+from pipeline.shard.sources.files import files_folder
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.rows import files_folder
 from pipeline.shard.sources.sample import RawSample, key_of_path, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
@@ -32,7 +32,7 @@ def read_clotho(folder: Folder, names: Sequence[str], options: SourceOptions, un
         held = [(number, dict(row)) for number, row in rows]
         captions = (caption for row in held for caption in _captions(*row)) if TEXT in options.modalities else None
         items = ((key_of_path(str(row["file_name"])), str(row["file_name"])) for _, row in held)
-        yield from item_samples(items, captions, texts, files_folder(folder, options))
+        yield from item_samples(items, captions, texts, files_folder(folder, options), options, unread)
     yield from faults
 
 
@@ -41,17 +41,16 @@ def _rows(
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
     for name in names:
         texts.begin(folder.origin(name))
-        with folder.open(name) as file:
-            for number, row in enumerate(csv_rows(file, name), 1):
-                if isinstance(row, str):
-                    faults.append(RawSample(row_name(key_of_path(name), number - 1), fault=row))
-                else:
-                    require(("file_name", "caption_1"), row, folder.origin(name))
-                    yield number, row
+        for number, row in enumerate(csv_rows(folder, name), 1):
+            if isinstance(row, str):
+                faults.append(RawSample(row_name(key_of_path(name), number - 1), fault=row))
+            else:
+                require(("file_name", "caption_1"), row, folder.origin(name))
+                yield number, row
 
 
 def _captions(number: int, row: Mapping[str, object]) -> Iterator[Caption]:
     item = key_of_path(str(row["file_name"]))
     for column, text in row.items():
-        if (match := CAPTION_COLUMN.fullmatch(column)) and text:
-            yield Caption(item, str(int(match[1]) - 1), text, number)
+        if match := CAPTION_COLUMN.fullmatch(column):
+            yield Caption(item, str(int(match[1]) - 1), text or None, number)

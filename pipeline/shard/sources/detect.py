@@ -1,15 +1,18 @@
 """Which kind of source files are, where the corpus does not say it."""
 
-import csv
+import logging
 from collections.abc import Sequence
 
 from pipeline.errors import UserError
+from pipeline.foreign import HEAD_BYTES, foreign
 from pipeline.modalities import SOURCE_MODALITY_OF
 from pipeline.shard.sources.audiocaps import is_audiocaps
 from pipeline.shard.sources.clotho import is_clotho
-from pipeline.shard.sources.lines import read_lines
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
+from pipeline.shard.sources.table import header_of, is_table
+
+log = logging.getLogger(__name__)
 
 KIND_OF = {
     "txt": "lines",
@@ -34,10 +37,18 @@ def kind_of_file(folder: Folder, name: str, source: str, options: SourceOptions)
     kind = KIND_OF.get(_suffix(name), "")
     if not kind:
         raise UserError(
-            f"{source} is no kind of corpus that is understood.",
+            f"{source} is no kind of corpus that is understood{_is_instead(folder, name)}.",
             f"Give a folder of files, or a file that ends in {', '.join('.' + suffix for suffix in KIND_OF)}.",
         )
+    if kind == "lines" and is_table(columns := header_of(folder, name), options):
+        log.info("%s is read as a table with the columns %s", source, ", ".join(columns))
+        return "table"
     return _by_columns(folder, name, options) if kind == "table" else kind
+
+
+def _is_instead(folder: Folder, name: str) -> str:
+    found = foreign(folder.read(name, HEAD_BYTES))
+    return f"; it is {found[0]}" if found else ""
 
 
 def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> str:
@@ -79,10 +90,11 @@ def _suffix(name: str) -> str:
 
 def _by_columns(folder: Folder, name: str, options: SourceOptions) -> str:
     """Tell the CSV files of AudioCaps and Clotho from other tables, unless columns are named."""
-    if _suffix(name) != "csv" or options.text_column or options.path_column or options.key_column:
+    if _suffix(name) != "csv" or any(
+        (options.text_column, options.path_column, options.key_column, options.item_column)
+    ):
         return "table"
-    with folder.open(name) as file:
-        header = next(csv.reader([next(read_lines(file), "") or ""]), [])
+    header = header_of(folder, name)
     if is_audiocaps(header):
         return "audiocaps"
     return "clotho" if is_clotho(header) else "table"

@@ -12,8 +12,8 @@ MAX_ENTRY = 16 << 20
 _SPACE = " \t\r\n"
 
 
-def stream_arrays(file: BinaryIO, name: str, origin: str) -> Iterator[dict[str, Any]]:
-    """The objects in the list `name` of the JSON object in `file`.
+def stream_arrays(file: BinaryIO, name: str, origin: str) -> Iterator[Any]:
+    """The entries of the list `name` of the JSON object in `file`.
 
     Args:
         file: Read from where it stands.
@@ -21,29 +21,38 @@ def stream_arrays(file: BinaryIO, name: str, origin: str) -> Iterator[dict[str, 
         origin: Name of the file, for messages.
 
     Raises:
-        UserError: The file is no JSON object, or has no such list.
+        UserError: The file is no JSON object, has no such list, or something is wrong before or after it.
     """
     text = _Text(file, origin)
-    keys = []
+    if text.peek() == "[":
+        raise UserError(
+            f"{origin} is a JSON list, expected COCO's object with the lists `images` and `annotations`.",
+            "Write each entry as a line of its own and name the file .jsonl, if its entries are rows.",
+        )
+    keys, found = [], False
     text.expect("{")
     while text.peek() != "}":
         key = text.value()
         keys.append(str(key))
         text.expect(":")
-        if key == name and text.peek() == "[":
-            yield from (entry for entry in text.entries() if isinstance(entry, dict))
-            return
         if text.peek() == "[":
-            for _ in text.entries():
-                pass
+            wanted = key == name and not found
+            for entry in text.entries():
+                if wanted:
+                    yield entry
+            found = found or wanted
         else:
             text.value()
         if text.peek() == ",":
             text.expect(",")
-    raise UserError(
-        f"{origin} has no list {name!r}; it has {', '.join(keys[:20]) or 'nothing'}.",
-        "A captions file in the format of COCO has the lists `images` and `annotations`.",
-    )
+    text.expect("}")
+    if text.peek() == "{":
+        raise UserError(f"{origin} holds several JSON objects.", "If each line is one, name the file .jsonl.")
+    if not found:
+        raise UserError(
+            f"{origin} has no list {name!r}; it has {', '.join(keys[:20]) or 'nothing'}.",
+            "A captions file in the format of COCO has the lists `images` and `annotations`.",
+        )
 
 
 class _Text:

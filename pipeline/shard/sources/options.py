@@ -13,8 +13,10 @@ class SourceOptions:
         index: Captions file or manifest within the source folder.
         files: Folder of the files that an index names.
         key_column: Column of the keys; empty: ``key`` if there is one, else rows are numbered.
+        item_column: Column of what tells items apart; empty: each row is an item.
         text_column: Column of the captions; empty: the first of `TEXT_COLUMNS`.
-        path_column: Column of the files; empty: the first of `PATH_COLUMNS`.
+        path_column: Column of the files; empty: the first of `PATH_COLUMNS`, or the name of a modality.
+        captions: What becomes of several captions in one place: ``one``, ``first`` or ``all``.
     """
 
     modalities: tuple[str, ...]
@@ -22,8 +24,10 @@ class SourceOptions:
     index: str = ""
     files: str = ""
     key_column: str = ""
+    item_column: str = ""
     text_column: str = ""
     path_column: str = ""
+    captions: str = "one"
 
 
 KEY_COLUMN = "key"

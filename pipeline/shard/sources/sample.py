@@ -2,13 +2,18 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.hashing import sha256_bytes
+from pipeline.modalities import TEXT
+from pipeline.shard.sources.options import SourceOptions
 
 # WebDataset splits a member name at the first dot, so a key has none.
 KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
+# Keys up to the last one of these are the item: `evaluate` finds the captions of an item by it.
+ITEM_SEPARATOR = "-"
 
 
 class Container(Protocol):
@@ -59,16 +64,44 @@ class RawSample:
         key: Its permanent name.
         members: By modality.
         fault: Why the source itself says that the sample cannot be used; empty where it does not.
+        wanted: Modalities that it is to have; empty: all those of the corpus. A sample of an item with several partners
+            has a part of them.
     """
 
     key: str
     members: dict[str, RawMember] = field(default_factory=dict)
     fault: str = ""
+    wanted: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:
         """Where it comes from, for messages."""
         return next((member.origin for member in self.members.values()), "a damaged place")
+
+
+def samples_of(
+    key: str, members: dict[str, RawMember], texts: list[RawMember], options: SourceOptions
+) -> Iterator[RawSample]:
+    """What one place of a source holds: one sample, or with ``captions: all`` its files and each caption as partners.
+
+    Args:
+        key: Its key.
+        members: By modality; of the captions, the first.
+        texts: All captions.
+        options: Whether all captions are taken.
+    """
+    if options.captions != "all":
+        yield RawSample(key, members)
+        return
+    files = {modality: member for modality, member in members.items() if modality != TEXT}
+    wanted = tuple(modality for modality in options.modalities if modality != TEXT)
+    if wanted:
+        yield RawSample(key, files, wanted=wanted)
+    if TEXT in options.modalities:
+        for number, text in enumerate(texts):
+            yield RawSample(f"{key}{ITEM_SEPARATOR}{number}", {TEXT: text}, wanted=(TEXT,))
+        if not texts:
+            yield RawSample(f"{key}{ITEM_SEPARATOR}0", wanted=(TEXT,))
 
 
 def key_of_path(path: str) -> str:

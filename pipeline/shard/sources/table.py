@@ -1,18 +1,28 @@
 """The source kind `table`: CSV, TSV or Parquet with named columns of keys, captions or files."""
 
 import csv
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from pipeline.errors import UserError
-from pipeline.shard.sources.lines import prefixes, read_lines
+from pipeline.shard.sources.lines import EMPTY, prefixes, read_lines, text_file
 from pipeline.shard.sources.options import SourceOptions
+from pipeline.shard.sources.parquet import Cells, parquet_rows
 from pipeline.shard.sources.places import Folder
+from pipeline.shard.sources.records import delimiter_of, read_records
 from pipeline.shard.sources.rows import RowReader
-from pipeline.shard.sources.sample import RawSample, row_name
+from pipeline.shard.sources.sample import RawSample, no_key, row_name
 from pipeline.shard.sources.unread import Unread
 
-BATCH_ROWS = 4096
+log = logging.getLogger(__name__)
+
+# Names of columns by which the first line of a .txt is told from a caption.
+COLUMN_NAMES = {
+    *("key", "id", "text", "caption", "captions", "sentence", "label", "url", "image", "image_name", "image_id"),
+    *("audio", "path", "file", "filename", "file_name", "comment", "comment_number", "caption_number", "split"),
+}
 
 
 def read_table(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
@@ -21,40 +31,85 @@ def read_table(folder: Folder, names: Sequence[str], options: SourceOptions, unr
     Raises:
         UserError: A file is no table, or lacks the columns.
     """
-    rows = RowReader(folder, options)
-    for name, prefix in zip(names, prefixes(names), strict=True):
-        origin = folder.origin(name)
-        rows.begin(origin)
-        with folder.open(name) as file:
-            found = parquet_rows(file, rows, origin) if name.lower().endswith(".parquet") else csv_rows(file, name)
-            for number, row in enumerate(found):
-                if isinstance(row, str):
-                    yield RawSample(row_name(prefix, number), fault=row)
-                else:
-                    yield rows.sample(row, prefix, number)
+    rows = RowReader(folder, options, unread)
+    cells = Cells(folder, names)
+    for number, (name, prefix) in enumerate(zip(names, prefixes(names), strict=True)):
+        rows.begin(folder.origin(name))
+        is_parquet = name.lower().endswith(".parquet")
+        found = parquet_rows(cells, number, rows) if is_parquet else csv_rows(folder, name)
+        for row_number, row in enumerate(found):
+            if isinstance(row, str):
+                yield RawSample(row_name(prefix, row_number) if row != EMPTY else no_key(name), fault=row)
+            else:
+                yield from rows.samples(row, prefix, row_number)
 
 
-def csv_rows(file: BinaryIO, name: str) -> Iterator[Mapping[str, object] | str]:
-    """Rows of a CSV or TSV file by column, or what is wrong with a row."""
-    lines = _CsvLines(file)
-    reader = csv.reader(lines, delimiter="\t" if name.lower().endswith(".tsv") else ",", strict=True)
-    header: list[str] | None = None
-    while True:
+def csv_rows(folder: Folder, name: str) -> Iterator[Mapping[str, object] | str]:
+    """Rows of a CSV or TSV file by column, or what is wrong with a row; blank lines are none.
+
+    Raises:
+        UserError: It is no text, its first row cannot be read, or two columns have one name.
+    """
+    origin = folder.origin(name)
+    with text_file(folder, name) as file:
+        header: list[str] | None = None
+        spread: list[int] = []
+        for record in read_records(file, delimiter_of(first_line(file), name)):
+            if header is None:
+                if record.fault:
+                    raise UserError(
+                        f"{origin} has no line of column names: {record.fault}.", "Correct the first line of the file."
+                    )
+                header = _column_names(record.cells, origin) if record.cells else None
+            elif record.fault:
+                yield record.fault
+            elif record.cells and len(record.cells) != len(header):
+                yield f"the row has {len(record.cells)} cells, the header has {len(header)}"
+            elif record.cells:
+                spread += [record.line] * (record.lines > 1)
+                yield dict(zip(header, record.cells, strict=True))
+        if header is None:
+            yield EMPTY
+    if spread:
+        log.info("%s: %d rows have cells of several lines, such as that of line %d", origin, len(spread), spread[0])
+
+
+def _column_names(cells: Sequence[str], origin: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+        raise UserError(
+            f"{origin} has {Counter(names)[twice[0]]} columns that are called {twice[0]!r}.", "Give each its own name."
+        )
+    return names
+
+
+def first_line(file: BinaryIO) -> str:
+    """The first line of a file that is not blank; the file is at its start before and after."""
+    line = next((line for line in read_lines(file) if line is None or line.strip()), None) or ""
+    file.seek(0)
+    return line
+
+
+def header_of(folder: Folder, name: str) -> list[str]:
+    """Names of the columns of a CSV or TSV file.
+
+    Raises:
+        UserError: It is no text.
+    """
+    with text_file(folder, name) as file:
+        line = first_line(file)
         try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield f"the row is damaged: {error}"
-            continue
-        if lines.too_long():
-            yield "the row is too long"
-        elif header is None:
-            header = row
-        elif row and len(row) != len(header):
-            yield f"the row has {len(row)} cells, the header has {len(header)}"
-        elif row:
-            yield dict(zip(header, row, strict=True))
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter_of(line, name)), [])]
+        except csv.Error:
+            return []
+
+
+def is_table(columns: Sequence[str], options: SourceOptions) -> bool:
+    """Whether the first line of a .txt holds the names of columns rather than a caption."""
+    named = {options.key_column, options.text_column, options.path_column, options.item_column} - {""}
+    return len(columns) > 1 and (
+        all(column.lower() in COLUMN_NAMES for column in columns) or bool(named and named <= set(columns))
+    )
 
 
 def require(columns: Iterable[str], row: Mapping[str, object], origin: str) -> None:
@@ -68,44 +123,3 @@ def require(columns: Iterable[str], row: Mapping[str, object], origin: str) -> N
             f"{origin} has the columns {', '.join(row)}, but no {', '.join(missing)}.",
             "Set the corpus' `kind: table`, and `text_column` or `path_column`, or correct the file.",
         )
-
-
-class _CsvLines:
-    """Lines for the CSV reader; remembers that one was too long, since an iterator cannot say so otherwise."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._lines = read_lines(file)
-        self._too_long = False
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            if line is None:
-                self._too_long = True
-                yield "\n"
-            else:
-                yield line
-
-    def too_long(self) -> bool:
-        """Whether a line since the last call was too long."""
-        was, self._too_long = self._too_long, False
-        return was
-
-
-def parquet_rows(file: BinaryIO, rows: RowReader, origin: str) -> Iterator[Mapping[str, object]]:
-    """Rows of a Parquet file, with the needed columns only.
-
-    Raises:
-        UserError: It is no Parquet file, or damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        parquet = pq.ParquetFile(file)
-        columns = [column for column in rows.columns(parquet.schema_arrow.names) if column]
-        for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
-            yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{origin} cannot be read as Parquet ({error}).", "Write the file again, or remove it."
-        ) from error

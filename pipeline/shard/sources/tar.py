@@ -2,13 +2,14 @@
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 # A header that asks for more than this is an attack: names and their extensions fit easily.
 MAX_HEADER_BYTES = 1 << 20
 BLOCK = 512
+PADDING_BYTES = 1 << 20
 
 
 class TarDamage(Exception):
@@ -35,13 +36,21 @@ class Member:
 
 
 def scan_tar(file: BinaryIO) -> Iterator[Member]:
-    """The members of the tar in `file`, without their content.
+    """The members of the tar in `file`, without their content; of tars that were joined (`cat`, `tar -A`), of all.
 
     Raises:
-        TarDamage: It is no tar, or it is damaged or cut off.
+        TarDamage: It is no tar, it is damaged or cut off, or something else follows its end mark.
     """
     length = file.seek(0, io.SEEK_END)
-    file.seek(0)
+    start: int | None = 0
+    while start is not None:
+        end = yield from _scan_one(file, start, length)
+        start = _content_after(file, end)
+
+
+def _scan_one(file: BinaryIO, start: int, length: int) -> Generator[Member, None, int]:
+    """The members of the tar that begins at byte `start`; where its end mark is."""
+    file.seek(start)
     try:
         with tarfile.open(fileobj=_Guarded(file), mode="r:") as archive:
             yield from _members(archive, length)
@@ -49,10 +58,24 @@ def scan_tar(file: BinaryIO) -> Iterator[Member]:
     except TarDamage:
         raise
     except Exception as error:  # tarfile meets crafted headers with errors of many types
+        if start:
+            raise TarDamage(f"something that is no tar follows the end mark, at byte {start}") from error
         raise TarDamage(str(error)[:100] or type(error).__name__) from error
     file.seek(end)
     if file.read(BLOCK) != bytes(BLOCK):
         raise TarDamage(f"no end mark at byte {end}")
+    return end
+
+
+def _content_after(file: BinaryIO, end: int) -> int | None:
+    """Start of the first block that is not empty after the end mark; None if there is none."""
+    at = end
+    file.seek(at)
+    while block := file.read(PADDING_BYTES):
+        if filled := block.lstrip(b"\0"):
+            return at + (len(block) - len(filled)) // BLOCK * BLOCK
+        at += len(block)
+    return None
 
 
 def _members(archive: tarfile.TarFile, length: int) -> Iterator[Member]:

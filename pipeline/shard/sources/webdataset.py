@@ -1,63 +1,23 @@
 """The source kind `webdataset`: tars such as img2dataset writes; read in place, never extracted."""
 
 import json
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from pipeline.modalities import SOURCE_MODALITY_OF, TEXT
+from pipeline.errors import SampleError
+from pipeline.modalities import ALIASES, SOURCE_MODALITY_OF, TEXT
 from pipeline.shard.sources.options import TEXT_COLUMNS, SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawMember, RawSample, key_of_path
+from pipeline.shard.sources.sample import RawMember, RawSample, key_of_name, samples_of
 from pipeline.shard.sources.tar import Member, TarDamage, scan_tar
-from pipeline.shard.sources.texts import Texts
+from pipeline.shard.sources.tars import Entry, Tars, grouped, is_known, no_tar
+from pipeline.shard.sources.texts import Texts, captions_in
 from pipeline.shard.sources.unread import Unread
 
+log = logging.getLogger(__name__)
+
 MAX_JSON_BYTES = 4 << 20
-OPEN_TARS = 2
-
-
-class Tars:
-    """Members of the tars of a folder by (tar, offset, size); a few tars are held open, since members are read in order."""
-
-    def __init__(self, folder: Folder, names: Sequence[str]) -> None:
-        self.folder = folder
-        self.names = list(names)
-        self._open: OrderedDict[int, BinaryIO] = OrderedDict()
-
-    def file(self, number: int) -> BinaryIO:
-        """Tar `number`, open."""
-        if number in self._open:
-            self._open.move_to_end(number)
-        else:
-            self._open[number] = self.folder.open(self.names[number])
-            if len(self._open) > OPEN_TARS:
-                self._open.popitem(last=False)[1].close()
-        return self._open[number]
-
-    def read(self, place: object, limit: int) -> bytes:
-        """The first `limit` bytes of the member at `place`."""
-        number, offset, size = cast(tuple[int, int, int], place)
-        file = self.file(number)
-        file.seek(offset)
-        content = file.read(min(size, limit))
-        if len(content) < min(size, limit):
-            raise OSError(0, "the tar ends within the member")
-        return content
-
-    def origin(self, place: object) -> str:
-        """Tar and offset of the member at `place`."""
-        number, offset, _ = cast(tuple[int, int, int], place)
-        return f"{self.folder.origin(self.names[number])} at byte {offset}"
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What a tar holds under one name."""
-
-    members: dict[str, Member] = field(default_factory=dict)
-    fault: str = ""
 
 
 def read_webdataset(
@@ -65,76 +25,114 @@ def read_webdataset(
 ) -> Iterator[RawSample]:
     """The samples of every tar, as far as it is whole; damage is one more sample with a fault.
 
-    The caption of a sample is its ``.txt`` or, without one, a value of its ``.json``. Rows that were never fetched are
+    The captions of a sample are its ``.txt`` or, without one, a value of its ``.json``. Rows that were never fetched are
     not in the tars and are not invented; a row whose ``.json`` says that it failed has a fault.
     """
     tars, texts = Tars(folder, names), Texts()
     for number, name in enumerate(names):
         texts.begin(folder.origin(name))
-        entries: dict[str, _Entry] = {}
+        members: list[Member] = []
         damage = ""
         try:
-            _collect(scan_tar(tars.file(number)), entries)
+            damage = no_tar(tars.file(number))
+            members.extend(() if damage else scan_tar(tars.file(number)))
         except (TarDamage, OSError) as error:
-            damage = f"the tar is damaged after {len(entries)} samples: {error}"
+            damage = str(error)
+        entries = grouped(members, unread)
+        reader = _SampleReader(tars, number, options, texts, unread)
         for row, (stem, entry) in enumerate(entries.items()):
-            yield _sample(tars, number, stem, entry, options, texts, row)
+            yield from reader.samples(stem, entry, row)
         if damage:
-            yield RawSample(name, fault=damage)  # the dot in the name keeps it apart from every key
+            log.warning("%s: %s", folder.origin(name), damage)
+            # The dot in the name keeps it apart from every key.
+            yield RawSample(name, fault=f"the tar is damaged after {len(entries)} samples: {damage}")
 
 
-def _collect(members: Iterator[Member], entries: dict[str, _Entry]) -> None:
-    """Group the members of a tar by the name of their sample."""
-    current = ""
-    for member in members:
-        head, slash, tail = member.name.removeprefix("./").rpartition("/")
-        stem, dot, extension = tail.partition(".")
-        if not stem or not dot or member.directory:
-            continue
-        stem, extension = head + slash + stem, extension.lower()
-        scattered = stem != current and stem in entries
-        entry = entries.setdefault(stem, _Entry())
-        current = stem
-        if scattered:
-            entry.fault = "the members of the sample are in two places of the tar"
-        elif member.fault:
-            entry.fault = member.fault
-        elif extension in entry.members:
-            entry.fault = f"the sample has two members .{extension}"
-        elif stem.startswith("/") or ".." in stem.split("/"):
-            entry.fault = "the member's name leads out of the tar"
-        entry.members[extension] = member
+@dataclass(frozen=True)
+class _SampleReader:
+    """Makes samples of what one tar holds under a name."""
 
+    tars: Tars
+    number: int
+    options: SourceOptions
+    texts: Texts
+    unread: Unread
 
-def _sample(
-    tars: Tars, number: int, stem: str, entry: _Entry, options: SourceOptions, texts: Texts, row: int
-) -> RawSample:
-    key = key_of_path(stem)
-    if entry.fault:
-        return RawSample(key, fault=entry.fault)
-    members: dict[str, RawMember] = {}
-    for extension, member in entry.members.items():
-        modality = SOURCE_MODALITY_OF.get(extension, "")
-        if modality in options.modalities:
+    def samples(self, stem: str, entry: Entry, row: int) -> Iterator[RawSample]:
+        """The sample called `stem`; with several captions, more than one; none of files that are none of ours."""
+        key = key_of_name(stem)
+        if not entry.fault and not any(map(is_known, entry.members)):
+            self._pass_over(entry.members)
+            return
+        try:
+            if entry.fault:
+                raise SampleError("read", entry.fault)
+            members = self._members(entry)
+            texts = self._texts(entry, members.get(TEXT), row)
+            members |= {TEXT: texts[0]} if texts else {}
+            self._require(members.keys(), entry)
+        except SampleError as error:
+            yield RawSample(key, fault=error.message)
+        else:
+            self._pass_over(extension for extension in entry.members if not self._is_read(extension))
+            yield from samples_of(key, members, texts, self.options)
+
+    def _pass_over(self, extensions: Iterable[str]) -> None:
+        for extension in extensions:
+            self.unread.file(f"x.{extension}")
+
+    def _is_read(self, extension: str) -> bool:
+        return extension == "json" or SOURCE_MODALITY_OF.get(extension) in self.options.modalities
+
+    def _members(self, entry: Entry) -> dict[str, RawMember]:
+        members: dict[str, RawMember] = {}
+        for extension, member in entry.members.items():
+            modality = SOURCE_MODALITY_OF.get(extension, "")
             if modality in members:
-                return RawSample(key, fault=f"the sample has two members of {modality}")
-            members[modality] = RawMember(extension, tars, (number, member.offset, member.size))
-    if described := entry.members.get("json"):
-        row_values = _json(tars, number, described)
-        status = row_values.get("status", "success")
+                raise SampleError("read", f"the sample has two members of {modality}")
+            if modality in self.options.modalities:
+                place = (self.number, member.offset, member.size)
+                members[modality] = RawMember(ALIASES.get(extension, extension), self.tars, place)
+        return members
+
+    def _texts(self, entry: Entry, text: RawMember | None, row: int) -> list[RawMember]:
+        """The captions of a sample: its .txt, which is `text`, or a value of its .json."""
+        described = entry.members.get("json")
+        own = [text] if text else []
+        if described is None:
+            return own
+        values = _json(self.tars, self.number, described)
+        status = (values or {}).get("status", "success")
         if status != "success":
-            return RawSample(key, fault=f"its row says {str(status)[:40]!r}")
-        columns = (options.text_column,) if options.text_column else TEXT_COLUMNS
-        if TEXT in options.modalities and (TEXT not in members or options.text_column):
-            text = next((row_values[column] for column in columns if column in row_values), None)
-            if kept := texts.add(text, row):
-                members[TEXT] = kept
-    return RawSample(key, members)
+            raise SampleError("read", f"its row says {str(status)[:40]!r}")
+        if TEXT not in self.options.modalities or (text and not self.options.text_column):
+            return own
+        if values is None:
+            raise SampleError("read", "its .json cannot be read")
+        columns = (self.options.text_column,) if self.options.text_column else TEXT_COLUMNS
+        column = next((column for column in columns if column in values), "")
+        captions = captions_in(values.get(column), f"{column!r} of its .json", self.options.captions, self.unread)
+        return [self.texts.add(caption, row) for caption in captions] or own
+
+    def _require(self, held: Collection[str], entry: Entry) -> None:
+        """Name the dots of a name if they are why a modality is missing.
+
+        Raises:
+            SampleError: They are.
+        """
+        for extension in entry.members:
+            modality = SOURCE_MODALITY_OF.get(extension.rpartition(".")[2], "") if "." in extension else ""
+            if modality in self.options.modalities and modality not in held:
+                raise SampleError(
+                    "read",
+                    f"the sample has no {modality}: a name ends at its first dot, which leaves .{extension[:40]}",
+                )
 
 
-def _json(tars: Tars, number: int, member: Member) -> dict[str, object]:
+def _json(tars: Tars, number: int, member: Member) -> dict[str, object] | None:
+    """The object in a .json; None if there is none."""
     try:
         row = json.loads(tars.read((number, member.offset, member.size), MAX_JSON_BYTES))
     except (ValueError, OSError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
+        return None
+    return row if isinstance(row, dict) else None

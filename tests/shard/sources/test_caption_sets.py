@@ -59,7 +59,7 @@ def test_coco_is_read_block_by_block(coco, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("[]", "no JSON object"),
+        ("[]", "is a JSON list, expected COCO's object"),
         ('{"annotations": [{"image_id": 1, "caption": "x"}', "cut off"),
         ('{"annotations": [{}{}]}', "damaged"),
         ('{"questions": [], "info": 3}', "has no list 'annotations'; it has questions, info"),

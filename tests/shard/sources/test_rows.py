@@ -107,11 +107,11 @@ def test_bad_csv_rows_are_rows_and_cost_only_themselves(tmp_path):
     assert rejected["row.2"] == "the row has 1 cells, the header has 2"
 
 
-def test_a_quote_that_is_never_closed_is_not_silent(tmp_path):
+def test_a_quote_that_is_never_closed_costs_its_own_row(tmp_path):
     (tmp_path / "c.csv").write_text('key,text\na,one\nb,"two\nc,three\nd,four\n')
     samples, rejected, _ = shards(tmp_path / "c.csv", tmp_path / "out", "text")
-    assert list(samples) == ["a"]
-    assert "unexpected end of data" in rejected["row.2"]
+    assert list(samples) == ["a", "c", "d"]
+    assert rejected == {"row.2": "line 3: a quote is opened and not closed"}
 
 
 def test_no_parquet_file_is_one_clear_error(tmp_path):

@@ -66,7 +66,7 @@ def test_captions_from_json_and_a_row_that_failed(tmp_path):
     )
     samples, rejected, _ = shards(source, tmp_path / "out", "text")
     assert samples == {"a": {"txt": b"in json"}}
-    assert rejected == {"b": "its row says 'failed_to_download'", "c": "the sample has no text"}
+    assert rejected == {"b": "its row says 'failed_to_download'", "c": "its .json cannot be read"}
     other, _, _ = shards(source, tmp_path / "out2", "text", options={"text_column": "alt"})
     assert other == {"a": {"txt": b"other"}}
 
@@ -116,13 +116,13 @@ def test_crafted_members_are_rejected_rows(tmp_path):
     )
     before = sorted(tmp_path.parent.rglob("*"))
     samples, rejected, manifest = shards(source, tmp_path / "out", "image")
-    assert {key.split("-")[0] for key in samples} == {"fine", "between", "dotted", "sub_deep", "n" * 180}
+    assert {key.split("-")[0] for key in samples} == {*("fine", "between", "dotted", "sub_deep", "n" * 180, "last_seg")}
     reasons = {key.split("-")[0]: reason for key, reason in rejected.items()}
     assert {key for key, reason in reasons.items() if "no regular file" in reason} == {"link", "hard", "device", "pipe"}
     assert "leads out" in reasons["_escape"] and "leads out" in reasons["_absolute"]
     assert "two members .png" in reasons["twice"] and "two members of image" in reasons["both"]
     assert "two places" in reasons["half"]
-    assert reasons["last"] == "the sample has no image"
+    assert manifest.not_read == {"hidden": 1, "no ending": 1}
     assert manifest.rows + manifest.rejected == 15
     assert [
         path

@@ -116,13 +116,13 @@ def parquet_rows(cells: Cells, number: int, rows: "RowReader") -> Iterator[Mappi
     if len(set(schema.names)) < len(schema.names):
         raise UserError(f"{origin} has several columns of one name.", "Give each its own name.")
     files = [field.name for field in schema if holds_files(field.type)]
-    needed = [name for name in rows.choose(schema.names, files).read if name]
-    files = [name for name in files if name in needed]
+    columns = rows.choose(schema.names, files)
+    files = [name for name in files if name in columns.files]
     _refuse_large_groups(parquet, files, origin)
     try:
         for group in range(parquet.num_row_groups):
             row_in_group = 0
-            batches = parquet.iter_batches(FILE_ROWS if files else BATCH_ROWS, row_groups=[group], columns=needed)
+            batches = parquet.iter_batches(FILE_ROWS if files else BATCH_ROWS, row_groups=[group], columns=columns.read)
             for batch in batches:
                 for row in batch.to_pylist():
                     for name in files:

@@ -95,6 +95,8 @@ def captions_in(value: object, place: str, several: str, unread: Unread) -> list
 
 def kind_of_value(value: object) -> str:
     """What a value is that is no text, in words."""
+    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+        value = value["bytes"]
     if isinstance(value, bytes):
         return f"the bytes of a .{format_of(value)} file" if format_of(value) else "bytes"
     known = {list: "a list", dict: "a struct (an object with fields)", bool: "a truth value", type(None): "null"}

@@ -1,9 +1,11 @@
 """What can be known about a GPU without one: devices and types of all tensors, and which products might round to TF32."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -16,18 +18,36 @@ MULTIPLY = ("mm", "matmul", "linear", "conv", "attention", "einsum", "bilinear",
 
 
 @contextmanager
+def without_numbers() -> Iterator[None]:
+    """Where a program wants to know a number that was never computed, it gets 1, and No to each question."""
+    answers: dict[str, Callable[[Tensor], object]] = {
+        "__int__": lambda tensor: 1,
+        "__bool__": lambda tensor: False,
+        "cpu": lambda tensor: (
+            torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else originals["cpu"](tensor)
+        ),
+    }
+    originals = {name: getattr(Tensor, name) for name in answers}
+
+    def replaced(name: str) -> Any:
+        unknown = lambda tensor: tensor.is_meta or isinstance(tensor, FakeTensor)  # noqa: E731
+        return lambda tensor: answers[name](tensor) if unknown(tensor) else originals[name](tensor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in answers:
+            patch.setattr(Tensor, name, replaced(name))
+        yield
+
+
+@contextmanager
 def fake_cuda() -> Iterator[FakeTensorMode]:
     """Within it tensors on ``cuda`` can be made. Shapes, types and devices are computed as on a GPU, numbers are not: an
-    operation on tensors of two devices is an error. Where a program wants a number, it gets 0, which is no.
+    operation on tensors of two devices is an error.
 
     Real tensors count as what they are, on the CPU. Autograd's engine asks for a real device: call backward functions directly.
     """
-    FakeTensor.__int__, FakeTensor.__bool__ = lambda self: 0, lambda self: False
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            yield mode
-    finally:
-        del FakeTensor.__int__, FakeTensor.__bool__
+    with without_numbers(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        yield mode
 
 
 def on_cuda(mode: FakeTensorMode, value: Any, seen: set[int] | None = None) -> Any:
@@ -44,7 +64,9 @@ def on_cuda(mode: FakeTensorMode, value: Any, seen: set[int] | None = None) -> A
         return nn.Parameter(fake, value.requires_grad) if isinstance(value, nn.Parameter) else fake
     if type(value) in (list, tuple):
         return type(value)(on_cuda(mode, each, seen) for each in value)
-    if isinstance(value, dict):
+    if isinstance(value, MethodType):
+        on_cuda(mode, value.__self__, seen)
+    elif isinstance(value, dict):
         for key, each in value.items():
             value[key] = on_cuda(mode, each, seen)
     elif id(value) not in seen and (isinstance(value, nn.Module) or type(value).__module__.startswith("pipeline.")):
@@ -55,7 +77,8 @@ def on_cuda(mode: FakeTensorMode, value: Any, seen: set[int] | None = None) -> A
 
 def encode_on_fake_cuda(spec: SpaceSpec, modality: str, batch: Tensor) -> tuple[Tensor, "Watch"]:
     """What the space of `spec` makes of a stacked `batch` on the GPU that is not there, and the products in it."""
-    space: Any = load_space(spec, "meta")
+    with without_numbers():
+        space: Any = load_space(spec, "meta")
     with fake_cuda() as mode, watched() as watch:
         on_cuda(mode, space)
         space.device = type(space.device)("cuda")

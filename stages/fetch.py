@@ -60,11 +60,11 @@ def _started(file: "Wanted") -> None:
 
 
 def _describe(name: str, entries: "Sequence[FetchedRepository]") -> None:
+    from pipeline.fetch.settings import total_size
+
     for entry in entries:
-        sizes = [file.bytes for file in entry.files.values()]
-        unknown = f", {sizes.count(None)} of unknown size" if None in sizes else ""
         say(f"{name}: {entry.repository}@{entry.revision[:12]} -> {entry.to}")
-        say(f"  {len(sizes)} files, {_size(sum(size or 0 for size in sizes))}{unknown}; licence: {entry.licence}")
+        say(f"  {len(entry.files)} files, {total_size([entry])}; licence: {entry.licence}")
         if entry.access:
             say(f"  access: {entry.access}")
 

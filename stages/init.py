@@ -1,12 +1,15 @@
 """`mcr init`: start from one of the recipes in presets/."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import UserError
 from stages.printing import say, say_lines
+
+if TYPE_CHECKING:
+    from pipeline.params.model import Params
 
 PRESETS = Path(__file__).parents[1] / "presets"
 DEMO = "demo"
@@ -41,7 +44,7 @@ def init(
     params = load_params(presets[preset])
     write_text(target, recipes[preset])
     _ignore_demo(preset != DEMO)
-    say(f"params.yaml is {preset} now. Put your files here, then run `mcr check` and `dvc repro`:")
+    say(f"params.yaml is {preset} now. Its files belong here:")
     for name in params.spaces:
         folder = Path("data/spaces", name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +54,21 @@ def init(
         source = Path(corpus.source)
         (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
         say(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
+    _say_next(params)
+
+
+def _say_next(params: "Params") -> None:
+    """The next three commands, and what each costs."""
+    from pipeline.fetch.settings import total_size
+
+    say("Next:")
+    if params.fetch:
+        fetched = total_size(entry for entries in params.fetch.values() for entry in entries)
+        say(
+            f"  mcr fetch   # {', '.join(params.fetch)}: {fetched} from the Hugging Face Hub, as `mcr fetch --list` says"
+        )
+    say("  mcr doctor  # 0 bytes; says what is still missing")
+    say("  dvc repro   # twice the raw data, and 4 kB for each sample in each space; `mcr plan` says it exactly")
 
 
 def _ignore_demo(ignored: bool) -> None:

@@ -1,5 +1,6 @@
 """Settings of `mcr fetch`: which files, of which repositories of the Hugging Face Hub, belong where."""
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal, Self
 
@@ -12,6 +13,9 @@ class FetchedFile(Settings):
     """What is known of a file beforehand; what is not known is taken from the hub and told."""
 
     bytes: int | None = Field(None, ge=0, description="Its size.")
+    about: int | None = Field(
+        None, ge=0, description="Roughly its size, where that is all we know: told, never checked."
+    )
     sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Its hash.")
     optional: bool = Field(False, description="Go on without it where the repository does not have it.")
 
@@ -33,3 +37,12 @@ class FetchedRepository(Settings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{min(twice)} would be written twice to {self.to}: list its folders as two repositories")
         return self
+
+
+def total_size(repositories: Iterable[FetchedRepository]) -> str:
+    """What the files of `repositories` cost, as far as that is known beforehand."""
+    files = [file for repository in repositories for file in repository.files.values()]
+    known = sum(file.bytes or file.about or 0 for file in files)
+    large = f"{known / 1e9:,.1f} GB" if known >= 1e9 else f"{known / 1e6:,.1f} MB"
+    rough = any(file.bytes is None for file in files)
+    return f"{'about ' * rough}{large if known else 'an unknown size'}"

@@ -69,8 +69,17 @@ def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
 def test_an_unknown_recipe_lists_the_known_ones(empty):
     with pytest.raises(UserError) as error:
         init("cmcr")
-    assert error.value.hint == "Choose from: cmcr-audio-image, cmcr-point-text, demo, exmcr."
+    assert error.value.hint == "Choose from: cmcr-audio-image, cmcr-point-text, demo, exmcr, first-light."
 
 
 def test_the_parameters_in_the_root_are_the_demo_recipe():
     assert load_params(ROOT / "params.yaml") == load_params(PRESETS / "demo.yaml")
+
+
+def test_the_next_three_commands_and_what_they_cost(empty, capsys):
+    init("first-light")
+    said = capsys.readouterr().out.split("Next:\n")[1].splitlines()
+    assert [line.split("#")[0].strip() for line in said] == ["mcr fetch", "mcr doctor", "dvc repro"]
+    assert "about 1.8 GB from the Hugging Face Hub: clip, clap, texts, images, sounds" in said[0]
+    init("demo")
+    assert "mcr fetch" not in capsys.readouterr().out, "the demo trains its own spaces"

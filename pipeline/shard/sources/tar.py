@@ -58,12 +58,11 @@ def _scan_one(file: BinaryIO, start: int, length: int) -> Generator[Member, None
     except TarDamage:
         raise
     except Exception as error:  # tarfile meets crafted headers with errors of many types
-        if start:
-            raise TarDamage(f"something that is no tar follows the end mark, at byte {start}") from error
         raise TarDamage(str(error)[:100] or type(error).__name__) from error
     file.seek(end)
     if file.read(BLOCK) != bytes(BLOCK):
-        raise TarDamage(f"no end mark at byte {end}")
+        what = "something that is no tar follows the end mark," if 0 < start == end else "no end mark"
+        raise TarDamage(f"{what} at byte {end}")
     return end
 
 

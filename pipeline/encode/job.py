@@ -90,7 +90,17 @@ def encode_corpus(
                 store.refuse_mixture()
             progress.start(f"encode {name} {modality}", sum(shard.rows for shard in stale), "samples")
             _encode_parts(space, modality, store, shards, stale, settings, progress)
-    return {modality: (store.finish(settings.max_rejected), store.computed) for modality, store in stores.items()}
+    return {
+        modality: (store.finish(settings.max_rejected, _without(modality, store, corpus.parts)), store.computed)
+        for modality, store in stores.items()
+    }
+
+
+def _without(modality: str, store: PartFolder, shards: Sequence[Part]) -> dict[str, int]:
+    """How many of the corpus' samples have another modality only, in words for the manifest."""
+    held = {part.name: part.samples_in for part in store.manifest.parts}
+    count = sum(shard.rows - held[_part_name(shard)] for shard in shards)
+    return {f"samples without {modality}": count} if count else {}
 
 
 def _fingerprint(space: Space, name: str, spec: SpaceSpec, modality: str, batch_size: int) -> dict[str, object]:

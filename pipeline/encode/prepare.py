@@ -72,15 +72,15 @@ def _submit(
 
 def _decode(space: Space, modality: str, shard: Part, samples: list[ShardSample], read: float) -> Chunk:
     started = perf_counter()
-    decoded = [(sample.key, _prepare(space, modality, sample)) for sample in samples]
+    # A caption of an item with several is a sample of its own, without a picture.
+    held = [sample for sample in samples if any(MODALITY_OF.get(extension) == modality for extension in sample.members)]
+    decoded = [(sample.key, _prepare(space, modality, sample)) for sample in held]
     return Chunk(shard, decoded, read, perf_counter() - started)
 
 
 def _prepare(space: Space, modality: str, sample: ShardSample) -> Tensor | Failure:
     payloads = [content for extension, content in sample.members.items() if MODALITY_OF.get(extension) == modality]
     try:
-        if not payloads:
-            raise SampleError("read", f"the sample has no {modality}")
         return space.preprocess(modality, payloads[0])
     except SampleError as error:
         return Failure(sample.key, error.step, type(error).__name__, error.message)

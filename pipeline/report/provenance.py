@@ -16,6 +16,7 @@ class Account:
 
     Attributes:
         expected: What the stage before handed over; None when that is not known.
+        not_read: What of it is of other modalities, or of other formats.
     """
 
     stage: str
@@ -26,12 +27,13 @@ class Account:
     reasons: str
     complete: bool
     expected: int | None = None
+    not_read: int = 0
 
     @property
     def closes(self) -> bool:
         """Whether nothing is lost: inside the stage, and since the stage before."""
         inside = self.samples_in == self.out + self.rejected and self.complete
-        return inside and self.expected in (None, self.samples_in)
+        return inside and self.expected in (None, self.samples_in + self.not_read)
 
 
 def accounts(inputs: Inputs) -> list[Account]:
@@ -52,7 +54,17 @@ def _account(stage: str, name: str, manifest: Manifest, expected: int | None = N
     frequent = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
     said = "; ".join(f"{count} x {message}" for message, count in frequent)
     samples_in = sum(part.samples_in for part in manifest.parts)
-    return Account(stage, name, samples_in, manifest.rows, manifest.rejected, said, manifest.complete, expected)
+    return Account(
+        stage,
+        name,
+        samples_in,
+        manifest.rows,
+        manifest.rejected,
+        said,
+        manifest.complete,
+        expected,
+        sum(manifest.not_read.values()),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pipeline.modalities import SOURCE_MODALITY_OF
 from pipeline.progress import Progress
 from pipeline.shard.duplicates import Duplicates, write_duplicates
 from pipeline.shard.members import Conversion
+from pipeline.shard.repeats import check_repeats
 from pipeline.shard.samples import Held, check_sample, convert_samples
 from pipeline.shard.settings import CorpusSettings, source_options
 from pipeline.shard.sources import find_samples
@@ -41,6 +42,7 @@ class ShardSettings:
     max_rejected: float
     drop_duplicates: bool = False
     conversion: Conversion = NO_CONVERSION
+    keep_repeated: bool = False
 
 
 def settings_of(corpus: CorpusSettings, max_rejected: float) -> tuple[ShardSettings, SourceOptions]:
@@ -48,8 +50,9 @@ def settings_of(corpus: CorpusSettings, max_rejected: float) -> tuple[ShardSetti
     share = max_rejected if corpus.max_rejected is None else corpus.max_rejected
     conversion = Conversion(corpus.max_side or 0, corpus.points, corpus.sampling_seed)
     settings = ShardSettings(
-        corpus.modalities, corpus.samples_per_shard, corpus.duplicates, share, corpus.drop_duplicates, conversion
-    )
+        corpus.modalities, corpus.samples_per_shard, corpus.duplicates, share, corpus.drop_duplicates, conversion,
+        keep_repeated=corpus.repeated == "keep",
+    )  # fmt: skip
     return settings, source_options(corpus)
 
 
@@ -74,7 +77,8 @@ def build_shards(
         The manifest, and how many shards were written (the others were up to date).
 
     Raises:
-        UserError: No such source, a duplicate key under the policy ``error``, or too many rejected samples.
+        UserError: No such source, a duplicate key under the policy ``error``, an evaluation set in which a file stands
+            under several keys, or too many rejected samples.
     """
     options = options or SourceOptions(settings.modalities)
     unread = Unread()
@@ -102,6 +106,7 @@ def build_shards(
             # Both lists are whole only when the shard is written: what has to be decoded can still be rejected.
             shards.commit(name, content_hash, kept, rejected, partial(write_shard, samples=stream))
         progress.advance(len(keys))
+    check_repeats(contents, settings.modalities, settings.keep_repeated, folder)
     manifest = shards.finish(settings.max_rejected, unread.counts())
     write_contents(folder, contents)
     _report(folder, dropped or duplicates.rows(), settings.drop_duplicates)

@@ -52,6 +52,11 @@ class CorpusSettings(Settings):
         "error",
         description="A key that occurs twice stops the stage, or its first sample is kept and the others reported.",
     )
+    repeated: Literal["stop", "keep"] = Field(
+        "stop",
+        description="An evaluation set in which a picture, sound or shape stands under several keys: stop, since each is a "
+        "wrong answer for the others, or keep them as items of their own. Captions may repeat.",
+    )
     drop_duplicates: bool = Field(
         False, description="Leave out samples with the bytes of another; else they are only listed."
     )

@@ -41,10 +41,10 @@ def embeddings(
     from dataclasses import asdict
 
     from pipeline.adopt.npy_folder import FOLDERS, find_blocks, import_embeddings
+    from pipeline.keys import key_of_file
     from pipeline.modalities import MODALITIES
     from pipeline.names import check_name
     from pipeline.params.load import load_params
-    from pipeline.shard.sources.sample import key_of_path
     from pipeline.spaces import load_space
     from stages.context import EMBEDDINGS, ConsoleProgress, account
     from stages.options import pick
@@ -77,7 +77,7 @@ def embeddings(
             "batch_size": settings.batch_size,
         }
         manifest, computed = import_embeddings(
-            find_blocks(folder, place, key_column, key_of_path),
+            find_blocks(folder, place, key_column, key_of_file),
             EMBEDDINGS / space / corpus / name,
             described,
             params.limits.max_rejected,

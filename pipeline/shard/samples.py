@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import sha256_bytes
+from pipeline.keys import KEY
 from pipeline.os_errors import errno_of
 from pipeline.shard.limits import MAX_BYTES
 from pipeline.shard.members import Conversion, check_member, convert_member
-from pipeline.shard.sources.sample import KEY, RawSample, shown_key
+from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.store.manifest import Failure
 from pipeline.store.shards import ShardSample
 

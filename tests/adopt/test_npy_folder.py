@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.adopt.npy_folder import find_blocks, import_embeddings
 from pipeline.errors import UserError
+from pipeline.keys import key_of_file, key_of_path
 from pipeline.progress import Silent
 from pipeline.store import Store, read_embeddings
 from pipeline.verify.store import check_store
@@ -103,3 +104,18 @@ def test_what_does_not_fit_is_named(folder, tmp_path):
     with pytest.raises(UserError, match="floating-point"):
         find_blocks(folder, "img_emb")
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "names", [["img.v1", "img.v2"], ["img.v1.jpg", "img.v2.jpg"], ["a/img.v1.JFIF", "a/img.v2.JFIF"], ["1.5", "1.25"]]
+)
+def test_dots_of_a_name_are_no_ending(tmp_path, names):
+    """The keys are those that files of these names have in a corpus."""
+    for name in ("img_emb", "metadata"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "img_emb" / "img_emb_0.npy", np.eye(2, 6, dtype=np.float32))
+    pd.DataFrame({"image_path": names}).to_parquet(tmp_path / "metadata" / "metadata_0.parquet")
+    [block] = find_blocks(tmp_path, "img_emb", key_of=key_of_file)
+    stems = [name.rpartition(".")[0] if name.lower().endswith(("jpg", "jfif")) else name for name in names]
+    assert block.keys == [key_of_path(f"{stem}.png") for stem in stems]
+    assert len(set(block.keys)) == 2

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from pipeline.shard.sources.sample import key_of_path
+from pipeline.keys import key_of_path
 from tests.shard.makers import npy, picture, sound, tar
 from tests.shard.test_hostile import BAD, GOOD
 

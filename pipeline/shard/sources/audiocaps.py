@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pipeline.keys import key_of_name, key_of_path
 from pipeline.modalities import AUDIO, TEXT
 from pipeline.shard.sources.captioned import Caption, caption_samples, file_finder, item_samples
 from pipeline.shard.sources.files import files_folder
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawSample, key_of_name, key_of_path, row_name
+from pipeline.shard.sources.sample import RawSample, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
 from pipeline.shard.sources.unread import Unread

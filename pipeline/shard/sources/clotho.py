@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.keys import key_of_path
 from pipeline.modalities import TEXT
 from pipeline.shard.sources.captioned import Caption, caption_samples, item_samples
 from pipeline.shard.sources.files import files_folder
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawSample, key_of_path, row_name
+from pipeline.shard.sources.sample import RawSample, row_name
 from pipeline.shard.sources.table import csv_rows, require
 from pipeline.shard.sources.texts import Texts
 from pipeline.shard.sources.unread import Unread

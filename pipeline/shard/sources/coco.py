@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.keys import key_of_name
 from pipeline.modalities import TEXT
 from pipeline.shard.sources.captioned import Caption, caption_samples, item_samples
 from pipeline.shard.sources.files import files_folder
@@ -9,7 +10,7 @@ from pipeline.shard.sources.json_arrays import stream_arrays
 from pipeline.shard.sources.lines import prefixes, text_file
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawSample, key_of_name, row_name
+from pipeline.shard.sources.sample import RawSample, row_name
 from pipeline.shard.sources.texts import Texts
 from pipeline.shard.sources.unread import Unread
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.keys import key_of_path
 from pipeline.modalities import ALIASES, SOURCE_MODALITY_OF
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawMember, RawSample, key_of_path
+from pipeline.shard.sources.sample import RawMember, RawSample
 from pipeline.shard.sources.unread import Unread
 
 

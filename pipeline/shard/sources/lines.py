@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 from pipeline.errors import UserError
 from pipeline.foreign import HEAD_BYTES, foreign_text
+from pipeline.keys import key_of_path
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawSample, key_of_path, no_key, numbered_key, row_name
+from pipeline.shard.sources.sample import RawSample, no_key, numbered_key, row_name
 from pipeline.shard.sources.texts import Texts
 from pipeline.shard.sources.unread import Unread
 

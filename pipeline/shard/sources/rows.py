@@ -4,22 +4,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import SampleError
+from pipeline.keys import key_of_file
 from pipeline.modalities import SOURCE_MODALITY_OF, TEXT
 from pipeline.shard.sources.columns import Columns, choose_columns
-from pipeline.shard.sources.files import cell_member, ending, file_member, files_folder
+from pipeline.shard.sources.files import cell_member, file_member, files_folder
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.parquet import FileCell
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import (
-    ITEM_SEPARATOR,
-    RawMember,
-    RawSample,
-    key_of_name,
-    key_of_path,
-    numbered_key,
-    row_name,
-    samples_of,
-)
+from pipeline.shard.sources.sample import ITEM_SEPARATOR, RawMember, RawSample, numbered_key, row_name, samples_of
 from pipeline.shard.sources.texts import Texts, captions_in, kind_of_value
 from pipeline.shard.sources.unread import Unread
 
@@ -103,7 +95,7 @@ class RowReader:
         if value is None or value == "":
             yield RawSample(row_name(prefix, number), fault="the row has no item")
             return
-        key = _item_key(str(value))
+        key = key_of_file(str(value))
         named = [_identity(row.get(name)) for name in columns.files]
         known = self._items.get(key)
         if known and known.files != named:
@@ -158,11 +150,6 @@ class RowReader:
                 raise SampleError("read", f"the column {name!r} holds {kind_of_value(value)}, no path")
             members.setdefault(SOURCE_MODALITY_OF[member.extension], member)
         return members
-
-
-def _item_key(value: str) -> str:
-    """The key of an item; of a file, without its ending."""
-    return key_of_path(value) if ending(value) in SOURCE_MODALITY_OF else key_of_name(value)
 
 
 def _identity(value: object) -> object:

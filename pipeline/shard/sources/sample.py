@@ -1,17 +1,14 @@
 """What every kind of source yields: a key and where the bytes of its members are, not the bytes themselves."""
 
-import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.hashing import sha256_bytes
+from pipeline.keys import KEY
 from pipeline.modalities import TEXT
 from pipeline.shard.sources.options import SourceOptions
 
-# WebDataset splits a member name at the first dot, so a key has none.
-KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
 # Keys up to the last one of these are the item: `evaluate` finds the captions of an item by it.
 ITEM_SEPARATOR = "-"
 
@@ -102,23 +99,6 @@ def samples_of(
             yield RawSample(f"{key}{ITEM_SEPARATOR}{number}", {TEXT: text}, wanted=(TEXT,))
         if not texts:
             yield RawSample(f"{key}{ITEM_SEPARATOR}0", wanted=(TEXT,))
-
-
-def key_of_path(path: str) -> str:
-    """The permanent key of a file: its path without extension; where that is no valid key, a readable form
-    of it with a hash that keeps two such paths apart."""
-    dot = path.rfind(".")
-    start = path.rfind("/") + 1
-    return key_of_name(path[:dot] if start < dot < len(path) - 1 else path)
-
-
-def key_of_name(name: str) -> str:
-    """`name` if it is a valid key, else a readable form of it with a hash that keeps two such names apart."""
-    if KEY.fullmatch(name):
-        return name
-    # One file name is written in two ways by different systems (NFC, NFD); it must have one key.
-    name = unicodedata.normalize("NFC", name)
-    return f"{re.sub('[^A-Za-z0-9_-]+', '_', name)[:180]}-{sha256_bytes(name.encode(errors='surrogateescape'))[:12]}"
 
 
 def numbered_key(prefix: str, number: int) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import SampleError
+from pipeline.keys import key_of_name
 from pipeline.modalities import ALIASES, SOURCE_MODALITY_OF, TEXT
 from pipeline.shard.sources.options import TEXT_COLUMNS, SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawMember, RawSample, key_of_name, samples_of
+from pipeline.shard.sources.sample import RawMember, RawSample, samples_of
 from pipeline.shard.sources.tar import Member, TarDamage, scan_tar
 from pipeline.shard.sources.tars import Entry, Tars, grouped, is_known, no_tar
 from pipeline.shard.sources.texts import Texts, captions_in

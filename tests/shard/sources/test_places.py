@@ -10,8 +10,8 @@ import fsspec
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.keys import KEY, key_of_path
 from pipeline.shard.sources import places, walk
-from pipeline.shard.sources.sample import KEY, key_of_path
 from pipeline.store import load_manifest
 from stages.context import account
 from tests.shard.makers import picture, shards, tar

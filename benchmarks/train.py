@@ -24,8 +24,8 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from pipeline.connect import ProjectorSpec, build_projector
+from pipeline.links import Link, Memory
 from pipeline.train.cmcr import CMCR
-from pipeline.train.layout import Layout
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.settings import ProjectorSettings, TrainSettings
 
@@ -130,7 +130,9 @@ def heads_of(width: int, hidden: int, device: str) -> dict[str, torch.nn.Module]
 def our_step(tables: dict[str, torch.Tensor], batch: int, width: int, hidden: int, device: str) -> Callable[[], None]:
     """One step of the training loop, gather and noise included."""
     settings = settings_of(batch, width, hidden)
-    objective = CMCR(Layout("cmcr", {space: {"dimension": width} for space in SPACES}, "text", SPACES), settings)
+    memories = {space: Memory(modality=modality) for space, modality in SPACES.items()}
+    link = Link(connection="benchmark", name="clip-clap", spaces=("clip", "clap"), overlap="text", memories=memories)
+    objective = CMCR(link, dict.fromkeys(SPACES, width), settings)
     trainer = Trainer(objective, tables, heads_of(width, hidden, device), settings, Draws(0, "benchmark"))
     noise = torch.Generator(device).manual_seed(0)
     order = torch.randperm(batch * 4).to(device)[:batch]

@@ -13,7 +13,6 @@ from stages.printing import say
 if TYPE_CHECKING:
     from pipeline.doctor.finding import Finding
     from pipeline.params.model import Params
-    from pipeline.retrieve.settings import SearchSettings
 
 PROJECT = Path(__file__).parents[1]
 
@@ -72,13 +71,10 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
 
 
 def _faiss_users(params: "Params") -> list[str]:
-    """Connections, and leaves, that search with FAISS."""
-    from pipeline.params.connection import BaseConnection
-
-    settings: dict[str, SearchSettings] = {}
-    for name, connection in params.connections.items():
-        if isinstance(connection, BaseConnection):
-            settings |= {f"{name}/{leaf}": connection.retrieve_of(leaf) for leaf in connection.join.leaves}
-        else:
-            settings[name] = connection.retrieve
-    return [name for name, retrieve in settings.items() if retrieve.search != "exact"]
+    """Links that search with FAISS."""
+    return [
+        link.label
+        for name, connection in params.connections.items()
+        for link in connection.links(name)
+        if connection.retrieve_of(link.spaces).search != "exact"
+    ]

@@ -43,9 +43,8 @@ def _pairs(params: "Params", connections: Iterable[str]) -> list[Pair]:
     """Corpora of the connections, each with every evaluation set."""
     corpora: dict[str, None] = {}
     for name in connections:
-        for link in params.connections[name].join.links.values():
-            memories = [corpus for memory in link.memories.values() for corpus in memory.corpora]
-            corpora |= dict.fromkeys([*link.queries, *memories])
+        for link in params.connections[name].links(name):
+            corpora |= dict.fromkeys(link.corpora)
     sets: dict[str, None] = {}
     for task in params.evaluate.tasks.values():
         sets |= dict.fromkeys([task.corpus, *getattr(task, "corpora", {}).values()])

@@ -12,19 +12,12 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr report && open data/reports/index.html
     """
     from pipeline.params.load import load_params
-    from pipeline.report.inputs import Sources
     from pipeline.report.write import write_report
     from stages.context import DATA, REPORTS
     from stages.leaks import leaks_of
 
     params = load_params(params_file)
-    connections = {}
-    for name, entry in params.connections.items():
-        links = {
-            leaf: Sources(link.queries, {space: memory.corpora for space, memory in link.memories.items()})
-            for leaf, link in entry.join.links.items()
-        }
-        connections[name] = links[""] if "" in links else Sources(leaves=links)
+    connections = {name: connection.links(name) for name, connection in params.connections.items()}
     tasks: dict[str, dict[str, str]] = {
         name: {str(modality): task.corpus_of(modality) for modality in task.pair}
         for name, task in params.evaluate.tasks.items()

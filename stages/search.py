@@ -1,17 +1,12 @@
 """`mcr search`: look into a connected space from the terminal."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pipeline.errors import UserError
 from stages.options import ParamsFile
 from stages.printing import say
-
-if TYPE_CHECKING:
-    from pipeline.connect import ConnectedSpace
-    from pipeline.params.model import Params
 
 
 def search(
@@ -40,54 +35,34 @@ def search(
     """
     from pipeline.connect import ConnectedSpace
     from pipeline.connect.embed import modality_of
+    from pipeline.connect.search import gallery_of, widest
     from pipeline.connect.search import search as nearest
+    from pipeline.links import store_folder
     from pipeline.modalities import TEXT
     from pipeline.params.load import load_params
     from stages.context import EMBEDDINGS, MODELS, prepare_torch
+    from stages.options import pick
 
     params = load_params(params_file)
     file = Path(query)
     source = modality_of(file) if file.suffix and file.is_file() else TEXT
     payload = query.encode() if source == TEXT else file.read_bytes()
-    name = connection or _widest_connection(params, source, modality)
+    # Neither bounds nor controls are what somebody wants to search with, unless they are named.
+    usable = {
+        name: entry.links(name)
+        for name, entry in params.connections.items()
+        if not entry.record.is_bound and entry.retrieve.control == "none"
+    }
+    name = connection or widest(usable, source, modality)
+    [(_, chosen)] = pick(params.connections, [name], "connection")
     space = ConnectedSpace.load(MODELS / name, prepare_torch(params))
-    gallery, corpora = _gallery(params, space, name, modality, corpus)
-    stores = {corpus: EMBEDDINGS / gallery / corpus / modality for corpus in corpora}
+    gallery, corpora = gallery_of(chosen.links(name), space, modality)
+    stores = {each: store_folder(EMBEDDINGS, gallery, each, modality) for each in ([corpus] if corpus else corpora)}
     results = nearest(space, source, payload, gallery, stores, count, through or None, modality)
     for found, key, score in results:
         say(f"{score:6.3f}  {found}/{key}")
     if save:
         _save(save, modality, [(found, key) for found, key, _ in results])
-
-
-def _widest_connection(params: "Params", source: str, target: str) -> str:
-    """Of the connections that hold both modalities the one that holds most; the first of several."""
-    widths: dict[str, int] = {}
-    for name, connection in params.connections.items():
-        links = connection.join.links.values()
-        held = {memory.modality for link in links for memory in link.memories.values()} | {
-            link.overlap for link in links
-        }
-        if connection.method != "oracle" and connection.retrieve.control == "none" and {source, target} <= held:
-            widths[name] = len(held)
-    if not widths:
-        raise UserError(f"No connection joins {source} and {target}.", "Add one to `connections` in params.yaml.")
-    return max(widths, key=lambda name: widths[name])
-
-
-def _gallery(
-    params: "Params", space: "ConnectedSpace", name: str, modality: str, corpus: str
-) -> tuple[str, tuple[str, ...]]:
-    """The frozen space that embeds what is looked for, and the corpora to look in."""
-    connection = params.connections.get(name)
-    if connection is None:
-        raise UserError(f"params.yaml has no connection {name!r}.", f"Choose from: {', '.join(params.connections)}.")
-    links = list(connection.join.links.values())
-    for memory_space, memory in (entry for link in links for entry in link.memories.items()):
-        if memory.modality == modality:
-            return memory_space, (corpus,) if corpus else memory.corpora
-    queries = next((link.queries for link in links if link.overlap == modality), ())
-    return space.space_of(modality), (corpus,) if corpus else queries
 
 
 def _save(folder: Path, modality: str, found: list[tuple[str, str]]) -> None:

@@ -83,8 +83,8 @@ def _with_variants(params_file: Path, sweep: "Sweep") -> "tuple[Params, dict[str
 
 def _train_all(params: "Params", sweep: "Sweep", names: dict[str, dict[str, str]], folder: Path, device: str) -> None:
     from pipeline.progress import Silent
+    from pipeline.train.run import train_connection
     from stages.context import PAIRS, ConsoleProgress
-    from stages.train import train_one
 
     progress = ConsoleProgress()
     progress.start("sweep", len(sweep.seeds) * sum(map(len, names.values())), "trainings")
@@ -92,10 +92,20 @@ def _train_all(params: "Params", sweep: "Sweep", names: dict[str, dict[str, str]
         if not (PAIRS / name).is_dir():
             raise UserError(f"There are no pseudo-pairs of {name}.", f"Run `dvc repro`, or `mcr retrieve {name}`.")
         for variant in rows.values():
+            # Pairs and seeds are those of the connection itself, whatever the variant changes.
+            connection = params.connections[variant]
+            links = [(link, connection.train_of(link.spaces)) for link in connection.links(name)]
             for seed in sweep.seeds:
                 model = folder / "models" / f"{variant}, seed {seed}"
-                train_one(
-                    name, params.connections[variant], PAIRS / name, model, seed, params.threads, device, Silent()
+                train_connection(
+                    links,
+                    connection.method,
+                    PAIRS,
+                    model,
+                    seed=seed,
+                    threads=params.threads,
+                    device=device,
+                    progress=Silent(),
                 )
                 progress.advance(1)
 
@@ -104,54 +114,26 @@ def _measured(
     params: "Params", sweep: "Sweep", names: dict[str, dict[str, str]], folder: Path, device: str
 ) -> "list[pd.DataFrame]":
     """By connection: the metric of every row and seed."""
-    import pandas as pd
-
-    from pipeline.evaluate.run import evaluate
-    from pipeline.evaluate.sources import Folders
+    from pipeline.evaluate.folders import Folders
+    from pipeline.sweep.measure import measure
     from stages.context import ANNOTATIONS, EMBEDDINGS, PAIRS, ConsoleProgress
-    from stages.evaluate import connection_data
 
     found = []
     for name, rows in names.items():
-        ablation = sweep.connections[name]
-        trained = {
-            f"{variant}, seed {seed}": (row, seed, connection_data(params.connections[variant]))
-            for row, variant in rows.items()
-            for seed in sweep.seeds
-        }
-        task = params.evaluate.tasks[ablation.task].model_copy(
-            update={"connections": tuple(trained), "space": "", "baselines": ""}
-        )
-        settings = params.evaluate.model_copy(update={"tasks": {ablation.task: task}, "bootstrap": 0, "examples": 0})
-        metrics = folder / "metrics" / name
-        folders = Folders(EMBEDDINGS, folder / "models", PAIRS, metrics, ANNOTATIONS)
-        evaluate(
-            settings,
+        # By name of the trained model: the row and the seed that it stands for.
+        trained = {f"{variant}, seed {seed}": (row, seed) for row, variant in rows.items() for seed in sweep.seeds}
+        folders = Folders(EMBEDDINGS, folder / "models", PAIRS, folder / "metrics" / name, ANNOTATIONS)
+        connection = params.connections[name]
+        values = measure(
+            sweep.connections[name],
+            trained,
+            connection.links(name),
+            connection.method,
+            params.evaluate,
             folders,
-            {each: data for each, (_, _, data) in trained.items()},
             params.seed,
             ConsoleProgress(),
             device,
         )
-        table = pd.read_parquet(metrics / "metrics.parquet")
-        own = table.method == params.connections[name].method  # Not the same with its hubs corrected.
-        table = table[own & (table.metric == ablation.metric) & (table.direction == ablation.direction)]
-        if table.empty:
-            raise UserError(
-                f"The task {ablation.task} has no {ablation.metric!r} in the direction {ablation.direction!r}.",
-                "Choose from what `mcr metrics --direction all` shows.",
-            )
-        rows_of, seeds_of = ({each: found[at] for each, found in trained.items()} for at in (0, 1))
-        found.append(
-            pd.DataFrame(
-                {
-                    "connection": name,
-                    "task": ablation.task,
-                    "metric": ablation.metric,
-                    "row": table.connection.map(rows_of),
-                    "seed": table.connection.map(seeds_of),
-                    "value": table.value,
-                }
-            )
-        )
+        found.append(values.assign(connection=name))
     return found

@@ -24,9 +24,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_every_stage_leaves_its_result(project):
-    for name in ("shards/photos", "embeddings/clip/photos/image", "pairs/audio_image"):
+    for name in ("shards/photos", "embeddings/clip/photos/image", "pairs/audio_image/clip-clap/overlap"):
         assert (project.folder / "data" / name / "_manifest.json").is_file()
-    assert (project.folder / "data/models/audio_image/projector.safetensors").is_file()
+    assert (project.folder / "data/models/audio_image/clip-clap/projector.safetensors").is_file()
     assert (project.folder / "data/reports/index.html").stat().st_size > 50_000
     metrics = pd.read_parquet(project.folder / "data/metrics/metrics.parquet")
     assert {"audio_image", "oracle", "shuffled_text", "random_partners"} <= set(metrics.connection)

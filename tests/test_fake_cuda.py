@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pipeline.train.layout import Layout
 from torch import Tensor, nn
 
 from pipeline.connect import ProjectorSpec, build_projector
@@ -24,7 +25,6 @@ from pipeline.train.cmcr import CMCR
 from pipeline.train.coupled import Coupled
 from pipeline.train.coupling import Coupling
 from pipeline.train.exmcr import ExMCR
-from pipeline.train.layout import Layout
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.losses import _SymmetricInfoNCE
 from pipeline.train.oracle import Oracle

@@ -70,7 +70,7 @@ def committed_parts(project: Project) -> dict[str, int]:
         str(path.parent.relative_to(project.folder)): len(json.loads(path.read_text())["parts"])
         for path in project.folder.glob("data/*/**/_manifest.json")
     }
-    for path in project.folder.glob("data/models/*/checkpoint/state.json"):
+    for path in project.folder.glob("data/models/**/checkpoint/state.json"):
         found[str(path.parents[1].relative_to(project.folder))] = json.loads(path.read_text())["epoch"]
     return found
 

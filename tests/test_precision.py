@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline.train.layout import Layout
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,7 +30,6 @@ from pipeline.retrieve.perplexity import mean_entropy
 from pipeline.retrieve.sampling import sample, sample_top_k
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.train.cmcr import CMCR
-from pipeline.train.layout import Layout
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.settings import TrainSettings
 from tests.fake_cuda import MULTIPLY, watched

@@ -7,17 +7,27 @@ The files (github.com/MCR-PEFT/C-MCR and .../Ex-MCR, folder ``checkpoints``) are
 * ``ex_clap.pt``, ``ex_ulip.pt``: ``Head1`` and ``Head2`` of one leaf, `decoupled`; CLIP is the base.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, LinkRecord, SpaceRecord, load_config
+from pipeline.connect.config import (
+    CONFIG_NAME,
+    PROJECTOR_NAME,
+    ConnectionConfig,
+    SpaceRecord,
+    TrainedLink,
+    load_config,
+    unite,
+)
 from pipeline.connect.projectors import ProjectorSpec, build_projector
 from pipeline.connect.weights import save_projectors
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_file
+from pipeline.links import Memory, name_of
+from pipeline.methods import CMCR, EXMCR
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
 from pipeline.spaces.checkpoints import find_checkpoint, load_strictly, read_tensors
 
@@ -95,16 +105,14 @@ def import_projectors(
     _refuse_trained(folder)
     read = {name: _read(path, layouts[name], name) for name, path in files.items()}
     made = {name: _record(name, path) for name, path in files.items()}
-    if not next(iter(layouts.values())).of_leaf:
-        [name] = files
-        config = _config(layouts[name], read[name], spaces, connection, made[name])
-        return _save(config, read[name], spaces, folder)
-    leaves: dict[str, ConnectionConfig] = {}
+    links: dict[str, ConnectionConfig] = {}
     for name, heads in read.items():
-        leaf = spaces[next(iter(heads))].name
-        config = _config(layouts[name], heads, spaces, f"{connection}/{leaf}", made[name])
-        leaves[leaf] = _save(config, heads, spaces, folder / leaf)
-    united = _unite(leaves, connection)
+        config = _config(layouts[name], heads, spaces, connection, made[name])
+        link = config.links[0].name
+        links[link] = _save(config, heads, spaces, folder / link)
+    if len({config.dimension for config in links.values()}) > 1:
+        raise UserError("The leaves end in bases of different widths.", "Import leaves of one base.")
+    united = unite(links)
     united.save(folder)
     return united
 
@@ -166,17 +174,25 @@ def _config(
     }
     if len(records) != len(widths):
         raise UserError("Two roles have the same space.", "Name a space of its own for each: --clip, --clap, --ulip.")
+    first, second = records
+    base = spaces[CLIP].name if layout.of_leaf else ""
+    link = TrainedLink(
+        connection=connection,
+        name=name_of((first, second), base),
+        spaces=(first, second),
+        base=base,
+        overlap=layout.overlap,
+        memories={spaces[role].name: Memory(modality=modality) for role, modality in layout.memories.items()},
+        train=made,
+        pairs="",
+    )
     return ConnectionConfig(
         code=NO_TRAINING,
         connection=connection,
-        method="exmcr" if layout.of_leaf else "cmcr",
+        method=(EXMCR if layout.of_leaf else CMCR).name,
         spaces=records,
-        base=spaces[CLIP].name if layout.of_leaf else "",
-        overlap=layout.overlap,
-        memories={spaces[role].name: modality for role, modality in layout.memories.items()},
+        links=(link,),
         projectors={spaces[role].name: spec for role, (spec, _) in heads.items()},
-        train=made,
-        pairs="",
         seed=0,
         threads=1,
     )
@@ -193,29 +209,3 @@ def _save(
     config = config.model_copy(update={"files": {PROJECTOR_NAME: sha256_file(path)}})
     config.save(folder)
     return config
-
-
-def _unite(leaves: Mapping[str, ConnectionConfig], connection: str) -> ConnectionConfig:
-    """One configuration for leaves that lie below it."""
-    configs: Sequence[ConnectionConfig] = list(leaves.values())
-    first = configs[0]
-    if any(config.dimension != first.dimension for config in configs):
-        raise UserError("The leaves end in bases of different widths.", "Import leaves of one base.")
-    return first.model_copy(
-        update={
-            "connection": connection,
-            "spaces": {first.base: first.spaces[first.base]}
-            | {leaf: config.spaces[leaf] for leaf, config in leaves.items()},
-            "overlap": "",
-            "memories": {},
-            "projectors": {leaf: config.projectors[leaf] for leaf, config in leaves.items()},
-            "train": {},
-            "files": {f"{leaf}/{PROJECTOR_NAME}": config.files[PROJECTOR_NAME] for leaf, config in leaves.items()},
-            "leaves": {
-                leaf: LinkRecord(
-                    overlap=config.overlap, memories=config.memories, train=config.train, pairs=config.pairs
-                )
-                for leaf, config in leaves.items()
-            },
-        }
-    )

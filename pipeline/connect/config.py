@@ -1,20 +1,23 @@
 """``config.json``: all that is needed to load a connected space and to know how it was made."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from pipeline.atomic import write_text
 from pipeline.connect.projectors import ProjectorSpec
 from pipeline.errors import UserError
+from pipeline.hashing import sha256_json
+from pipeline.links import Link, upgraded
 from pipeline.reading import read_bytes, written_by_us
 from pipeline.settings import Settings
 
 CONFIG_NAME = "config.json"
 PROJECTOR_NAME = "projector.safetensors"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
 
 
 class SpaceRecord(Settings):
@@ -33,11 +36,14 @@ class SpaceRecord(Settings):
     dimension: int = Field(ge=1)
 
 
-class LinkRecord(Settings):
-    """How one leaf was joined to the base; the fields of `ConnectionConfig` that differ between leaves."""
+class TrainedLink(Link):
+    """A link with what it was trained on.
 
-    overlap: str
-    memories: dict[str, str]
+    Attributes:
+        train: Settings that the numbers depend on.
+        pairs: Content hash of its pairs.
+    """
+
     train: dict[str, Any]
     pairs: str
 
@@ -45,35 +51,32 @@ class LinkRecord(Settings):
 class ConnectionConfig(Settings):
     """Content of ``config.json``. No time stamp, no host name: equal inputs give equal bytes.
 
-    A connection of several leaves is the union of folders of one leaf each: ``<leaf>/config.json`` and its weights.
+    Every link has a folder of its own with its weights and a configuration that names this link alone; the folder of the
+    connection holds those folders and a configuration that unites them.
 
     Attributes:
         code: Version of the training code; a change of it makes earlier results stale.
         spaces: The frozen spaces in the connection's order: the first that embeds a modality is its default.
-        base: The space that all others are projected into and that has no projector itself; empty where there is none.
-        overlap: The overlapping modality; empty for the oracle and where each leaf has its own.
-        memories: By space, the modality of its other input (the pseudo-partners).
-        leaves: By leaf, how it was joined; empty unless the configuration unites leaves.
-        train: Settings that the numbers depend on.
-        pairs: Content hash of the pseudo-pairs.
+        links: What joins them.
+        projectors: By space; a base has none.
         files: SHA-256 by name of the files that this configuration was written with.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA_VERSION
     code: int
     connection: str
     method: str
     spaces: dict[str, SpaceRecord] = Field(min_length=1)
-    base: str = ""
-    overlap: str
-    memories: dict[str, str]
+    links: tuple[TrainedLink, ...] = Field(min_length=1)
     projectors: dict[str, ProjectorSpec]
-    train: dict[str, Any]
-    pairs: str
     seed: int
     threads: int
     files: dict[str, str] = Field(default={})
-    leaves: dict[str, LinkRecord] = Field(default={})
+
+    @property
+    def base(self) -> str:
+        """The space that all others are projected into; empty where there is none."""
+        return self.links[0].base
 
     @property
     def dimension(self) -> int:
@@ -81,24 +84,57 @@ class ConnectionConfig(Settings):
         return self.spaces[self.base].dimension if self.base else next(iter(self.projectors.values())).dimension
 
     @property
+    def pairs(self) -> str:
+        """Content hash of the pairs of all links."""
+        return sha256_json([link.pairs for link in self.links])
+
+    @property
     def weights(self) -> dict[str, dict[str, ProjectorSpec]]:
         """By file, relative to the configuration: the projectors in it."""
-        if not self.leaves:
-            return {PROJECTOR_NAME: self.projectors}
-        return {f"{leaf}/{PROJECTOR_NAME}": {leaf: self.projectors[leaf]} for leaf in self.leaves}
+        projected = {link.name: {space: self.projectors[space] for space in link.projected} for link in self.links}
+        if PROJECTOR_NAME in self.files:  # The folder of a link.
+            return {PROJECTOR_NAME: next(iter(projected.values()))}
+        return {f"{name}/{PROJECTOR_NAME}": specs for name, specs in projected.items()}
 
     def overlap_of(self, space: str) -> str:
         """The overlapping modality by which `space` was joined."""
-        return self.leaves[space].overlap if space in self.leaves else self.overlap
+        return next((link.overlap for link in self.links if space in link.projected), "")
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the weights of a link, in its own configuration: not what its files and corpora are called, since
+        hashes of their content are here.
+        """
+        content: dict[str, Any] = json.loads(self.model_dump_json(exclude={"files"}))
+        [link] = content.pop("links")
+        link["memories"] = {space: memory["modality"] for space, memory in link["memories"].items()}
+        content |= {name: link.pop(name) for name in ("train", "pairs")}
+        return {**content, "link": {name: value for name, value in link.items() if name not in ("queries", "sets")}}
 
     def save(self, folder: Path) -> None:
         """Write the configuration to `folder` atomically; it is the last file of a finished connection."""
-        unused = {name for name in ("base", "leaves") if not getattr(self, name)}
-        write_text(folder / CONFIG_NAME, json.dumps(self.model_dump(mode="json", exclude=unused), indent=1) + "\n")
+        write_text(folder / CONFIG_NAME, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+
+
+def unite(configs: Mapping[str, ConnectionConfig]) -> ConnectionConfig:
+    """One configuration for the links of a connection.
+
+    Args:
+        configs: By name of the link, in the connection's order: the configuration in its folder.
+    """
+    first = next(iter(configs.values()))
+    name = PROJECTOR_NAME
+    return first.model_copy(
+        update={
+            "spaces": {space: record for config in configs.values() for space, record in config.spaces.items()},
+            "links": tuple(link for config in configs.values() for link in config.links),
+            "projectors": {space: spec for config in configs.values() for space, spec in config.projectors.items()},
+            "files": {f"{link}/{name}": config.files[name] for link, config in configs.items()},
+        }
+    )
 
 
 def load_config(folder: Path) -> ConnectionConfig:
-    """Read and check the configuration in `folder`.
+    """Read and check the configuration in `folder`; one of an earlier version is brought up to date.
 
     Raises:
         UserError: There is none, another version of this program wrote it, or it contradicts itself.
@@ -114,12 +150,12 @@ def load_config(folder: Path) -> ConnectionConfig:
         with written_by_us(path, "Train the connection again."):
             content = json.loads(read_bytes(path))
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in (1, SCHEMA_VERSION):
             raise UserError(
-                f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}.",
+                f"{path} has schema version {version}, this program reads 1 and {SCHEMA_VERSION}.",
                 "Use the version of mcr-connect that wrote it, or train again.",
             )
-        config = ConnectionConfig.model_validate(content)
+        config = ConnectionConfig.model_validate(upgraded(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
@@ -129,21 +165,24 @@ def load_config(folder: Path) -> ConnectionConfig:
 
 
 def _check_consistent(path: Path, config: ConnectionConfig) -> None:
+    problem = _contradiction(config)
+    if problem:
+        raise UserError(f"{path} {problem}.", "Train the connection again.")
+
+
+def _contradiction(config: ConnectionConfig) -> str:
+    """What does not agree in `config`; empty if everything does."""
     if config.base and config.base not in config.spaces:
-        raise UserError(f"{path} has a base {config.base} that is none of its spaces.", "Train the connection again.")
+        return f"has a base {config.base} that is none of its spaces"
     if config.projectors.keys() != config.spaces.keys() - {config.base}:
-        raise UserError(
-            f"{path} has projectors for {', '.join(config.projectors)} but spaces {', '.join(config.spaces)}.",
-            "Train the connection again.",
-        )
-    if config.leaves and config.leaves.keys() != config.projectors.keys():
-        raise UserError(f"{path} does not say how each leaf was joined.", "Train the connection again.")
+        return f"has projectors for {', '.join(config.projectors)} but spaces {', '.join(config.spaces)}"
+    if {space for link in config.links for space in link.projected} != config.projectors.keys():
+        return "does not say how each space was joined"
+    if {link.base for link in config.links} != {config.base}:
+        return "has links to different bases"
     if {spec.dimension for spec in config.projectors.values()} != {config.dimension}:
-        raise UserError(f"{path} has projectors of different output widths.", "Train the connection again.")
+        return "has projectors of different output widths"
     for name, spec in config.projectors.items():
-        width = config.spaces[name].dimension
-        if spec.input != width:
-            raise UserError(
-                f"{path}: the projector of {name} takes {spec.input} numbers, the space has {width}.",
-                "Train the connection again.",
-            )
+        if spec.input != (width := config.spaces[name].dimension):
+            return f"has a projector of {name} that takes {spec.input} numbers, but the space has {width}"
+    return ""

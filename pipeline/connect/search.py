@@ -1,4 +1,4 @@
-"""Find the nearest items of any modality to a text, a picture, a sound or a shape."""
+"""Find the nearest items of any modality to a text, a picture, a sound or a shape, and which connection can do it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 
 from pipeline.connect.connected_space import ConnectedSpace
+from pipeline.errors import UserError
+from pipeline.links import Link
 from pipeline.precision import multiplying
 from pipeline.store.reader import read_embeddings
 
@@ -49,6 +51,32 @@ def search(
             (corpus, keys[row], score) for row, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
     return _nearest(found, count)
+
+
+def widest(connections: Mapping[str, Sequence[Link]], source: str, target: str) -> str:
+    """Of the connections that hold both modalities the one that holds most; the first of several.
+
+    Raises:
+        UserError: There is none.
+    """
+    held = {
+        name: {modality for link in links for modality in (*link.modalities, link.overlap)}
+        for name, links in connections.items()
+    }
+    fitting = {name: len(modalities) for name, modalities in held.items() if {source, target} <= modalities}
+    if not fitting:
+        raise UserError(f"No connection joins {source} and {target}.", "Add one to `connections` in params.yaml.")
+    return max(fitting, key=lambda name: fitting[name])
+
+
+def gallery_of(links: Sequence[Link], space: ConnectedSpace, modality: str) -> tuple[str, tuple[str, ...]]:
+    """The frozen space that embeds what is looked for, and the corpora of it that the connection was made from."""
+    for link in links:
+        for name, memory in link.memories.items():
+            if memory.modality == modality:
+                return name, memory.corpora
+    queries = next((link.queries for link in links if link.overlap == modality), ())
+    return space.space_of(modality), queries
 
 
 def _nearest(found: Sequence[tuple[str, str, float]], count: int) -> list[tuple[str, str, float]]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.evaluate.annotations import class_key, read_labels
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.items import load_embeddings
 from pipeline.evaluate.settings import TEXT, PromptedTask
-from pipeline.evaluate.sources import Folders
 from pipeline.evaluate.views import unit
 
 log = logging.getLogger(__name__)

@@ -6,41 +6,33 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.evaluate.bootstrap import Measure, Sample
-from pipeline.evaluate.context import Context
 from pipeline.evaluate.items import EvaluationSet, load_set
-from pipeline.evaluate.measured import Number, add_numbers
-from pipeline.evaluate.methods import methods_of
+from pipeline.evaluate.measured import Number
 from pipeline.evaluate.settings import GeometryTask
 from pipeline.evaluate.shape import Gap, Skewness, Uniformity, occurrences
-from pipeline.evaluate.tables import Tables
+from pipeline.evaluate.task_run import TaskRun
 from pipeline.evaluate.views import Views, unit
 
 
-def evaluate_geometry(name: str, task: GeometryTask, context: Context, tables: Tables) -> None:
-    """Measure the shape of the space of every method of `task` and add its rows to `tables`.
+def evaluate_geometry(run: TaskRun[GeometryTask]) -> None:
+    """Measure the shape of the space of every contender of the task and add the rows to its tables.
 
     Methods that score the two directions differently have no one space, and are left out.
 
     Raises:
         UserError: A store or connection is missing or does not fit, or there is only one item.
     """
-    most = context.settings.baseline_rows
-    methods = methods_of(task, context.connections, context.folders, most, context.seed, context.device)
-    spaces = {method.spaces[0] for method in methods}, {method.spaces[1] for method in methods}
-    evaluation = load_set(task, spaces, context.folders)
+    task = run.task
+    evaluation = load_set(task, run.spaces, run.folders)
     if evaluation.items < 2:
         raise UserError(f"{task.corpus} has one item only, which has no geometry.", "Use a larger evaluation set.")
-    context.progress.start(f"evaluate {name}", len(methods), "methods")
     measured = []
-    for method in methods:
-        scorer = method.build()
-        first, second = evaluation.sides
-        if scorer is not None:
-            views = scorer(first.embeddings[method.spaces[0]], second.embeddings[method.spaces[1]])
-            if views.backward is None:
-                measured.append((method, _numbers(task, evaluation, views)))
-        context.progress.advance(1)
-    add_numbers(name, task.dataset, measured, evaluation.items, context, tables)
+    first, second = evaluation.sides
+    for contender, scorer in run.scorers():
+        views = scorer(first.embeddings[contender.spaces[0]], second.embeddings[contender.spaces[1]])
+        if views.backward is None:
+            measured.append((contender, _numbers(task, evaluation, views)))
+    run.add(measured, evaluation.items)
 
 
 def _numbers(task: GeometryTask, evaluation: EvaluationSet, views: Views) -> Mapping[tuple[str, str], Number]:

@@ -8,13 +8,14 @@ query's modality: the connection's own memory, never the evaluation set (which S
 The correction is one number per gallery row, so it fits into one more dimension: [q, 1].[g, -t log mean ...].
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.evaluate.baselines.hops import evenly
-from pipeline.evaluate.sources import ConnectionData, Folders
+from pipeline.evaluate.baselines.link_data import evenly
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.views import Views
+from pipeline.links import Link
 from pipeline.store import read_embeddings
 
 BLOCK_SCORES = 2**24
@@ -35,22 +36,12 @@ def corrected(views: Views, banks: tuple[np.ndarray, np.ndarray], temperature: f
     )
 
 
-def bank(connection: ConnectionData, modality: str, space: str, folders: Folders, most: int) -> np.ndarray | None:
-    """Frozen embeddings [B, D] of `modality` among the unpaired data of `connection`, at most `most`; None: there are none."""
-    for link in _links(connection):
-        corpora: tuple[str, ...] = ()
-        if space in link.memories and link.memories[space].modality == modality:
-            corpora = link.memories[space].corpora
-        elif link.overlap == modality and space in link.spaces:
-            corpora = link.queries
-        if corpora:
+def bank(links: Sequence[Link], modality: str, space: str, folders: Folders, most: int) -> np.ndarray | None:
+    """Frozen embeddings [B, D] of `modality` among the unpaired data of `links`, at most `most`; None: there are none."""
+    for link in links:
+        if corpora := link.corpora_of(space, modality):
             return evenly(read_embeddings([folders.store(space, corpus, modality) for corpus in corpora])[1], most)
     return None
-
-
-def _links(connection: ConnectionData) -> Iterator[ConnectionData]:
-    yield connection
-    yield from connection.leaves.values()
 
 
 def _asking(queries: np.ndarray) -> np.ndarray:

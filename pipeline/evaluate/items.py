@@ -8,9 +8,9 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.evaluate.annotations import marked_keys, read_labels, single_labels
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.settings import PairTask, RetrievalTask
-from pipeline.evaluate.sources import Folders
 from pipeline.store import read_embeddings
 
 log = logging.getLogger(__name__)

@@ -12,15 +12,13 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.evaluate.annotations import read_columns
 from pipeline.evaluate.bootstrap import Sample
-from pipeline.evaluate.context import Context
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.items import load_embeddings
-from pipeline.evaluate.measured import Number, add_numbers
-from pipeline.evaluate.methods import methods_of
+from pipeline.evaluate.measured import Number
 from pipeline.evaluate.overlap import HIT, box_ciou, crop_heat, map_ciou, success_area, truth_map
 from pipeline.evaluate.recognition import Recognition
 from pipeline.evaluate.settings import LocalisationTask
-from pipeline.evaluate.sources import Folders
-from pipeline.evaluate.tables import Tables
+from pipeline.evaluate.task_run import TaskRun
 from pipeline.evaluate.views import Views
 
 BOX = ["x0", "y0", "x1", "y1"]
@@ -58,26 +56,20 @@ class SceneSet:
     boxes: np.ndarray
 
 
-def evaluate_localisation(name: str, task: LocalisationTask, context: Context, tables: Tables) -> None:
-    """Measure every method of `task` and add its rows to `tables`.
+def evaluate_localisation(run: TaskRun[LocalisationTask]) -> None:
+    """Measure every contender of the task and add the rows to its tables.
 
     Raises:
         UserError: A store, a table or a connection is missing or does not fit.
     """
-    most = context.settings.baseline_rows
-    methods = methods_of(task, context.connections, context.folders, most, context.seed, context.device)
-    spaces = {method.spaces[0] for method in methods}, {method.spaces[1] for method in methods}
-    data = load_scenes(task, spaces, context.folders)
+    task = run.task
+    data = load_scenes(task, run.spaces, run.folders)
     overlaps = [_overlaps(scene, data, task.agreement) for scene in data.scenes] if task.readout == "box" else []
-    context.progress.start(f"evaluate {name}", len(methods), "methods")
     measured = []
-    for method in methods:
-        scorer = method.build()
-        if scorer is not None:
-            views = scorer(data.sounds[method.spaces[0]], data.crops[method.spaces[1]])
-            measured.append((method, _numbers(task, data, views, overlaps)))
-        context.progress.advance(1)
-    add_numbers(name, task.dataset, measured, len(data.scenes), context, tables)
+    for contender, scorer in run.scorers():
+        views = scorer(data.sounds[contender.spaces[0]], data.crops[contender.spaces[1]])
+        measured.append((contender, _numbers(task, data, views, overlaps)))
+    run.add(measured, len(data.scenes))
 
 
 def load_scenes(task: LocalisationTask, spaces: tuple[Collection[str], Collection[str]], folders: Folders) -> SceneSet:
@@ -156,7 +148,7 @@ def _numbers(
         if visible[at]:
             ciou[at] = _ciou(task, data, scene, scores, overlaps[at] if overlaps else None)
     items = np.flatnonzero(visible)
-    # A method that scores all crops equally takes any of them, and of a map everything.
+    # A contender that scores all crops equally takes any of them, and of a map everything.
     guesses = (
         [overlaps[at] for at in items]
         if overlaps

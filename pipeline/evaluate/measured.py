@@ -10,20 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluate.bootstrap import Measure, interval, resample
-from pipeline.evaluate.context import Context
-from pipeline.evaluate.methods import Method
+from pipeline.evaluate.contenders import Contender
 from pipeline.evaluate.tables import Tables
 from pipeline.hashing import seed_from
 
 
 @dataclass(frozen=True)
 class Number:
-    """One number of one method.
+    """One number of one contender.
 
     Attributes:
         measures: What it is the mean of (the directions).
         n: Queries; items, where it is a mean of directions.
-        chance: What a method that scores everything equally gets; None where that says nothing.
+        chance: What a contender that scores everything equally gets; None where that says nothing.
     """
 
     measures: Sequence[Measure]
@@ -41,40 +40,50 @@ Numbers = Mapping[tuple[str, str], Number]
 
 
 def add_numbers(
-    name: str, dataset: str, measured: Sequence[tuple[Method, Numbers]], items: int, context: Context, tables: Tables
+    name: str,
+    dataset: str,
+    measured: Sequence[tuple[Contender, Numbers]],
+    items: int,
+    resamples: int,
+    seed: int,
+    tables: Tables,
 ) -> None:
-    """Add what the methods of task `name` reached to `tables`.
+    """Add what the contenders of task `name` reached to `tables`.
 
     Args:
         name: Of the task.
         dataset: What it was measured on.
-        measured: Every method with its numbers.
+        measured: Every contender with its numbers.
         items: How many items are resampled.
-        context: Resamples and seed.
+        resamples: How often; 0: no intervals.
+        seed: Base of the seed of the draws.
         tables: Where the rows go.
     """
-    resamples, seed = context.settings.bootstrap, seed_from(context.seed, name, "bootstrap")
-    places = [(method, *place) for method, numbers in measured for place in numbers]
+    places = [(contender, *place) for contender, numbers in measured for place in numbers]
     flat = [number for _, numbers in measured for number in numbers.values()]
-    drawn = resample([number.measures for number in flat], items, resamples, seed) if resamples else None
-    for at, ((method, metric, direction), number) in enumerate(zip(places, flat, strict=True)):
+    drawn = (
+        resample([number.measures for number in flat], items, resamples, seed_from(seed, name, "bootstrap"))
+        if resamples
+        else None
+    )
+    for at, ((contender, metric, direction), number) in enumerate(zip(places, flat, strict=True)):
         low, high = interval(drawn[at]) if drawn else (None, None)
-        where = {"connection": method.connection, "method": method.name, "task": name, "dataset": dataset}
+        where = {"connection": contender.connection, "method": contender.name, "task": name, "dataset": dataset}
         where |= {"direction": direction, "metric": metric}
         found = {"value": number.value, "ci_low": low, "ci_high": high, "n": number.n, "chance": number.chance}
         tables.add("metrics", where | found)
-        tables.mirrored(name, method.label, direction, metric, number.value)
+        tables.mirrored(name, contender.label, direction, metric, number.value)
     if drawn is None:
         return
     # Each trained connection minus the first one of the task, item by item.
-    at_place = {(id(method), metric, direction): at for at, (method, metric, direction) in enumerate(places)}
-    trained = [method for method, _ in measured if method.trained]
-    for at, (method, metric, direction) in enumerate(places):
-        if method not in trained[1:]:
+    at_place = {(id(contender), metric, direction): at for at, (contender, metric, direction) in enumerate(places)}
+    trained = [contender for contender, _ in measured if contender.trained]
+    for at, (contender, metric, direction) in enumerate(places):
+        if contender not in trained[1:]:
             continue
         other = at_place[id(trained[0]), metric, direction]
         low, high = interval(drawn[at] - drawn[other])
-        where = {"task": name, "dataset": dataset, "connection": method.connection, "method": method.name}
+        where = {"task": name, "dataset": dataset, "connection": contender.connection, "method": contender.name}
         where |= {"against": trained[0].connection, "direction": direction, "metric": metric}
         difference = {"value": flat[at].value - flat[other].value, "ci_low": low, "ci_high": high, "n": items}
         tables.add("differences", where | difference)

@@ -1,4 +1,4 @@
-"""Cross-modal retrieval: both directions and their mean, every method on the same items."""
+"""Cross-modal retrieval: both directions and their mean, every contender on the same items."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -6,17 +6,17 @@ from functools import partial
 import numpy as np
 
 from pipeline.evaluate.bootstrap import Sample, Statistic
-from pipeline.evaluate.context import Context
+from pipeline.evaluate.contenders import Contender
 from pipeline.evaluate.items import EvaluationSet, load_set
-from pipeline.evaluate.measured import Number, add_numbers
-from pipeline.evaluate.methods import Method, methods_of, with_hub_correction
+from pipeline.evaluate.measured import Number
 from pipeline.evaluate.metrics import all_tied, average_precision, best_rank, hits
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.ranking import Counts, rank, rank_both
-from pipeline.evaluate.samples import add_examples, add_similarities
 from pipeline.evaluate.settings import RetrievalTask
+from pipeline.evaluate.shown import add_examples, add_similarities
 from pipeline.evaluate.sorted_ranks import rank_by_sorting
 from pipeline.evaluate.tables import Tables
+from pipeline.evaluate.task_run import TaskRun
 from pipeline.evaluate.views import Views
 
 MEAN = "mean"
@@ -24,34 +24,26 @@ MEAN = "mean"
 MOST_COUNTED = 8
 
 
-def evaluate_retrieval(name: str, task: RetrievalTask, context: Context, tables: Tables) -> None:
-    """Measure every method of `task` and add its rows to `tables`.
+def evaluate_retrieval(run: TaskRun[RetrievalTask]) -> None:
+    """Measure every contender of the task and add the rows to its tables.
 
     Raises:
         UserError: A store or connection is missing or does not fit, or an embedding is not finite.
     """
-    most = context.settings.baseline_rows
-    methods = methods_of(task, context.connections, context.folders, most, context.seed, context.device)
-    if task.hub_temperature:
-        methods = list(with_hub_correction(methods, task.hub_temperature, task, context))
-    spaces = {method.spaces[0] for method in methods}, {method.spaces[1] for method in methods}
-    evaluation = load_set(task, spaces, context.folders)
-    context.progress.start(f"evaluate {name}", len(methods), "methods")
+    name, task, tables = run.name, run.task, run.tables
+    evaluation = load_set(task, run.spaces, run.folders)
+    first, second = evaluation.sides
     measured = []
-    for method in methods:
-        scorer = method.build()
-        if scorer is not None:
-            first, second = evaluation.sides
-            views = scorer(first.embeddings[method.spaces[0]], second.embeddings[method.spaces[1]])
-            counts = count(views, evaluation.positives, context.device)
-            measured.append((method, _numbers(task, evaluation, counts, context.settings.recall_at)))
-            _add_ranks(name, task, method, evaluation, counts, tables)
-            if method.trained:
-                tables.curves[f"{name}-{method.connection}"] = _curve(counts)
-                add_examples(name, task, method, evaluation, views, counts, context.settings.examples, tables)
-            add_similarities(name, task, method, evaluation, views, context.seed, tables)
-        context.progress.advance(1)
-    add_numbers(name, task.dataset, measured, evaluation.items, context, tables)
+    for contender, scorer in run.scorers():
+        views = scorer(first.embeddings[contender.spaces[0]], second.embeddings[contender.spaces[1]])
+        counts = count(views, evaluation.positives, run.device)
+        measured.append((contender, _numbers(task, evaluation, counts, run.settings.recall_at)))
+        _add_ranks(name, task, contender, evaluation, counts, tables)
+        if contender.trained:
+            tables.curves[f"{name}-{contender.connection}"] = _curve(counts)
+            add_examples(name, task, contender, evaluation, views, counts, run.settings.examples, tables)
+        add_similarities(name, task, contender, evaluation, views, run.seed, tables)
+    run.add(measured, evaluation.items)
 
 
 def count(views: Views, positives: Positives, device: str) -> tuple[Counts, Counts]:
@@ -100,7 +92,7 @@ def _numbers(
 def _add_ranks(
     name: str,
     task: RetrievalTask,
-    method: Method,
+    contender: Contender,
     evaluation: EvaluationSet,
     counts: tuple[Counts, Counts],
     tables: Tables,
@@ -111,8 +103,8 @@ def _add_ranks(
             {
                 "task": name,
                 "dataset": task.corpus,
-                "connection": method.connection,
-                "method": method.name,
+                "connection": contender.connection,
+                "method": contender.name,
                 "direction": direction,
                 "query_key": side.keys,
                 "item": side.items,

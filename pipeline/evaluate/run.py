@@ -1,22 +1,23 @@
 """The evaluate stage: every task, one set of tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.evaluate.classification import evaluate_classification
-from pipeline.evaluate.context import Context
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.geometry import evaluate_geometry
 from pipeline.evaluate.localisation import evaluate_localisation
 from pipeline.evaluate.retrieval import evaluate_retrieval
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.sources import ConnectionData, Folders
 from pipeline.evaluate.tables import Tables
 from pipeline.evaluate.tagging import evaluate_tagging
+from pipeline.evaluate.task_run import TaskRun
+from pipeline.links import Link
 from pipeline.progress import Progress, Silent
 
 # A new kind of task is one file and one line here (and its settings in the union `Task`).
-TASKS: dict[str, Callable[[str, Any, Context, Tables], None]] = {
+TASKS: dict[str, Callable[[TaskRun[Any]], None]] = {
     "retrieval": evaluate_retrieval,
     "classification": evaluate_classification,
     "tagging": evaluate_tagging,
@@ -36,7 +37,7 @@ class Summary:
 def evaluate(
     settings: EvaluateSettings,
     folders: Folders,
-    connections: Mapping[str, ConnectionData],
+    connections: Mapping[str, Sequence[Link]],
     seed: int,
     progress: Progress | None = None,
     device: str = "cpu",
@@ -48,7 +49,7 @@ def evaluate(
     Args:
         settings: Tasks and how they are measured.
         folders: Where to read and write.
-        connections: What each connection was made from, by name.
+        connections: By name: the links of each connection.
         seed: Of every draw.
         progress: Where the advance is shown.
         device: Where products of large matrices are computed.
@@ -56,9 +57,8 @@ def evaluate(
     Raises:
         UserError: A task names a connection, a space or a store that is not there or does not fit.
     """
-    context = Context(settings, folders, connections, seed, progress or Silent(), device)
-    tables = Tables()
+    progress, tables = progress or Silent(), Tables()
     for name, task in settings.tasks.items():
-        TASKS[task.task](name, task, context, tables)
+        TASKS[task.task](TaskRun(name, task, settings, folders, connections, seed, progress, device, tables))
     tables.write(folders.metrics)
     return Summary(len(settings.tasks), tables.rows)

@@ -5,53 +5,43 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluate.classes import load_classes
-from pipeline.evaluate.context import Context
-from pipeline.evaluate.measured import Number, add_numbers
-from pipeline.evaluate.methods import methods_of
+from pipeline.evaluate.measured import Number
 from pipeline.evaluate.metrics import all_tied, average_precision
 from pipeline.evaluate.positives import ABSENT, Positives
 from pipeline.evaluate.settings import TaggingTask
 from pipeline.evaluate.sorted_ranks import rank_by_sorting
-from pipeline.evaluate.tables import Tables
+from pipeline.evaluate.task_run import TaskRun
 from pipeline.hashing import seed_from
 
 CHUNK = 2**23
 
 
-def evaluate_tagging(name: str, task: TaggingTask, context: Context, tables: Tables) -> None:
-    """Measure the mAP over classes of every method of `task` and add its rows to `tables`.
+def evaluate_tagging(run: TaskRun[TaggingTask]) -> None:
+    """Measure the mAP over classes of every contender of the task and add the rows to its tables.
 
     Raises:
         UserError: A store, the labels or a connection is missing or does not fit.
     """
-    most = context.settings.baseline_rows
-    methods = methods_of(task, context.connections, context.folders, most, context.seed, context.device)
-    spaces = {method.spaces[0] for method in methods}, {method.spaces[1] for method in methods}
-    data = load_classes(task, spaces, context.folders)
+    task = run.task
+    data = load_classes(task, run.spaces, run.folders)
     shown = sorted({at for classes in data.labels for at in classes})
     place = {at: row for row, at in enumerate(shown)}
     pairs = np.array([(place[at], row) for row, classes in enumerate(data.labels) for at in classes])
     positives = Positives.of_pairs(pairs[:, 0], pairs[:, 1], (len(shown), len(data.labels)))
-    context.progress.start(f"evaluate {name}", len(methods), "methods")
     measured = []
-    for method in methods:
-        scorer = method.build()
-        if scorer is not None:
-            samples, prompts = scorer(data.samples[method.spaces[0]], data.prompts[method.spaces[1]]).forward
-            classes = data.class_embeddings(prompts)[shown]
-            counts = rank_by_sorting(classes, samples, positives, context.device)
-            precision = MeanPrecision(
-                classes.astype(np.float64) @ samples.astype(np.float64).T,
-                positives,
-                float(average_precision(counts).mean()),
-                seed_from(context.seed, name, "ties"),
-            )
-            chance = float(average_precision(all_tied(counts)).mean())
-            measured.append(
-                (method, {("mAP", f"{task.modality}->text"): Number([precision], len(data.labels), chance)})
-            )
-        context.progress.advance(1)
-    add_numbers(name, task.dataset, measured, len(data.labels), context, tables)
+    for contender, scorer in run.scorers():
+        samples, prompts = scorer(data.samples[contender.spaces[0]], data.prompts[contender.spaces[1]]).forward
+        classes = data.class_embeddings(prompts)[shown]
+        counts = rank_by_sorting(classes, samples, positives, run.device)
+        precision = MeanPrecision(
+            classes.astype(np.float64) @ samples.astype(np.float64).T,
+            positives,
+            float(average_precision(counts).mean()),
+            seed_from(run.seed, run.name, "ties"),
+        )
+        chance = float(average_precision(all_tied(counts)).mean())
+        measured.append((contender, {("mAP", f"{task.modality}->text"): Number([precision], len(data.labels), chance)}))
+    run.add(measured, len(data.labels))
 
 
 @dataclass(frozen=True)

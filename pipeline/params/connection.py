@@ -1,145 +1,135 @@
-"""A connection: frozen spaces joined by one method, each pair of them over a modality that both embed."""
+"""A connection in params.yaml: frozen spaces joined by one method, and the links that follow from it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, create_model
 
-from pipeline.retrieve.settings import CouplingRetrieveSettings, LeafRetrieveSettings, Memory, RetrieveSettings
+from pipeline.links import Link, Memory, name_of
+from pipeline.methods import Method, code, method_called, methods
+from pipeline.retrieve.settings import SearchSettings
 from pipeline.settings import Modality, Settings
-from pipeline.train.settings import (
-    CouplingTrainSettings,
-    LeafCouplingTrainSettings,
-    LeafTrainSettings,
-    TrainSettings,
-)
-
-AnySettings = TypeVar("AnySettings", bound=Settings)
+from pipeline.train.settings import ScheduleSettings
 
 
-class Link(Settings):
+class MemorySettings(Settings):
+    """The unpaired embeddings of one space that partners are made from."""
+
+    modality: Modality
+    corpora: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class LinkSettings(Settings):
     """What two spaces are joined by: a modality that both embed, and unpaired data of each."""
 
     overlap: Modality | None = Field(None, description="Modality that both spaces embed (not of the oracle).")
     queries: tuple[str, ...] = Field((), description="Corpora of the overlapping modality.")
-    memories: dict[str, Memory] = Field(description="By space: what its pseudo-partners are made from.")
+    memories: dict[str, MemorySettings] = Field(description="By space: what its pseudo-partners are made from.")
 
 
-class TwoSpaces(Link):
+class TwoSpaces(LinkSettings):
     """Two spaces, each with a projector into a new space."""
 
     spaces: tuple[str, str]
 
     @property
-    def links(self) -> Mapping[str, Link]:
-        """The one link between the two spaces, under no name."""
-        return {"": self}
+    def joined(self) -> Mapping[tuple[str, str], LinkSettings]:
+        """By pair of spaces: what joins them."""
+        return {self.spaces: self}
 
 
-class Leaf(Link):
-    """A space that Ex-MCR projects into the base; linked to it as two spaces are in C-MCR."""
-
-    retrieve: LeafRetrieveSettings | None = Field(None, description="What differs from the connection's `retrieve`.")
-    train: LeafTrainSettings | None = Field(None, description="What differs from the connection's `train`.")
-
-
-class BaseAndLinks(Settings):
+class BaseAndLeaves(Settings):
     """A space that stays as it is, and any number of spaces that are projected into it."""
 
     base: str = Field(description="The space that all leaves are projected into; it has no projector.")
-    leaves: Annotated[Mapping[str, Link], Field(min_length=1)] = Field(description="By space: how it joins the base.")
+    leaves: Annotated[Mapping[str, LinkSettings], Field(min_length=1)]
 
     @property
-    def spaces(self) -> tuple[str, ...]:
-        """The base, then the leaves."""
-        return (self.base, *self.leaves)
+    def joined(self) -> Mapping[tuple[str, str], LinkSettings]:
+        """By base and leaf: what joins them."""
+        return {(self.base, leaf): link for leaf, link in self.leaves.items()}
+
+
+class Connection(Settings):
+    """Spaces, what joins them, and how. Every connection has these four keys: dvc.yaml names them, and DVC refuses a key
+    that is not there.
+    """
+
+    method: str
+    join: TwoSpaces | BaseAndLeaves
+    retrieve: SearchSettings
+    train: ScheduleSettings
 
     @property
-    def links(self) -> Mapping[str, Link]:
-        """The link of each leaf to the base."""
-        return self.leaves
+    def record(self) -> Method:
+        """What is known of its method."""
+        return method_called(self.method)
+
+    def links(self, name: str) -> tuple[Link, ...]:
+        """The links of the connection, which is called `name`."""
+        base = getattr(self.join, "base", "")
+        return tuple(
+            Link(
+                connection=name,
+                name=name_of(spaces, base),
+                spaces=spaces,
+                base=base,
+                overlap=settings.overlap or "",
+                queries=settings.queries,
+                memories={
+                    space: Memory(modality=memory.modality, corpora=memory.corpora)
+                    for space, memory in settings.memories.items()
+                },
+                sets=getattr(self.retrieve_of(spaces), "sets", self.record.sets),
+            )
+            for spaces, settings in self.join.joined.items()
+        )
+
+    def retrieve_of(self, spaces: tuple[str, str]) -> SearchSettings:
+        """How the pairs of one link are made: the connection's settings with what the leaf changes."""
+        return self.retrieve.changed_by(getattr(self.join.joined[spaces], "retrieve", None))
+
+    def train_of(self, spaces: tuple[str, str]) -> ScheduleSettings:
+        """How one link is trained: the connection's settings with what the leaf changes."""
+        return self.train.changed_by(getattr(self.join.joined[spaces], "train", None))
 
 
-class BaseAndLeaves(BaseAndLinks):
+def _connection_of(method: Method) -> type[Connection]:
+    """What a connection by `method` may say."""
+    retrieve = code(method.retrieve_settings, "pipeline.retrieve")
+    train = code(method.train_settings, "pipeline.train")
+    name, join = method.name.title(), TwoSpaces
+    fields: dict[str, Any] = {
+        "method": (Literal[method.name], Field(description=method.summary)),
+        "join": (_leaves_of(name, retrieve, train) if method.keeps_base else join, ...),
+        "retrieve": (retrieve, ...),
+        "train": (train, ...),
+    }
+    made: type[Connection] = create_model(f"{name}Connection", __base__=Connection, __doc__=method.summary, **fields)
+    return made
+
+
+def _leaves_of(name: str, retrieve: type[Settings], train: type[Settings]) -> type[BaseAndLeaves]:
     """A base and leaves, each of which may be made and trained in its own way."""
-
-    leaves: Annotated[Mapping[str, Leaf], Field(min_length=1)] = Field(description="By space: how it joins the base.")
-
-
-# Every connection has the same four keys, whatever its method: dvc.yaml names them, and DVC refuses a key that is
-# not there.
-
-
-class PairConnection(Settings):
-    """C-MCR, or the oracle."""
-
-    method: Literal["cmcr", "oracle"] = Field(
-        description="C-MCR; or the oracle, which is trained on true pairs and bounds what any method can reach."
+    changes: dict[str, Any] = {
+        "retrieve": (retrieve | None, Field(None, description="What differs from the connection's `retrieve`.")),
+        "train": (train | None, Field(None, description="What differs from the connection's `train`.")),
+    }
+    leaf: Any = create_model(
+        f"{name}Leaf", __base__=LinkSettings, __doc__="A space that is projected into the base.", **changes
     )
-    join: TwoSpaces
-    retrieve: RetrieveSettings
-    train: TrainSettings
+    leaves: Any = Annotated[Mapping[str, leaf], Field(min_length=1)]
+    said = Field(description="By space: how it joins the base.")
+    made: type[BaseAndLeaves] = create_model(
+        f"{name}BaseAndLeaves", __base__=BaseAndLeaves, __doc__=BaseAndLeaves.__doc__, leaves=(leaves, said)
+    )
+    return made
 
 
-class CouplingConnection(Settings):
-    """Coupling: real samples of both memories become each other's partners."""
-
-    method: Literal["coupling"] = Field(description="Coupling of real samples, our own method.")
-    join: TwoSpaces
-    retrieve: CouplingRetrieveSettings
-    train: CouplingTrainSettings
-
-
-class ExMcrConnection(Settings):
-    """Ex-MCR: a base that stays as it is, and any number of leaves, trained independently of each other."""
-
-    method: Literal["exmcr"] = Field(description="Ex-MCR.")
-    join: BaseAndLeaves
-    retrieve: LeafRetrieveSettings
-    train: LeafTrainSettings
-
-    def sets_of(self, leaf: str) -> tuple[str, ...]:
-        """Folders of the leaf's sets of pseudo-pairs below ``data/pairs/<connection>/<leaf>``."""
-        return self.retrieve_of(leaf).sets
-
-    def retrieve_of(self, leaf: str) -> LeafRetrieveSettings:
-        """The connection's settings with what the leaf changes."""
-        return _changed(self.retrieve, self.join.leaves[leaf].retrieve)
-
-    def train_of(self, leaf: str) -> LeafTrainSettings:
-        """The connection's settings with what the leaf changes."""
-        return _changed(self.train, self.join.leaves[leaf].train)
-
-
-class ExCouplingConnection(Settings):
-    """Coupling into a base that stays as it is: Ex-MCR's projector, taught by real samples that are partners."""
-
-    method: Literal["excoupling"] = Field(description="Coupling into a base that stays as it is, our own method.")
-    join: BaseAndLinks
-    retrieve: CouplingRetrieveSettings
-    train: LeafCouplingTrainSettings
-
-    def sets_of(self, leaf: str) -> tuple[str, ...]:
-        """One set, in the leaf's own folder."""
-        return ("",)
-
-    def retrieve_of(self, leaf: str) -> CouplingRetrieveSettings:
-        """The same for all leaves."""
-        return self.retrieve
-
-    def train_of(self, leaf: str) -> LeafCouplingTrainSettings:
-        """The same for all leaves."""
-        return self.train
-
-
-BaseConnection = ExMcrConnection | ExCouplingConnection
-Connection = Annotated[PairConnection | CouplingConnection | BaseConnection, Field(discriminator="method")]
-
-
-def _changed(settings: AnySettings, changes: Settings | None) -> AnySettings:
-    """`settings` with every value that `changes` sets explicitly, group by group."""
-    update: dict[str, Any] = {}
-    for name in changes.model_fields_set if changes else ():
-        before, after = getattr(settings, name), getattr(changes, name)
-        update[name] = _changed(before, after) if isinstance(before, Settings) else after
-    return settings.model_copy(update=update)
+if TYPE_CHECKING:
+    AnyConnection = Connection
+else:
+    AnyConnection = Annotated[
+        Union[tuple(_connection_of(method) for method in methods().values())],  # noqa: UP007 (made of a list)
+        Field(discriminator="method"),
+    ]

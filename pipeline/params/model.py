@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.encode.settings import JobSettings, SpaceSettings
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.fetch.settings import FetchedRepository
-from pipeline.params.connection import Connection
+from pipeline.params.connection import AnyConnection
 from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
 from pipeline.shard.settings import CorpusSettings, Limits
@@ -33,7 +33,7 @@ class Params(Settings):
     limits: Limits = Limits()
     spaces: dict[str, SpaceSettings]
     encode: dict[str, JobSettings]
-    connections: dict[str, Connection]
+    connections: dict[str, AnyConnection]
     evaluate: EvaluateSettings
     report: ReportSettings = ReportSettings()
     run: RunSettings = RunSettings()

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from pipeline.methods import Method, methods
+
 
 def reference_problems(raw: Mapping[str, Any]) -> list[str]:
     """All broken references of an unchecked params.yaml, each with its dotted path."""
@@ -35,35 +37,36 @@ def _jobs(raw: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _connections(raw: Mapping[str, Any]) -> Iterator[str]:
-    spaces = _table(raw, "spaces")
     for name, entry in _table(raw, "connections").items():
-        where, join = f"connections.{name}.join", entry.get("join")
-        if not isinstance(join, Mapping):
+        where, join, method = f"connections.{name}.join", entry.get("join"), methods().get(str(entry.get("method")))
+        if method is None or not isinstance(join, Mapping):
             continue
-        if entry.get("method") in ("exmcr", "excoupling"):
-            yield from _leaves(raw, where, join)
+        if method.keeps_base:
+            yield from _leaves(raw, where, join, method)
             continue
         joined = join.get("spaces")
         joined = [space for space in joined if isinstance(space, str)] if isinstance(joined, list) else []
         for space in joined:
-            yield from _missing(f"{where}.spaces", space, "space", spaces)
-        yield from _link(raw, where, {**join, "method": entry.get("method")}, joined)
+            yield from _missing(f"{where}.spaces", space, "space", _table(raw, "spaces"))
+        yield from _link(raw, where, join, joined, method)
 
 
-def _leaves(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    spaces, base = _table(raw, "spaces"), entry.get("base")
+def _leaves(raw: Mapping[str, Any], where: str, join: Mapping[str, Any], method: Method) -> Iterator[str]:
+    spaces, base = _table(raw, "spaces"), join.get("base")
     yield from _missing(f"{where}.base", base, "space", spaces)
-    for leaf, link in _table(entry, "leaves").items():
+    for leaf, link in _table(join, "leaves").items():
         place = f"{where}.leaves.{leaf}"
         if leaf == base:
             yield f"{place}: is the base itself; a leaf is another space"
         yield from _missing(place, leaf, "space", spaces)
-        yield from _link(raw, place, {**link, "method": "exmcr"}, [base, leaf] if isinstance(base, str) else [])
+        yield from _link(raw, place, link, [base, leaf] if isinstance(base, str) else [], method)
 
 
-def _link(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any], joined: list[str]) -> Iterator[str]:
-    """What joins two spaces: memories of both, and except for the oracle the modality that both embed."""
-    memories = entry.get("memories")
+def _link(
+    raw: Mapping[str, Any], where: str, link: Mapping[str, Any], joined: list[str], method: Method
+) -> Iterator[str]:
+    """What joins two spaces: memories of both, and the modality that both embed where the method needs one."""
+    memories = link.get("memories")
     memories = memories if isinstance(memories, Mapping) else {}
     if joined and sorted(map(str, memories)) != sorted(joined):
         yield f"{where}.memories: needs one entry for each of {', '.join(joined)}"
@@ -72,14 +75,15 @@ def _link(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any], joined: 
             yield from _encoded(
                 raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space]
             )
-    if entry.get("method") in ("cmcr", "coupling", "exmcr"):
-        overlap = entry.get("overlap")
-        if not overlap or not entry.get("queries"):
-            yield f"{where}: method {entry['method']} needs `overlap` (a modality) and `queries` (corpora of it)"
-        for space, memory in memories.items():
-            if isinstance(memory, Mapping) and overlap and memory.get("modality") == overlap:
-                yield f"{where}.memories.{space}.modality = {overlap!r}: is the overlapping modality; name the other one"
-        yield from _encoded(raw, f"{where}.queries", entry, "queries", overlap, joined)
+    if not method.needs_overlap:
+        return
+    overlap = link.get("overlap")
+    if not overlap or not link.get("queries"):
+        yield f"{where}: method {method.name} needs `overlap` (a modality) and `queries` (corpora of it)"
+    for space, memory in memories.items():
+        if isinstance(memory, Mapping) and overlap and memory.get("modality") == overlap:
+            yield f"{where}.memories.{space}.modality = {overlap!r}: is the overlapping modality; name the other one"
+    yield from _encoded(raw, f"{where}.queries", link, "queries", overlap, joined)
 
 
 def _encoded(

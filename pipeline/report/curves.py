@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pipeline.report.findings import yardstick
-from pipeline.report.inputs import ConnectionFiles, Record
+from pipeline.report.inputs import BOUND, CONNECTION, CONTROL, ConnectionFiles, LinkFiles, Record
 from pipeline.report.plots import STYLES, Axes, Point, histogram, line_chart
-from pipeline.report.table import CONNECTION, CONTROL, METHODS, ORACLE, Row, Table
+from pipeline.report.table import Row, Table, called
 
 NOT_A_LOSS = {"step", "epoch", "learning_rate", "seconds"}
 STAGES = ("before", "after")
@@ -22,16 +22,16 @@ class Figure:
     caption: str
 
 
-def training_figure(files: ConnectionFiles) -> Figure | None:
-    """Loss terms over the steps of one connection."""
+def training_figure(files: LinkFiles) -> Figure | None:
+    """Loss terms over the steps of one link."""
     history = files.history
     if not history:
         return None
     names = [name for name, value in history[0].items() if isinstance(value, float) and name not in NOT_A_LOSS]
     lines = {name.replace("_", " "): [(float(r["step"]), float(r[name])) for r in history] for name in names}
     said = ", ".join(f"{name} {points[0][1]:.2f} to {points[-1][1]:.2f}" for name, points in lines.items())
-    caption = f"{files.name}: {said} over {len(history)} recorded steps. Terms as computed, before their weights."
-    return Figure(line_chart(lines, Axes("step", "loss"), f"Loss terms of {files.name} over training steps"), caption)
+    caption = f"{files.label}: {said} over {len(history)} recorded steps. Terms as computed, before their weights."
+    return Figure(line_chart(lines, Axes("step", "loss"), f"Loss terms of {files.label} over training steps"), caption)
 
 
 def similarity_figures(records: Sequence[Record] | None, main: ConnectionFiles | None) -> list[Figure]:
@@ -46,7 +46,7 @@ def similarity_figures(records: Sequence[Record] | None, main: ConnectionFiles |
                 bars = series.setdefault(f"{r['pairs']} pairs", [])
                 bars.append((float(r["low"]), float(r["high"]), float(r["count"])))
         densities = {name: _density(bins) for name, bins in series.items()}
-        title = f"{task}, {stage} training: {METHODS.get(method, (method, ''))[0]}"
+        title = f"{task}, {stage} training: {called(method)[0]}"
         means = ", ".join(f"{name} {_mean(bins):.2f}" for name, bins in densities.items())
         svg = histogram(densities, Axes("cosine similarity", "density"), title)
         figures.append(Figure(svg, f"{title}. Mean cosine: {means}."))
@@ -79,7 +79,7 @@ def _compared(table: Table) -> list[Row]:
     for row in sorted(table.rows, key=lambda row: -row.cells[label].value if label in row.cells else 0.0):
         kind = {"linear": "plain", "hop": "plain", "bridge": "bridge"}.get(row.family, row.group)
         best.setdefault(kind, row)
-    others = [best[kind] for kind in (ORACLE, "bridge", "plain", CONTROL) if kind in best]
+    others = [best[kind] for kind in (BOUND, "bridge", "plain", CONTROL) if kind in best]
     connections = [row for row in table.rows if row.group == CONNECTION]
     return [*connections[: STYLES - len(others)], *others]
 
@@ -99,7 +99,7 @@ def _mean(bins: Sequence[tuple[float, float, float]]) -> float:
 
 
 def training_figures(connections: Mapping[str, ConnectionFiles]) -> list[Figure]:
-    """Training of every connection that has a history, controls last."""
-    ordered = sorted(connections.values(), key=lambda files: ("connection", "oracle", "control").index(files.group))
-    trained = [each for files in ordered for each in (files.leaves.values() or [files])]
+    """Training of every link that has a history, controls last."""
+    ordered = sorted(connections.values(), key=lambda files: (CONNECTION, BOUND, CONTROL).index(files.group))
+    trained = [part for files in ordered for part in files.parts]
     return [figure for files in trained if (figure := training_figure(files))]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.inputs import ConnectionFiles, Inputs, Record, Sources
+from pipeline.links import Link
+from pipeline.report.inputs import ConnectionFiles, Inputs, Record
 from pipeline.report.media import Gallery, Need, Shown
 from pipeline.report.settings import ReportSettings
 from pipeline.report.table import split_direction
@@ -13,31 +14,30 @@ Queries = dict[str, list[Record]]
 
 
 @dataclass(frozen=True)
-class PairSet:
-    """One set of pseudo-pairs: where its samples lie, and the first queries of it.
+class QueriesOf:
+    """The first queries of one column of a set of pairs, with their neighbours.
 
     Attributes:
-        overlap: The overlapping modality.
-        sources: Corpora of the link between two spaces.
-        modality: Of the queries.
-        corpora: Of the queries.
+        link: The link that the set belongs to.
+        column: Space and modality of the queries, such as ``clip_text``.
+        queries: Rows of the neighbours by key of the query.
     """
 
-    overlap: str
-    sources: Sources
-    modality: str
-    corpora: tuple[str, ...]
+    link: Link
+    column: str
     queries: Queries
 
     def query(self, key: str) -> Need:
         """The sample of a query."""
-        return Need(key, self.modality, self.corpora)
+        return self._need(self.column, key)
 
     def neighbour(self, record: Record) -> Need:
         """The sample of a neighbour."""
-        space, _, modality = str(record["memory"]).rpartition("_")
-        corpora = self.sources.queries if modality == self.overlap else self.sources.memories.get(space, ())
-        return Need(str(record["neighbour_key"]), modality, tuple(corpora))
+        return self._need(str(record["memory"]), str(record["neighbour_key"]))
+
+    def _need(self, column: str, key: str) -> Need:
+        space, _, modality = column.rpartition("_")
+        return Need(key, modality, self.link.corpora_of(space, modality))
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Found:
     """One neighbour of a query.
 
     Attributes:
-        weight: Its share in the aggregated embedding; None in retrieval.
+        weight: Its share in the averaged embedding, or the probability that it is drawn; None in retrieval.
         truth: Whether it belongs to the query.
     """
 
@@ -77,8 +77,8 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class PseudoPair:
-    """A query with what each memory contributes to its pseudo-partner."""
+class ShownPair:
+    """A query with its neighbours in each memory, of which its partner is made or drawn."""
 
     query: Shown
     memories: Mapping[str, Sequence[Found]]
@@ -103,7 +103,7 @@ class Examples:
             if sides := split_direction(direction):
                 own = [r for r in there if r["connection"] == self._shown[task]]
                 self._retrieval[task, sides] = _first_queries(own, count)
-        self._sets = _pair_sets(main, inputs.sources[main.name], settings.pseudo_pairs) if main else []
+        self._columns = _columns(main, settings.pseudo_pairs) if main else []
 
     def needs(self) -> list[Need]:
         """Everything that the page shows."""
@@ -112,7 +112,7 @@ class Examples:
             for query, rows in queries.items():
                 needs.append(self._sample(task, query, source))
                 needs += [self._sample(task, str(r["neighbour_key"]), target) for r in rows]
-        for each in self._sets:
+        for each in self._columns:
             for query, rows in each.queries.items():
                 needs += [each.query(query), *(each.neighbour(r) for r in rows)]
         return needs
@@ -136,9 +136,9 @@ class Examples:
             if examples:
                 yield Direction(source, target, task, self._shown[task], examples)
 
-    def pseudo_pairs(self, gallery: Gallery) -> Iterator[PseudoPair]:
+    def pairs(self, gallery: Gallery) -> Iterator[ShownPair]:
         """Queries with their nearest neighbours in every memory."""
-        for each in self._sets:
+        for each in self._columns:
             for query, rows in each.queries.items():
                 shown = gallery.show(each.query(query))
                 memories: dict[str, list[Found]] = {}
@@ -147,44 +147,25 @@ class Examples:
                     if len(found) < self._most:
                         sample = gallery.show(each.neighbour(r))
                         found.append(Found(sample, int(r["rank"]), float(r["score"]), float(r["weight"])))
-                yield PseudoPair(shown, memories)
+                yield ShownPair(shown, memories)
 
     def _sample(self, task: str, key: str, modality: str) -> Need:
         corpus = self._tasks.get(task, {}).get(modality)
         return Need(key, modality, (corpus,) if corpus else ())
 
 
-def _coupled_sets(main: ConnectionFiles, sources: Sources, count: int) -> list[PairSet]:
-    """Of coupling: the queries are samples of one memory, their partners those of the other."""
-    kinds = main.fingerprint.get("memories")
-    kinds = dict(kinds) if isinstance(kinds, Mapping) else {}
-    found = []
-    for space, kind in kinds.items():
-        rows = [r for r in main.neighbours() or [] if str(r["memory"]) != f"{space}_{kind}"]
-        corpora, queries = sources.memories.get(space, ()), _first_queries(rows, -(-count // 2))
-        found.append(PairSet(str(main.fingerprint.get("overlap")), sources, str(kind), tuple(corpora), queries))
-    return found
-
-
-def _pair_sets(main: ConnectionFiles, sources: Sources, count: int) -> list[PairSet]:
-    """The sets of `main`; several share the `count` queries that are shown."""
-    if main.method == "coupling":
-        return _coupled_sets(main, sources, count)
-    found = []
-    share = -(-count // max(len(main.pairs), 1)) if count else 0
-    for folder, manifest in main.pairs.items():
-        leaf, _, centre = folder.rpartition("/")
-        link = sources.leaves.get(leaf, sources)
-        overlap = str(manifest.fingerprint.get("overlap") or "text")
-        memories = manifest.fingerprint.get("memories")
-        kinds = dict(memories) if isinstance(memories, Mapping) else {}
-        base = next((space for space in kinds if space != leaf), "")
-        space = {"leaf": leaf, "base": base}.get(centre, "")
-        kind = kinds.get(space)
-        modality, corpora = (str(kind), link.memories.get(space, ())) if kind else (overlap, link.queries)
-        queries = _first_queries(main.neighbours(folder) or [], share)
-        found.append(PairSet(overlap, link, modality, tuple(corpora), queries))
-    return found
+def _columns(main: ConnectionFiles, count: int) -> list[QueriesOf]:
+    """The columns of `main` that queries come from; they share the `count` queries that are shown."""
+    found: list[tuple[Link, str, list[Record]]] = []
+    for part in main.parts:
+        for name in part.pairs:
+            by_column: dict[str, list[Record]] = {}
+            for record in part.neighbours(name) or []:
+                by_column.setdefault(str(record.get("query", "")), []).append(record)
+            by_column.pop("", None)  # Written by an earlier version, which did not say what a query is.
+            found += [(part.link, column, rows) for column, rows in by_column.items()]
+    share = -(-count // max(len(found), 1))
+    return [QueriesOf(link, column, _first_queries(rows, share)) for link, column, rows in found]
 
 
 def _first_queries(rows: Sequence[Record], count: int) -> Queries:

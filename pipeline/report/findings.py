@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.report.inputs import ConnectionFiles, Inputs
-from pipeline.report.table import CONNECTION, CONTROL, FROZEN, ORACLE, Cell, Row, Table, candidates, metric_label
+from pipeline.report.inputs import BOUND, CONNECTION, CONTROL, ConnectionFiles, Inputs
+from pipeline.report.table import FROZEN, Cell, Row, Table, candidates, metric_label
 
 YARDSTICKS = ("R@10", "R@5", "R@1")
 
@@ -80,7 +80,7 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
 
 def _emergent(main: ConnectionFiles, modalities: Iterable[str]) -> list[Finding]:
     """What a connection of leaves finds between two of them, which no data ever linked."""
-    base = str((main.config or {}).get("base") or "")
+    base = main.base
     if not base:
         return []
     homes = [
@@ -171,7 +171,7 @@ def _paired(table: Table, label: str, other: Row, row: Row, inputs: Inputs) -> s
 
 
 def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:
-    bounds = _with(table, label, group=ORACLE)
+    bounds = _with(table, label, group=BOUND)
     cell = row.cells[label]
     if not bounds:
         return [Finding("No oracle was trained on true pairs, so what could be reached at best is unknown.")]

@@ -1,19 +1,23 @@
 """What the report reads: files of the earlier stages, each of which may be missing."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from pipeline.hashing import sha256_json
+from pipeline.links import Link, upgraded
+from pipeline.methods import Method, methods
 from pipeline.reading import read_bytes, retried, written_by_us
 from pipeline.store import Manifest, load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
 
-TRAINED = ("cmcr", "coupling", "exmcr", "excoupling", "oracle")
+CONTROL, CONNECTION, BOUND = "control", "connection", "bound"
+EXAMPLES_NAME = "_examples.parquet"
 Record = dict[str, Any]
 
 
@@ -46,18 +50,41 @@ def read_json(path: Path) -> Record | None:
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Corpora that a connection was made from. Keys are unique within a corpus only, so samples are looked up there.
+class LinkFiles:
+    """What is known about one link of a connection."""
 
-    Attributes:
-        queries: Corpora of the overlapping modality.
-        memories: By space: corpora of its memory.
-        leaves: Of Ex-MCR, by leaf: the same of its link to the base.
-    """
+    data: Path
+    link: Link
 
-    queries: tuple[str, ...] = ()
-    memories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    leaves: Mapping[str, "Sources"] = field(default_factory=dict)
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+        return self.link.label
+
+    @cached_property
+    def history(self) -> list[Record] | None:
+        """Loss terms by step."""
+        return read_records(self.data / "models" / self.link.place / "history.parquet")
+
+    @cached_property
+    def pairs(self) -> dict[str, Manifest]:
+        """Manifests of the pairs by set, in the order of the link; what is not there is missing."""
+        folders = {name: self.data / "pairs" / self.link.place / name for name in self.link.sets}
+        return {name: load_manifest(path) for name, path in folders.items() if (path / MANIFEST_NAME).is_file()}
+
+    @property
+    def rows(self) -> int | None:
+        """Number of pairs; None when there are none."""
+        return sum(manifest.rows for manifest in self.pairs.values()) if self.pairs else None
+
+    @property
+    def fingerprint(self) -> Record:
+        """Fingerprint of the pairs, of the first set if there are several; empty when there are none."""
+        return next((manifest.fingerprint for manifest in self.pairs.values()), {})
+
+    def neighbours(self, name: str) -> list[Record] | None:
+        """A few queries of one set with their nearest neighbours in every memory."""
+        return read_records(self.data / "pairs" / self.link.place / name / EXAMPLES_NAME)
 
 
 @dataclass(frozen=True)
@@ -66,51 +93,53 @@ class ConnectionFiles:
 
     data: Path
     name: str
+    links: Sequence[Link]
+
+    @cached_property
+    def parts(self) -> list[LinkFiles]:
+        """The same of every link."""
+        return [LinkFiles(self.data, link) for link in self.links]
 
     @cached_property
     def config(self) -> Record | None:
         """What `train` wrote about the projectors."""
-        return read_json(self.data / "models" / self.name / "config.json")
+        content = read_json(self.data / "models" / self.name / "config.json")
+        return content and upgraded(content)
 
-    @cached_property
-    def history(self) -> list[Record] | None:
-        """Loss terms by step."""
-        return read_records(self.data / "models" / self.name / "history.parquet")
-
-    @cached_property
-    def leaves(self) -> dict[str, "ConnectionFiles"]:
-        """Of Ex-MCR: every leaf as a connection of its own to the base, in the order of the configuration."""
-        named = (self.config or {}).get("leaves") or {}
-        found = {path.split("/")[0]: None for path in self.pairs if path.count("/") == 1}
-        return {leaf: ConnectionFiles(self.data, f"{self.name}/{leaf}") for leaf in {**dict.fromkeys(named), **found}}
-
-    @cached_property
-    def pairs(self) -> dict[str, Manifest]:
-        """Manifests of the pseudo-pairs by folder: "." of C-MCR, "overlap" of a leaf, "clap/overlap" of Ex-MCR."""
-        root = self.data / "pairs" / self.name
-        found = sorted(root.rglob(MANIFEST_NAME)) if root.is_dir() else []
-        # The sets of a leaf stand in the order in which they are explained: overlap first.
-        found.sort(key=lambda path: (path.parent.parent, path.parent.name != "overlap"))
-        return {path.parent.relative_to(root).as_posix(): load_manifest(path.parent) for path in found}
+    def trained(self, link: Link) -> Record:
+        """What `train` wrote about one link; empty when it is not there."""
+        told = (self.config or {}).get("links", ())
+        return next((dict(one) for one in told if one.get("name") == link.name), {})
 
     @property
-    def rows(self) -> int | None:
-        """Number of pseudo-pairs; None when there are none."""
-        return sum(manifest.rows for manifest in self.pairs.values()) if self.pairs else None
-
-    def neighbours(self, folder: str = ".") -> list[Record] | None:
-        """A few queries of one set with their nearest neighbours in every memory."""
-        return read_records(self.data / "pairs" / self.name / folder / "_examples.parquet")
+    def pairs_hash(self) -> str:
+        """Content hash of the pairs that the projectors were trained on."""
+        return sha256_json([self.trained(link).get("pairs") for link in self.links])
 
     @property
     def fingerprint(self) -> Record:
-        """Fingerprint of the pseudo-pairs, of the first set if there are several; empty when there are none."""
-        return next((manifest.fingerprint for manifest in self.pairs.values()), {})
+        """Fingerprint of the pairs, of the first set if there are several; empty when there are none."""
+        return next((part.fingerprint for part in self.parts if part.pairs), {})
 
     @property
     def method(self) -> str:
-        """``cmcr``, ``oracle`` ...; empty when unknown."""
+        """Name of the method; empty when unknown."""
         return str((self.config or {}).get("method") or self.fingerprint.get("method") or "")
+
+    @property
+    def record(self) -> Method | None:
+        """What is known of the method; None where its package is not installed here."""
+        return methods().get(self.method)
+
+    @property
+    def pairs_are(self) -> str:
+        """What the two sides of a pair are to each other, as `Method.pairs` says."""
+        return self.record.pairs if self.record else ""
+
+    @property
+    def base(self) -> str:
+        """The space that stays as it is; empty where there is none."""
+        return self.links[0].base if self.links else ""
 
     @property
     def control(self) -> str:
@@ -121,14 +150,15 @@ class ConnectionFiles:
     @property
     def spaces(self) -> Record:
         """By space: fingerprint with its modalities and its spec."""
-        return dict((self.config or {}).get("spaces") or self.fingerprint.get("spaces") or {})
+        made = {name: space for part in self.parts for name, space in part.fingerprint.get("spaces", {}).items()}
+        return dict((self.config or {}).get("spaces") or made)
 
     @property
     def group(self) -> str:
-        """Where it stands in the table: ``control``, ``connection`` or ``oracle``."""
-        if self.method == "oracle":
-            return "oracle"
-        return "connection" if self.control == "none" else "control"
+        """Where it stands in the table: `CONTROL`, `CONNECTION` or `BOUND`."""
+        if self.pairs_are == "true":
+            return BOUND
+        return CONNECTION if self.control == "none" else CONTROL
 
 
 @dataclass(frozen=True)
@@ -137,18 +167,18 @@ class Inputs:
 
     Attributes:
         data: The folder.
-        sources: By connection, in the order of the params.
+        links: By connection, in the order of the params: its links.
         tasks: By task of the evaluation: the corpus of each modality.
     """
 
     data: Path
-    sources: Mapping[str, Sources]
+    links: Mapping[str, Sequence[Link]]
     tasks: Mapping[str, Mapping[str, str]]
 
     @cached_property
     def connections(self) -> dict[str, ConnectionFiles]:
         """By name, in the order of the params."""
-        return {name: ConnectionFiles(self.data, name) for name in self.sources}
+        return {name: ConnectionFiles(self.data, name, links) for name, links in self.links.items()}
 
     def _metrics(self, name: str) -> list[Record] | None:
         return read_records(self.data / "metrics" / name)
@@ -192,5 +222,5 @@ class Inputs:
 
     @property
     def main(self) -> ConnectionFiles | None:
-        """The connection that the page is about: the first that is neither control nor oracle."""
-        return next((files for files in self.connections.values() if files.group == "connection"), None)
+        """The connection that the page is about: the first that is neither control nor bound."""
+        return next((files for files in self.connections.values() if files.group == CONNECTION), None)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipeline.report.inputs import Inputs
-from pipeline.report.table import CONTROL, ORACLE, Table
+from pipeline.report.inputs import BOUND, CONTROL, Inputs
+from pipeline.report.table import Table
 
 
 def limits(inputs: Inputs, tables: list[Table], leaks: Sequence[str] | None) -> list[str]:
@@ -22,9 +22,9 @@ def limits(inputs: Inputs, tables: list[Table], leaks: Sequence[str] | None) -> 
     groups = {row.group for table in tables for row in table.rows}
     if tables and CONTROL not in groups:
         said.append("No negative control was measured, so a leak between the data sets would go unnoticed.")
-    if tables and ORACLE not in groups:
+    if tables and BOUND not in groups:
         said.append("No oracle was trained, so there is no measured bound.")
-    if inputs.main and inputs.main.method == "cmcr":
+    if inputs.main and not inputs.main.base:
         said.append(
             "Whether the connection keeps what each space could do before (retrieval inside a space) is shown only"
             " where the table has a task for it."

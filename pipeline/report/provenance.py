@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.hashing import sha256_json
-from pipeline.report.inputs import ConnectionFiles, Inputs, Record
+from pipeline.report.inputs import ConnectionFiles, Inputs, LinkFiles, Record
 from pipeline.store import Manifest
+
+# What the rows of the pairs are, by `Method.pairs`.
+COUNTED = {"averaged": "pseudo-pairs", "drawn": "samples and queries", "true": "true pairs"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ def accounts(inputs: Inputs) -> list[Account]:
         corpus = shards.get(name.split("/")[1]) if name.count("/") == 2 else None
         found.append(_account("encode", name, manifest, corpus.rows if corpus else None))
     for files in inputs.connections.values():
-        for folder, manifest in files.pairs.items():
-            found.append(_account("retrieve", f"{files.name}/{folder}".removesuffix("/."), manifest))
+        for part in files.parts:
+            for name, manifest in part.pairs.items():
+                found.append(_account("retrieve", f"{part.link.place}/{name}", manifest))
     return found
 
 
@@ -85,7 +89,7 @@ def space_facts(inputs: Inputs) -> list[SpaceFacts]:
     """Every space that a connection uses, once."""
     spaces: dict[str, Record] = {}
     for files in inputs.connections.values():
-        for name, space in {**dict(files.fingerprint.get("spaces") or {}), **files.spaces}.items():
+        for name, space in files.spaces.items():
             spaces.setdefault(name, space)
     return [_facts(name, space) for name, space in spaces.items()]
 
@@ -101,9 +105,10 @@ def _facts(name: str, space: Record) -> SpaceFacts:
 
 
 @dataclass(frozen=True)
-class ConnectionFacts:
-    """What a connection was trained with, as pairs of name and value, and all of it as JSON."""
+class LinkFacts:
+    """What a link was trained with, as pairs of name and value, and all of it as JSON."""
 
+    connection: str
     name: str
     method: str
     facts: Mapping[str, str]
@@ -111,19 +116,18 @@ class ConnectionFacts:
     everything: str
 
 
-def connection_facts(files: ConnectionFiles) -> ConnectionFacts:
-    """Facts of one connection; what is not known is left out."""
-    config, pairs = files.config or {}, files.fingerprint
-    retrieve, train = pairs.get("settings") or {}, config.get("train") or {}
+def link_facts(files: ConnectionFiles, part: LinkFiles) -> LinkFacts:
+    """Facts of one link of a connection; what is not known is left out."""
+    config, pairs, trained = files.config or {}, part.fingerprint, files.trained(part.link)
+    retrieve, train = pairs.get("settings") or {}, trained.get("train") or {}
     facts = {
-        "base, which stays as it is": config.get("base"),
-        "leaves": ", ".join(files.leaves),
-        "overlapping modality": None if files.leaves else config.get("overlap") or pairs.get("overlap"),
-        "true pairs" if files.group == "oracle" else "pseudo-pairs": files.rows,
+        "base, which stays as it is": part.link.base if config or pairs else None,
+        "overlapping modality": part.link.overlap if config or pairs else None,
+        COUNTED.get(files.pairs_are, "pairs"): part.rows,
         "negative control": files.control if files.control != "none" else None,
         "seed": config.get("seed", pairs.get("seed")),
         "threads": config.get("threads"),
-        "hash of the pairs": config.get("pairs"),
+        "hash of the pairs": trained.get("pairs"),
         "hash of the retrieve settings": sha256_json(retrieve) if retrieve else None,
         "hash of the train settings": sha256_json(train) if train else None,
     }
@@ -131,7 +135,7 @@ def connection_facts(files: ConnectionFiles) -> ConnectionFacts:
     settings |= {f"train.{name}": value for name, value in flatten(train).items()}
     everything = json.dumps({"pairs": pairs, "model": config}, indent=1, sort_keys=True)
     known = {name: str(value) for name, value in facts.items() if value not in (None, "")}
-    return ConnectionFacts(files.name, files.method, known, settings, everything)
+    return LinkFacts(files.name, part.label, files.method, known, settings, everything)
 
 
 def store_fingerprints(inputs: Inputs) -> str:

@@ -1,12 +1,44 @@
 """What was connected and with what, in plain words built from the facts."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pipeline.report.findings import unpaired
-from pipeline.report.inputs import ConnectionFiles, Inputs
-from pipeline.report.table import METHODS, Table
+from pipeline.report.inputs import ConnectionFiles, Inputs, LinkFiles
+from pipeline.report.table import Table
 
 PLURALS = {"text": "captions", "image": "pictures", "audio": "sounds", "point": "point clouds"}
+
+
+@dataclass(frozen=True)
+class PairWords:
+    """What the page says about the pairs that it shows.
+
+    Attributes:
+        title: Above them.
+        text: What is seen.
+        share: What the percentage of a neighbour is.
+    """
+
+    title: str
+    text: str
+    share: str
+
+
+# By `Method.pairs`; true pairs have no neighbours to show.
+PAIRS = {
+    "averaged": PairWords(
+        "What a pseudo-pair is made of",
+        "Each query is looked up in every memory; the neighbours' embeddings are averaged with the weights shown. Only the"
+        " nearest are shown here.",
+        "weight",
+    ),
+    "drawn": PairWords(
+        "Which samples became partners",
+        "Each query is a real sample, and so is each of its partners: they are drawn with the probabilities shown, and"
+        " nothing is averaged. Only the likeliest are shown here.",
+        "probability",
+    ),
+}
 
 
 def story(inputs: Inputs, tables: list[Table]) -> list[str]:
@@ -14,7 +46,7 @@ def story(inputs: Inputs, tables: list[Table]) -> list[str]:
     main = inputs.main
     if main is None:
         return ["No connection has been trained yet."]
-    said = [_joined(main), *(_data(files) for files in (main.leaves.values() or [main]))]
+    said = [_joined(main), *(_data(main, part) for part in main.parts)]
     sides = next((table.sides for table in tables if table.sides), None)
     if sides and unpaired(main, sides):
         first, second = sides
@@ -26,52 +58,37 @@ def story(inputs: Inputs, tables: list[Table]) -> list[str]:
 
 
 def _joined(main: ConnectionFiles) -> str:
-    spaces = [f"{name} ({', '.join(space.get('modalities', ()))})" for name, space in main.spaces.items()]
-    overlap = (main.config or {}).get("overlap") or main.fingerprint.get("overlap")
-    method = METHODS.get(main.method, (main.method or "an unknown method", ""))[0]
-    if not spaces:
-        return f"The connection {main.name} was made by {method}."
-    if main.leaves:
-        return _extended(main, method)
-    bridge = f" over the modality that both embed: {overlap}" if overlap else ""
-    return f"{method} joined the frozen spaces {' and '.join(spaces)}{bridge}."
-
-
-def _extended(main: ConnectionFiles, method: str) -> str:
-    base = str((main.config or {}).get("base") or "its base")
     said = {name: f"{name} ({', '.join(space.get('modalities', ()))})" for name, space in main.spaces.items()}
-    leaves = [f"{said.get(leaf, leaf)} over {files.fingerprint.get('overlap')}" for leaf, files in main.leaves.items()]
-    stays = f"into {said.get(base, base)}, which stays exactly as it is"
-    return f"{method} projected the frozen spaces {' and '.join(leaves)} {stays}; no leaf knows of another."
+    method = main.record.label if main.record else main.method or "an unknown method"
+    if not said:
+        return f"The connection {main.name} was made by {method}."
+    if main.base:
+        leaves = [f"{said.get(link.name, link.name)} over {link.overlap}" for link in main.links]
+        stays = f"into {said.get(main.base, main.base)}, which stays exactly as it is"
+        return f"{method} projected the frozen spaces {' and '.join(leaves)} {stays}; no leaf knows of another."
+    overlap = main.links[0].overlap
+    bridge = f" over the modality that both embed: {overlap}" if overlap else ""
+    return f"{method} joined the frozen spaces {' and '.join(said.values())}{bridge}."
 
 
-def _centred(main: ConnectionFiles, memories: Mapping[str, object]) -> str:
-    """What is said of a leaf of Ex-MCR, whose pairs start from several modalities."""
-    leaf = main.name.rpartition("/")[2]
-    base = next((space for space in memories if space != leaf), "")
-    kinds = {"overlap": main.fingerprint.get("overlap"), "leaf": memories.get(leaf), "base": memories.get(base)}
-    parts = [
-        f"{manifest.rows:,} from {PLURALS.get(str(kinds.get(centre)), centre)}"
-        for centre, manifest in main.pairs.items()
-    ]
-    return f"For {leaf} it made {main.rows:,} pseudo-pairs from unpaired data: {', '.join(parts)}."
-
-
-def _data(main: ConnectionFiles) -> str:
-    memories = main.fingerprint.get("memories")
-    if not main.pairs or not isinstance(memories, dict):
+def _data(main: ConnectionFiles, part: LinkFiles) -> str:
+    """What one link was made from."""
+    if not part.pairs:
         return ""
-    if main.method == "exmcr":
-        return _centred(main, memories)
-    overlap = PLURALS.get(str(main.fingerprint.get("overlap")), "queries")
-    parts = []
-    for space, modality in memories.items():
-        kind = modality.get("modality") if isinstance(modality, dict) else modality
-        parts.append(f"{PLURALS.get(str(kind), str(kind))} (by {space})")
-    if main.method in ("coupling", "excoupling"):
-        text = f"Unpaired {' and '.join(parts)} were made partners of each other: real samples, drawn by how alike"
-        return f"{text} they look through unpaired {overlap}, {main.rows:,} rows in all."
-    return (
-        f"It used {main.rows:,} unpaired {overlap}, each turned into a pseudo-pair by looking it up among"
-        f" unpaired {' and unpaired '.join(parts)}."
-    )
+    link = part.link
+    overlap = PLURALS.get(link.overlap, "queries")
+    memories = {space: PLURALS.get(memory.modality, memory.modality) for space, memory in link.memories.items()}
+    named = [f"{memories[space]} (by {space})" for space in link.spaces]
+    if main.pairs_are == "drawn":
+        text = f"Unpaired {' and '.join(named)} were made partners of each other: real samples, drawn by how alike"
+        return f"{text} they look through unpaired {overlap}, {part.rows:,} rows in all."
+    if main.pairs_are != "averaged":
+        return f"It was trained on {part.rows:,} pairs of {' and '.join(named)}."
+    if not link.base:
+        return (
+            f"It used {part.rows:,} unpaired {overlap}, each turned into a pseudo-pair by looking it up among"
+            f" unpaired {' and unpaired '.join(named)}."
+        )
+    starts = {"overlap": overlap, "leaf": memories[link.name], "base": memories[link.base]}
+    counts = [f"{manifest.rows:,} from {starts.get(name, name)}" for name, manifest in part.pairs.items()]
+    return f"For {link.name} it made {part.rows:,} pseudo-pairs from unpaired data: {', '.join(counts)}."

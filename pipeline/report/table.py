@@ -4,32 +4,24 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.report.inputs import ConnectionFiles, Record
+from pipeline.methods import methods
+from pipeline.report.inputs import BOUND, CONNECTION, CONTROL, ConnectionFiles, Record
 
-CONTROL, BASELINE, FROZEN, CONNECTION, HUBS, ORACLE = "control", "baseline", "frozen", "connection", "hubs", "oracle"
+BASELINE, FROZEN, HUBS = "baseline", "frozen", "hubs"
 GROUPS = {
     CONTROL: "Negative controls: must be at chance",
     BASELINE: "Baselines: no projector is trained",
     FROZEN: "A frozen space by itself",
     CONNECTION: "Connections: trained without a pair",
     HUBS: "The same embeddings, another similarity: corrected for hubs with the unpaired memories",
-    ORACLE: "Bound: trained on true pairs",
+    BOUND: "Bound: trained on true pairs",
 }
 MEAN = "mean"
 # In front of a metric of retrieval where every sample of the query's class is right.
 BY_CLASS = "class "
-# What a method is called, and what family of baselines it belongs to.
-METHODS = {
-    "cmcr": ("C-MCR", CONNECTION),
-    "coupling": ("Coupled samples", CONNECTION),
-    "exmcr": ("Ex-MCR", CONNECTION),
-    "excoupling": ("Coupled samples, base kept", CONNECTION),
-    "oracle": ("Oracle", ORACLE),
-    "cmcr_hubs": ("C-MCR, hubs corrected", HUBS),
-    "coupling_hubs": ("Coupled samples, hubs corrected", HUBS),
-    "exmcr_hubs": ("Ex-MCR, hubs corrected", HUBS),
-    "excoupling_hubs": ("Coupled samples, base kept, hubs corrected", HUBS),
-    "oracle_hubs": ("Oracle, hubs corrected", HUBS),
+HUBS_CORRECTED = "_hubs"
+# What a method that is not trained is called, and what family it belongs to.
+UNTRAINED = {
     "untrained": ("Untrained projectors", BASELINE),  # A random map: near chance, not exactly at it.
     "procrustes": ("Orthogonal Procrustes", "linear"),
     "unprojected": ("Spaces compared as they are", "linear"),
@@ -131,6 +123,16 @@ class Table:
         return next((row for row in self.rows if (row.connection, row.method) == (connection, method)), None)
 
 
+def called(method: str) -> tuple[str, str]:
+    """What a method of the metrics is called, and what family it belongs to."""
+    plain = method.removesuffix(HUBS_CORRECTED)
+    if record := methods().get(plain):
+        if plain != method:
+            return f"{record.label}, hubs corrected", HUBS
+        return record.label, BOUND if record.is_bound else CONNECTION
+    return UNTRAINED.get(method, (method.replace("_", " ").capitalize(), BASELINE))
+
+
 def candidates(tables: Sequence[Table], table: Table) -> int | None:
     """Number of gallery rows: the other direction asks with each of them."""
     back = table.sides and table.sides[::-1]
@@ -196,10 +198,10 @@ def _cell(record: Record) -> Cell:
 
 
 def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: Mapping[str, ConnectionFiles]) -> Row:
-    label, family = METHODS.get(method, (method.replace("_", " ").capitalize(), BASELINE))
+    label, family = called(method)
     files = connections.get(connection)
     group = family if family in GROUPS else BASELINE
-    detail = connection if group in (CONNECTION, HUBS, ORACLE, FROZEN) else ""
+    detail = connection if group in (CONNECTION, HUBS, BOUND, FROZEN) else ""
     if group in (CONNECTION, HUBS) and files and files.group == CONTROL:
         group, detail = CONTROL, f"{connection}: {CONTROLS.get(files.control, files.control)}"
     return Row(connection, method, label, detail, group, family, cells)

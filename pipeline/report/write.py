@@ -11,17 +11,19 @@ from markupsafe import Markup
 
 from pipeline.atomic import write_text
 from pipeline.inert import content_policy, inert_lines
+from pipeline.links import Link
 from pipeline.report.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.examples import Examples
 from pipeline.report.findings import Finding, findings, headlines, percent
-from pipeline.report.inputs import Inputs, Record, Sources
+from pipeline.report.inputs import EXAMPLES_NAME, Inputs, Record
 from pipeline.report.limits import limits
 from pipeline.report.markdown import code, plain
 from pipeline.report.media import Gallery, read_members
-from pipeline.report.provenance import accounts, connection_facts, space_facts, store_fingerprints
+from pipeline.report.provenance import accounts, link_facts, space_facts, store_fingerprints
 from pipeline.report.settings import ReportSettings
-from pipeline.report.story import story
+from pipeline.report.story import PAIRS, story
 from pipeline.report.table import Cell, Table, build_tables, is_share
+from pipeline.store.manifest import MANIFEST_NAME
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Task:
 
 def write_report(
     data: Path,
-    connections: Mapping[str, Sources],
+    connections: Mapping[str, Sequence[Link]],
     tasks: Mapping[str, Mapping[str, str]],
     settings: ReportSettings,
     output: Path,
@@ -71,8 +73,8 @@ def write_report(
 
     Args:
         data: Folder of shards, embeddings, pairs, models and metrics; whatever is missing, the page says so.
-        connections: What each was made from, in the order of the params; the first one that is neither control nor
-            oracle is the subject.
+        connections: By name, in the order of the params: the links of each; the first one that is neither control nor
+            bound is the subject.
         tasks: By task of the evaluation: the corpus of each modality.
         settings: What to show.
         output: Where to write.
@@ -106,9 +108,7 @@ def _facts(inputs: Inputs, leaks: Sequence[str] | None) -> dict[str, object]:
         "alarms": [*(leaks or ()), *(finding.text for task in tasks for finding in task.findings if finding.loud)],
         "accounts": accounts(inputs),
         "spaces": space_facts(inputs),
-        "connections": [
-            connection_facts(each) for files in inputs.connections.values() for each in (files, *files.leaves.values())
-        ],
+        "links": [link_facts(files, part) for files in inputs.connections.values() for part in files.parts],
         "limits": limits(inputs, tables, leaks),
         "modalities": _modalities(inputs, tables),
         "sweeps": {name: _by_connection(rows, inputs) for name, rows in inputs.sweeps.items()},
@@ -130,7 +130,7 @@ def _by_connection(rows: list[Record], inputs: Inputs) -> dict[str, list[Record]
     found: dict[str, list[Record]] = {}
     for row in rows:
         files = inputs.connections.get(row["connection"])
-        stale = not (files and files.config and files.config["pairs"] == row["pairs"])
+        stale = not (files and files.config and files.pairs_hash == row["pairs"])
         found.setdefault(row["connection"], []).append({**row, "stale": stale})
     return found
 
@@ -147,7 +147,8 @@ def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
         "recall": recall_figure(inputs.ranks, _ranked(tables, inputs)),
         "stores": store_fingerprints(inputs),
         "directions": list(examples.directions(gallery)),
-        "pseudo_pairs": list(examples.pseudo_pairs(gallery)),
+        "pairs_shown": list(examples.pairs(gallery)),
+        "pairs_words": PAIRS.get(inputs.main.pairs_are) if inputs.main else None,
         "left_out": gallery.left_out,
     }
 
@@ -175,15 +176,14 @@ def _missing(inputs: Inputs) -> list[str]:
     metrics = {name: getattr(inputs, name) for name in ("metrics", "examples", "similarities", "ranks")}
     missing = [f"metrics/{name}.parquet" for name, records in metrics.items() if records is None]
     for files in inputs.connections.values():
-        for each in files.leaves.values() or [files]:
-            found = {"config.json": each.config, "history.parquet": each.history}
-            missing += [f"models/{each.name}/{name}" for name, content in found.items() if content is None]
-        if not files.pairs and files.group != "oracle":
-            missing.append(f"pairs/{files.name}/_manifest.json")
-    main = inputs.main
-    folders = [f"{main.name}/{folder}".removesuffix("/.") for folder in main.pairs or ["."]] if main else []
-    absent = [name for name in folders if not (inputs.data / "pairs" / name / "_examples.parquet").is_file()]
-    return missing + [f"pairs/{name}/_examples.parquet" for name in absent]
+        missing += [f"models/{files.name}/config.json"] if files.config is None else []
+        for part in files.parts:
+            missing += [f"models/{part.link.place}/history.parquet"] if part.history is None else []
+            sets = [f"pairs/{part.link.place}/{name}" for name in part.link.sets]
+            missing += [f"{name}/_manifest.json" for name in sets if not (inputs.data / name / MANIFEST_NAME).is_file()]
+            if files is inputs.main:
+                missing += [f"{n}/_examples.parquet" for n in sets if not (inputs.data / n / EXAMPLES_NAME).is_file()]
+    return missing
 
 
 @cache

@@ -11,38 +11,41 @@ from pipeline.retrieve.aggregate import Aggregate
 from pipeline.retrieve.bank import Bank, Search
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
-from pipeline.retrieve.method import EXAMPLE_NEIGHBOURS, Example, listed, spread
-from pipeline.retrieve.plan import PairPlan
+from pipeline.retrieve.maker import EXAMPLE_NEIGHBOURS, Neighbour, listed, spread
+from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import Rows
 
 
 class CmcrPairs:
-    """Pseudo-pairs of C-MCR; see `PairMethod`.
+    """Pseudo-pairs of C-MCR; see `PairMaker`.
 
     Controls: ``shuffled_overlap`` gives every query the second space's embedding of another one, in the table and
     for the retrieval; ``random_partners`` leaves the queries alone and gives each the second memory's average of
     another one.
     """
 
-    def __init__(self, plan: PairPlan, device: str, threads: int) -> None:
-        self._plan = plan
-        first, second = plan.spaces
-        self._joined = JoinedStores(plan.spaces, plan.query_stores(first), plan.query_stores(second))
+    def __init__(self, pairs: PairSet, device: str, threads: int) -> None:
+        self._pairs, self._link = pairs, pairs.link
+        first, second = pairs.link.spaces
+        self._joined = JoinedStores(pairs.link.spaces, pairs.query_stores(first), pairs.query_stores(second))
         self.parts = self._joined.parts
+        # A control that shuffles over all queries makes each part depend on all of them.
+        shuffles = pairs.settings.control != "none"
+        self.shared = {**pairs.memory_sources, **(pairs.overlap_sources if shuffles else {})}
         self._banks = {
-            space: Bank.read(plan.memories[space].folders, search_of(plan, space, device, threads))
-            for space in plan.spaces
+            space: Bank.read(pairs.memory_stores(space), search_of(pairs, space, device, threads))
+            for space in pairs.link.spaces
         }
         self._keys = self._joined.keys()
         self._strangers, self._all_second = self._control()
 
     def _control(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        control = self._plan.settings.control
+        control = self._pairs.settings.control
         if control == "none":
             return None, None
         # A partner can come from any part, so a control holds the second space's queries whole.
-        partners = strangers(len(self._keys), self._plan.seed, self._plan.connection, control)
+        partners = strangers(len(self._keys), self._pairs.seed, self._link.label, control)
         return partners, self._joined.second(self._keys)
 
     def _queries(self, part: JoinedPart) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,41 +56,41 @@ class CmcrPairs:
             return first, second, second
         place = slice(part.first_row, part.first_row + len(part.keys))
         other = self._all_second[self._strangers[place]]
-        if self._plan.settings.control == "shuffled_overlap":
+        if self._pairs.settings.control == "shuffled_overlap":
             return first, other, other
         return first, self._all_second[place], other
 
     def rows(self, part: JoinedPart) -> Rows:
         """Queries, averages and statistics of the softmax for the samples of `part`."""
-        plan = self._plan
+        link = self._link
         overlap_first, overlap_second, ask_second = self._queries(part)
         vectors: dict[str, np.ndarray] = {}
         numbers: dict[str, np.ndarray] = {}
         asks = (overlap_first, ask_second)
-        for space, overlap, ask in zip(plan.spaces, (overlap_first, overlap_second), asks, strict=True):
+        for space, overlap, ask in zip(link.spaces, (overlap_first, overlap_second), asks, strict=True):
             result = self._banks[space].retrieve(ask)
-            vectors[plan.overlap_column(space)] = overlap
-            vectors[plan.memory_column(space)] = result.vectors[0].cpu().numpy()
-            numbers |= statistics(plan.memory_column(space), result)
+            vectors[link.overlap_column(space)] = overlap
+            vectors[link.memory_column(space)] = result.vectors[0].cpu().numpy()
+            numbers |= statistics(link.memory_column(space), result)
         return Rows(list(part.keys), vectors, numbers)
 
-    def examples(self) -> list[Example]:
+    def examples(self) -> list[Neighbour]:
         """The best neighbours of queries that are spread evenly over all rows."""
-        found: list[Example] = []
+        found: list[Neighbour] = []
         for part, rows in spread(self.parts):
             overlap_first, _, ask_second = self._queries(part)
             nearest = {
-                self._plan.memory_column(space): self._banks[space].nearest(ask[rows], EXAMPLE_NEIGHBOURS)
-                for space, ask in zip(self._plan.spaces, (overlap_first, ask_second), strict=True)
+                self._link.memory_column(space): self._banks[space].nearest(ask[rows], EXAMPLE_NEIGHBOURS)
+                for space, ask in zip(self._link.spaces, (overlap_first, ask_second), strict=True)
             }
-            found += listed([part.keys[row] for row in rows], nearest)
+            found += listed(self._link.overlap_column(self._link.spaces[0]), [part.keys[row] for row in rows], nearest)
         return found
 
 
-def search_of(plan: PairPlan, space: str, device: str, threads: int) -> Search:
+def search_of(pairs: PairSet, space: str, device: str, threads: int) -> Search:
     """How the memory of `space` is searched."""
-    assert isinstance(plan.settings, RetrieveSettings)
-    return Search(plan.settings, device, threads, seed_from(plan.seed, plan.connection, "index", space))
+    assert isinstance(pairs.settings, RetrieveSettings)
+    return Search(pairs.settings, device, threads, seed_from(pairs.seed, pairs.link.label, "index", space))
 
 
 def statistics(column: str, result: Aggregate) -> dict[str, np.ndarray]:

@@ -22,10 +22,10 @@ from pipeline.hashing import seed_from
 from pipeline.precision import dtype_of, multiplying
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
-from pipeline.retrieve.method import Example
+from pipeline.retrieve.maker import Neighbour
 from pipeline.retrieve.neighbours import TopK
+from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.perplexity import solve_temperature
-from pipeline.retrieve.plan import PairPlan
 from pipeline.retrieve.products import resolved
 from pipeline.retrieve.profiles import Profiles, features, profile
 from pipeline.retrieve.sampling import Sampled, sample, sample_top_k
@@ -36,7 +36,7 @@ EXAMPLE_QUERIES, EXAMPLE_NEIGHBOURS = 12, 5
 
 
 class CouplingPairs:
-    """Partners of real samples; see `PairMethod`.
+    """Partners of real samples; see `PairMaker`.
 
     Controls: ``shuffled_overlap`` gives every text another one's embedding in the second space; ``random_partners``
     gives every sample the partners of another one.
@@ -45,49 +45,50 @@ class CouplingPairs:
         solved: The temperatures that were used, by name, for the manifest.
     """
 
-    def __init__(self, plan: PairPlan, device: str, threads: int) -> None:
-        self._plan, self._device, self._threads = plan, torch.device(device), threads
-        assert isinstance(plan.settings, CouplingRetrieveSettings)
-        self._settings = plan.settings
-        self._dtype = dtype_of(resolved(plan.settings.precision, device))
-        first, second = plan.spaces
-        self._texts = JoinedStores(plan.spaces, plan.query_stores(first), plan.query_stores(second))
-        text_parts = [_renamed(part, plan.overlap) for part in self._texts.parts]
+    def __init__(self, pairs: PairSet, device: str, threads: int) -> None:
+        self._pairs, self._link = pairs, pairs.link
+        self._device, self._threads = torch.device(device), threads
+        assert isinstance(pairs.settings, CouplingRetrieveSettings)
+        self._settings = pairs.settings
+        self._dtype = dtype_of(resolved(pairs.settings.precision, device))
+        # The bridge and both memories decide every partner.
+        self.shared = {**pairs.memory_sources, **pairs.overlap_sources}
+        first, second = self._link.spaces
+        self._texts = JoinedStores(self._link.spaces, pairs.query_stores(first), pairs.query_stores(second))
+        text_parts = [_renamed(part, self._link.overlap) for part in self._texts.parts]
         self._keys: dict[str, list[str]] = {}
         self._samples: dict[str, Tensor] = {}
-        for space in plan.spaces:
-            self._keys[space], embeddings = read_embeddings(plan.memories[space].folders)
+        for space in self._link.spaces:
+            self._keys[space], embeddings = read_embeddings(pairs.memory_stores(space))
             self._samples[space] = torch.from_numpy(embeddings).to(self._device)
-        self._space_of = {part.name: space for space in plan.spaces for part in self._parts_of(space)}
-        self.parts = [*(part for space in plan.spaces for part in self._parts_of(space)), *text_parts]
+        self._space_of = {part.name: space for space in self._link.spaces for part in self._parts_of(space)}
+        self.parts = [*(part for space in self._link.spaces for part in self._parts_of(space)), *text_parts]
 
     def _parts_of(self, space: str) -> list[JoinedPart]:
         found: list[JoinedPart] = []
         first_row = 0
-        for part in (
-            part for folder in self._plan.memories[space].folders for part in Store.open(folder).manifest.parts
-        ):
+        for part in (p for folder in self._pairs.memory_stores(space) for p in Store.open(folder).manifest.parts):
             keys = self._keys[space][first_row : first_row + part.rows]
-            name = f"{self._plan.memory_column(space)}-{len(found):05d}.parquet"
+            name = f"{self._link.memory_column(space)}-{len(found):05d}.parquet"
             found.append(JoinedPart(name, part.sha256, keys, first_row, ()))
             first_row += part.rows
         return found
 
     def _seed(self, *purpose: object) -> int:
-        return seed_from(self._plan.seed, self._plan.connection, *purpose)
+        return seed_from(self._pairs.seed, self._link.label, *purpose)
 
     @cached_property
     def _overlap(self) -> dict[str, Tensor]:
         """The texts in both spaces [T, D], row by row."""
         first = np.concatenate([self._texts.first(part) for part in self._texts.parts])
         second = self._texts.second(self._texts.keys())
-        if self._plan.settings.control == "shuffled_overlap":
-            second = second[strangers(len(second), self._plan.seed, self._plan.connection, "shuffled_overlap")]
-        both = zip(self._plan.spaces, (first, second), strict=True)
+        if self._settings.control == "shuffled_overlap":
+            second = second[strangers(len(second), self._pairs.seed, self._link.label, "shuffled_overlap")]
+        both = zip(self._link.spaces, (first, second), strict=True)
         return {space: torch.from_numpy(rows).to(self._device) for space, rows in both}
 
     def _other(self, space: str) -> str:
-        first, second = self._plan.spaces
+        first, second = self._link.spaces
         return second if space == first else first
 
     @property
@@ -108,10 +109,10 @@ class CouplingPairs:
 
     def _solve(self, kind: str, queries: dict[str, Tensor], keys: dict[str, Tensor]) -> dict[str, float]:
         softness: Softness = getattr(self._settings, kind)
-        what = f"connections.{self._plan.connection}.retrieve.{kind}"
+        what = f"connections.{self._link.connection}.retrieve.{kind}"
         return {
             space: solve_temperature(softness, queries[space], keys[space], self._seed(f"{kind} sample", space), what)
-            for space in self._plan.spaces
+            for space in self._link.spaces
         }
 
     @cached_property
@@ -130,16 +131,16 @@ class CouplingPairs:
     def _features(self) -> dict[str, Tensor]:
         return self._multiplied(
             {
-                space: features(space == self._plan.spaces[0], self._samples[space], self._profiles[space].vectors)
-                for space in self._plan.spaces
+                space: features(space == self._link.spaces[0], self._samples[space], self._profiles[space].vectors)
+                for space in self._link.spaces
             }
         )
 
     @cached_property
     def _indexes(self) -> dict[str, TopK]:
         """By space the FAISS index over its features, where one is asked for."""
-        settings, found = self._plan.settings, {}
-        for space in self._plan.spaces if settings.search != "exact" else ():
+        settings, found = self._settings, {}
+        for space in self._link.spaces if settings.search != "exact" else ():
             rows, seed = self._features[space], self._seed("index", space)
             if settings.search == "flat":
                 found[space] = TopK.flat(rows, settings.top_k, self._threads)
@@ -153,13 +154,13 @@ class CouplingPairs:
         if part.name not in self._space_of:
             place = slice(part.first_row, part.first_row + len(part.keys))
             vectors = {
-                self._plan.overlap_column(space): rows[place].cpu().numpy() for space, rows in self._overlap.items()
+                self._link.overlap_column(space): rows[place].cpu().numpy() for space, rows in self._overlap.items()
             }
             return Rows(list(part.keys), vectors, {})
         space = self._space_of[part.name]
         rows = np.arange(part.first_row, part.first_row + len(part.keys))
         drawn = self._draw(space, part.name, self._asking(space)[rows])
-        own, other = self._plan.memory_column(space), self._plan.memory_column(self._other(space))
+        own, other = self._link.memory_column(space), self._link.memory_column(self._other(space))
         vectors = {own: self._samples[space][rows].cpu().numpy()}
         numbers = {
             f"{other}_draw_{number:02d}": _int32(drawn_rows) for number, drawn_rows in enumerate(drawn.rows.unbind(1))
@@ -168,40 +169,48 @@ class CouplingPairs:
             numbers[f"{other}_{name}"] = getattr(drawn, name).double().cpu().numpy()
         for name in ("neighbours", "top_score"):
             values = getattr(self._profiles[space], name)[rows]
-            numbers[f"{self._plan.overlap_column(space)}_{name}"] = values.double().cpu().numpy()
+            numbers[f"{self._link.overlap_column(space)}_{name}"] = values.double().cpu().numpy()
         return Rows(list(part.keys), vectors, numbers)
 
     def _asking(self, space: str) -> np.ndarray:
         """For each sample of `space` the row of the one whose partners it gets: itself, unless a control is on."""
         count = len(self._keys[space])
-        if self._plan.settings.control != "random_partners":
+        if self._settings.control != "random_partners":
             return np.arange(count)
-        return strangers(count, self._plan.seed, f"{self._plan.connection} {space}", "random_partners")
+        return strangers(count, self._pairs.seed, f"{self._link.label} {space}", "random_partners")
 
     def _draw(self, space: str, purpose: str, chosen: np.ndarray) -> Sampled:
         temperature = self._partner_temperatures[space]
         queries, keys = self._features[space][chosen], self._features[self._other(space)]
         generator = torch.Generator(self._device).manual_seed(self._seed("draws", purpose))
-        if self._plan.settings.search == "exact":
+        if self._settings.search == "exact":
             return sample(queries, keys, temperature, self._settings.draws, generator)
         index = self._indexes[self._other(space)]
         return sample_top_k(index, queries, keys, temperature, self._settings.draws, generator)
 
-    def examples(self) -> list[Example]:
+    def examples(self) -> list[Neighbour]:
         """The likeliest partners of samples spread evenly over both memories, with their probabilities."""
-        return [example for space in self._plan.spaces for example in self._examples(space)]
+        return [example for space in self._link.spaces for example in self._examples(space)]
 
     @multiplying()
-    def _examples(self, space: str) -> list[Example]:
+    def _examples(self, space: str) -> list[Neighbour]:
         other, count = self._other(space), len(self._keys[space])
         chosen = np.unique(np.arange(EXAMPLE_QUERIES) * count // EXAMPLE_QUERIES)
         temperature = self._partner_temperatures[space]
         scores = self._features[space][self._asking(space)[chosen]].float() @ self._features[other].float().T
         weights = torch.softmax(scores / temperature, 1)
         best = torch.topk(scores, min(EXAMPLE_NEIGHBOURS, len(self._keys[other])), 1)
-        column = self._plan.memory_column(other)
+        asking, column = self._link.memory_column(space), self._link.memory_column(other)
         return [
-            Example(self._keys[space][query], column, rank, self._keys[other][row], score, float(weights[place, row]))
+            Neighbour(
+                asking,
+                self._keys[space][query],
+                column,
+                rank,
+                self._keys[other][row],
+                score,
+                float(weights[place, row]),
+            )
             for place, query in enumerate(chosen)
             for rank, (score, row) in enumerate(
                 zip(best.values[place].tolist(), best.indices[place].tolist(), strict=True), 1

@@ -1,7 +1,6 @@
-"""Write the pseudo-pairs of a connection: a folder of parts that resumes where it stopped."""
+"""Write one set of pairs: a folder of parts that resumes where it stopped."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,30 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path
-from pipeline.errors import UserError
+from pipeline.methods import code, method_called
 from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
-from pipeline.retrieve.cmcr import CmcrPairs
-from pipeline.retrieve.coupling import CouplingPairs
-from pipeline.retrieve.exmcr import exmcr_pairs
-from pipeline.retrieve.method import Example, PairMethod, Solved
-from pipeline.retrieve.oracle import OraclePairs
-from pipeline.retrieve.plan import PairPlan, fingerprint
+from pipeline.retrieve.maker import Neighbour, PairMaker, Solved
+from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
 from pipeline.retrieve.products import resolved
 from pipeline.store import PAIRS, PartFolder, write_rows
-
-# Adding a method is one file and one line here.
-METHODS: dict[str, Callable[[PairPlan, str, int], PairMethod]] = {
-    "cmcr": CmcrPairs,
-    "coupling": CouplingPairs,
-    "excoupling": CouplingPairs,
-    "exmcr": exmcr_pairs,
-    "oracle": OraclePairs,
-}
 
 EXAMPLES_NAME = "_examples.parquet"
 EXAMPLES_SCHEMA = pa.schema(
     [
+        ("query", pa.string()),
         ("query_key", pa.string()),
         ("memory", pa.string()),
         ("rank", pa.int64()),
@@ -45,15 +32,15 @@ EXAMPLES_SCHEMA = pa.schema(
 
 
 def write_pairs(
-    plan: PairPlan, folder: Path, device: str, threads: int, max_rejected: float, progress: Progress
+    wanted: PairSet, folder: Path, device: str, threads: int, max_rejected: float, progress: Progress
 ) -> PartFolder:
-    """Make the pseudo-pairs of `plan` in `folder`, one part per part of the first space's query stores.
+    """Make the pairs of `wanted` in `folder`, one part for each part of the stores that the queries come from.
 
     Parts that an earlier run committed from the same sources are kept.
 
     Args:
-        plan: What to retrieve.
-        folder: ``data/pairs/<connection>``; of a set of Ex-MCR ``data/pairs/<connection>/<leaf>/<set>``.
+        wanted: What to retrieve.
+        folder: ``data/pairs/<connection>/<link>/<set>``.
         device: Where to compute, such as ``cpu`` or ``cuda:0``.
         threads: Threads of FAISS; those of torch are the caller's to set.
         max_rejected: Largest share of samples that one space may lack.
@@ -66,33 +53,34 @@ def write_pairs(
         UserError: Stores are missing, unfinished, of different spaces or share no key; too many samples were rejected;
             the folder was begun on another kind of device.
     """
-    if plan.method not in METHODS:
-        raise UserError(f"There is no method {plan.method!r}.", f"Choose one of: {', '.join(METHODS)}.")
-    made_from = fingerprint(plan)
-    method = METHODS[plan.method](plan, device, threads)
-    if isinstance(method, Solved):
-        made_from["solved"] = dict(method.solved)
+    method = method_called(wanted.method)
+    build = code(method.pair_maker, "pipeline.retrieve")
+    made_from = fingerprint(wanted)
+    maker: PairMaker = build(wanted, device, threads)
+    made_from["sources"] = {column: stores_hash(folders) for column, folders in maker.shared.items()}
+    if isinstance(maker, Solved):
+        made_from["solved"] = dict(maker.solved)
     # True pairs are copied, whatever the device.
-    arithmetic = "" if plan.method == "oracle" else arithmetic_of(device, resolved(plan.settings.precision, device))
+    arithmetic = "" if method.is_bound else arithmetic_of(device, resolved(wanted.settings.precision, device))
     pairs = PartFolder(folder, PAIRS, made_from, arithmetic)
-    stale = [part for part in method.parts if not pairs.reuse(part.name, part.source)]
+    stale = [part for part in maker.parts if not pairs.reuse(part.name, part.source)]
     if stale:
         pairs.refuse_mixture()
-    progress.start(f"retrieve {plan.connection}", sum(len(part.keys) for part in stale), "queries")
+    progress.start(f"retrieve {wanted.link.label}", sum(len(part.keys) for part in stale), "queries")
     for part in stale:
         started = time.perf_counter()
-        rows = method.rows(part)
+        rows = maker.rows(part)
         computed = time.perf_counter()
         write = partial(write_rows, rows=rows, metadata={"kind": PAIRS})
         pairs.commit(part.name, part.source, rows.keys, part.rejected, write)
         progress.advance(len(part.keys), compute=computed - started, write=time.perf_counter() - computed)
     pairs.finish(max_rejected)
     # After `finish`, which removes whatever the manifest does not list.
-    write_examples(folder / EXAMPLES_NAME, method.examples())
+    write_examples(folder / EXAMPLES_NAME, maker.examples())
     return pairs
 
 
-def write_examples(path: Path, examples: list[Example]) -> None:
+def write_examples(path: Path, examples: list[Neighbour]) -> None:
     """Write the examples for the report to `path`; an empty table where a method has none."""
     table = pa.Table.from_pylist([asdict(example) for example in examples], schema=EXAMPLES_SCHEMA)
     with atomic_path(path) as temporary:

@@ -1,17 +1,10 @@
 """Settings of the `retrieve` stage."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from pipeline.settings import Modality, Settings
-
-
-class Memory(Settings):
-    """The unpaired embeddings of one space that pseudo-partners are made from."""
-
-    modality: Modality
-    corpora: Annotated[tuple[str, ...], Field(min_length=1)]
+from pipeline.settings import Settings
 
 
 class SearchSettings(Settings):
@@ -50,6 +43,10 @@ class Softness(Settings):
         if (self.temperature is None) == (self.perplexity is None):
             raise ValueError("give either a temperature or a perplexity")
         return self
+
+    def changed_by(self, changes: Settings | None) -> Self:
+        """The changes: a temperature takes the place of a perplexity, and the other way round."""
+        return self if changes is None else cast(Self, changes)
 
 
 class CouplingRetrieveSettings(SearchSettings):

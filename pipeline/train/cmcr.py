@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from pipeline.errors import UserError
+from pipeline.links import Link
 from pipeline.train.completion import complete, completion_variance
-from pipeline.train.layout import Layout
 from pipeline.train.losses import intra_alignment, symmetric_info_nce
 from pipeline.train.objective import project_together
 from pipeline.train.settings import TrainSettings
@@ -24,17 +23,13 @@ class CMCR:
 
     terms: tuple[str, ...] = ("loss", "overlap", "pseudo", "intra")
 
-    def __init__(self, layout: Layout, settings: TrainSettings) -> None:
-        if len(layout.spaces) != 2 or not layout.overlap:
-            raise UserError("C-MCR joins two spaces over one overlapping modality.", "Set `spaces` and `overlap`.")
+    def __init__(self, link: Link, widths: Mapping[str, int], settings: TrainSettings) -> None:
         self.settings = settings
-        self.columns_of = {
-            space: (layout.overlap_column(space), layout.memory_column(space)) for space in layout.spaces
-        }
+        self.columns_of = {space: (link.overlap_column(space), link.memory_column(space)) for space in link.spaces}
         self.columns = tuple(column for pair in self.columns_of.values() for column in pair)
         self.variances = {
-            space: completion_variance(settings.noise_variance, settings.noise_scaling, layout.dimension(space))
-            for space in layout.spaces
+            space: completion_variance(settings.noise_variance, settings.noise_scaling, widths[space])
+            for space in link.spaces
         }
 
     def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import CorruptError, UserError
+from pipeline.links import Link
 from pipeline.store import Store
-from pipeline.train.layout import Layout, load_tables
+from pipeline.train.tables import load_tables
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,22 @@ class Coupled:
     overlap: tuple[Tensor, Tensor]
 
     @classmethod
-    def load(cls, store: Store, layout: Layout, device: str) -> "Coupled":
+    def load(cls, store: Store, link: Link, device: str) -> "Coupled":
         """Read the tables of `store` onto `device`.
 
         Raises:
             UserError: The store holds no such pairs.
             CorruptError: A part is damaged, or names a partner that is not there.
         """
-        columns = [layout.memory_column(space) for space in layout.spaces]
+        columns = [link.memory_column(space) for space in link.spaces]
         views = [of_kind(store, column) for column in columns]
         samples = [load_tables([view], [name], device)[name] for view, name in zip(views, columns, strict=True)]
         partners = [
             _partners(view, name, len(other), device)
             for view, name, other in zip(views, columns[::-1], samples[::-1], strict=True)
         ]
-        names = [layout.overlap_column(space) for space in layout.spaces]
-        overlap = load_tables([of_kind(store, layout.overlap)], names, device)
+        names = [link.overlap_column(space) for space in link.spaces]
+        overlap = load_tables([of_kind(store, link.overlap)], names, device)
         return cls((samples[0], samples[1]), (partners[0], partners[1]), (overlap[names[0]], overlap[names[1]]))
 
 

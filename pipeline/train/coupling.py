@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.connect.projectors import DecoupledProjector
-from pipeline.errors import UserError
+from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.completion import complete, completion_variance
 from pipeline.train.coupled import Coupled, items_per_epoch, of_kind
-from pipeline.train.layout import Layout
 from pipeline.train.losses import symmetric_info_nce
 from pipeline.train.objective import project_together
 from pipeline.train.settings import CouplingTrainSettings
@@ -32,27 +31,23 @@ class Coupling:
     columns: tuple[str, ...] = (ITEM,)
     terms: tuple[str, ...] = ("loss", "overlap", "pseudo")
 
-    def __init__(self, layout: Layout, settings: CouplingTrainSettings) -> None:
-        if len(layout.spaces) != 2 or not layout.overlap:
-            raise UserError("Coupling joins two spaces over one overlapping modality.", "Set them under `join`.")
-        self.layout = layout
+    def __init__(self, link: Link, widths: Mapping[str, int], settings: CouplingTrainSettings) -> None:
+        self.link = link
         self.settings = settings
-        self.spaces = tuple(layout.spaces)
         self.variances = [
-            completion_variance(settings.noise_variance, settings.noise_scaling, layout.dimension(space))
-            for space in self.spaces
+            completion_variance(settings.noise_variance, settings.noise_scaling, widths[space]) for space in link.spaces
         ]
         self._coupled: Coupled | None = None
 
     def rows(self, stores: Sequence[Store]) -> int:
         """Items of one epoch."""
         (store,) = stores
-        return items_per_epoch([len(of_kind(store, self.layout.memory_column(space))) for space in self.spaces])
+        return items_per_epoch([len(of_kind(store, self.link.memory_column(space))) for space in self.link.spaces])
 
     def load(self, stores: Sequence[Store], device: str) -> dict[str, Tensor]:
         """Keep all tables on `device` and return the items: rows of the first memory, then of the second."""
         (store,) = stores
-        coupled = Coupled.load(store, self.layout, device)
+        coupled = Coupled.load(store, self.link, device)
         self._coupled = coupled
         first, second = (len(samples) for samples in coupled.samples)
         each = torch.arange(items_per_epoch((first, second)) // 2, device=device)
@@ -71,7 +66,7 @@ class Coupling:
         pairs = draw_pairs(coupled, batch[ITEM], generator)
         texts = draw_overlap(coupled, len(batch[ITEM]), generator)
         projected = []
-        for number, space in enumerate(self.spaces):
+        for number, space in enumerate(self.link.spaces):
             overlap, samples = coupled.overlap[number][texts], coupled.samples[number][pairs[number]]
             if space not in projectors:
                 projected.append([overlap, samples])

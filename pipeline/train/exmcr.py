@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pipeline.connect.projectors import DecoupledProjector
-from pipeline.errors import UserError
+from pipeline.links import Link
 from pipeline.train.completion import complete, completion_variance
-from pipeline.train.layout import Layout
 from pipeline.train.losses import mean_distance, symmetric_info_nce
 from pipeline.train.objective import project_together
 from pipeline.train.settings import DENSE, LeafTrainSettings
@@ -27,22 +26,20 @@ class ExMCR:
     L_intra has no negatives and reaches f_l only: it closes the gap between the leaf's modalities.
     """
 
-    def __init__(self, layout: Layout, settings: LeafTrainSettings) -> None:
-        if len(layout.spaces) != 2 or not layout.overlap:
-            raise UserError("A leaf joins the base over one overlapping modality.", "Set `base` and `overlap`.")
-        base, self.leaf = layout.spaces
+    def __init__(self, link: Link, widths: Mapping[str, int], settings: LeafTrainSettings) -> None:
+        base, self.leaf = link.spaces
         self.settings = settings
         self.dense = tuple(term for term in DENSE if term in settings.terms)
         self.terms: tuple[str, ...] = ("loss", *self.dense, "intra")
         self.columns: tuple[str, ...] = (
-            layout.memory_column(self.leaf),
-            layout.overlap_column(self.leaf),
-            layout.overlap_column(base),
-            layout.memory_column(base),
+            link.memory_column(self.leaf),
+            link.overlap_column(self.leaf),
+            link.overlap_column(base),
+            link.memory_column(base),
         )
         scaled = {
-            space: completion_variance(settings.noise_variance, settings.noise_scaling, layout.dimension(space))
-            for space in layout.spaces
+            space: completion_variance(settings.noise_variance, settings.noise_scaling, widths[space])
+            for space in link.spaces
         }
         on_base = scaled[base] if settings.noise_on_base else 0.0
         self.variances = (scaled[self.leaf], scaled[self.leaf], on_base, on_base)

@@ -1,6 +1,5 @@
-"""Train one set of projectors, or continue, or find that nothing is to do."""
+"""Train the projectors of one link, or continue, or find that nothing is to do."""
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ from pipeline.store import Store
 from pipeline.store.folder import differences
 from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.history import HISTORY_NAME, write_history
-from pipeline.train.layout import load_tables
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.objective import Objective, OwnTables
 from pipeline.train.settings import ScheduleSettings
+from pipeline.train.tables import load_tables
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +78,13 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
         UserError: There are fewer pairs than one batch, or the training was begun on another kind of device.
         McrError: The loss is not a finite number.
     """
-    config, settings, name = job.config, job.settings, job.config.connection
+    config, settings, name = job.config, job.settings, job.config.links[0].label
     objective, stores = job.objective, job.stores
     pairs = objective.rows(stores) if isinstance(objective, OwnTables) else sum(len(store) for store in stores)
     per_epoch = pairs // settings.batch_size
     used = per_epoch * settings.batch_size
     arithmetic = arithmetic_of(device, "fp32")
-    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.model_dump(mode="json"), arithmetic)
+    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.identity(), arithmetic)
     if _finished(output, config):
         checkpoint.remove()
         return TrainResult(pairs, used, settings.epochs, 0, per_epoch * settings.epochs)
@@ -128,7 +127,7 @@ def _finished(output: Path, config: ConnectionConfig) -> bool:
     except McrError as error:
         log.info("%s is trained again: %s", output, error.message)
         return False
-    before, now = (json.loads(each.model_dump_json(exclude={"files"})) for each in (found, config))
+    before, now = (each.identity() for each in (found, config))
     reasons = differences(before, now)
     if list(found.spaces) != list(config.spaces):
         reasons.append("the order of the spaces changed")

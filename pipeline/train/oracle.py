@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
-from pipeline.train.layout import Layout
+from pipeline.links import Link
 from pipeline.train.losses import symmetric_info_nce
 from pipeline.train.settings import TrainSettings
 
@@ -20,12 +19,10 @@ class Oracle:
 
     terms: tuple[str, ...] = ("loss",)
 
-    def __init__(self, layout: Layout, settings: TrainSettings) -> None:
-        if len(layout.spaces) != 2:
-            raise UserError("The oracle joins two spaces.", "Set `spaces`.")
+    def __init__(self, link: Link, widths: Mapping[str, int], settings: TrainSettings) -> None:
         self.temperature = settings.temperature_pseudo
-        self.spaces = tuple(layout.spaces)
-        self.columns = tuple(layout.memory_column(space) for space in layout.spaces)
+        self.spaces = link.spaces
+        self.columns = tuple(link.memory_column(space) for space in link.spaces)
 
     def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Nothing to prepare."""

@@ -7,7 +7,19 @@ from pydantic import Field
 from pipeline.settings import Settings
 
 
-class ProjectorSettings(Settings):
+class HeadSettings(Settings):
+    """Architecture of projectors."""
+
+    kind: str
+    hidden: int
+    init: Literal["xavier", "eye"]
+
+    def outputs(self, base: int) -> int:
+        """Width of what a projector makes; `base` is the width of the base, 0 where there is none."""
+        raise NotImplementedError
+
+
+class ProjectorSettings(HeadSettings):
     """Architecture of one projector per space (C-MCR, section 3)."""
 
     kind: Literal["mlp", "linear"] = Field(default="mlp", description="Linear-BN-ReLU-Linear-BN, or Linear-BN-ReLU.")
@@ -15,8 +27,12 @@ class ProjectorSettings(Settings):
     dimension: int = Field(default=512, ge=1, description="Width of the connected space.")
     init: Literal["xavier", "eye"] = Field(default="xavier", description="Initial weights.")
 
+    def outputs(self, base: int) -> int:
+        """The width that is asked for."""
+        return self.dimension
 
-class DecoupledSettings(Settings):
+
+class DecoupledSettings(HeadSettings):
     """Architecture of the projector of a leaf (Ex-MCR, section 3.3); its width is that of the base."""
 
     kind: Literal["decoupled"] = Field(
@@ -27,10 +43,15 @@ class DecoupledSettings(Settings):
         default="xavier", description="Initial weights of the blocks; the linear layer starts as the identity."
     )
 
+    def outputs(self, base: int) -> int:
+        """The width of the base."""
+        return base
+
 
 class ScheduleSettings(Settings):
-    """Steps of the optimiser and semantic completion, which all methods share."""
+    """Projectors, steps of the optimiser and semantic completion, which all methods share."""
 
+    projector: HeadSettings
     epochs: int = Field(default=36, ge=1)
     batch_size: int = Field(
         default=10240, ge=2, description="Pairs per step; the last partial batch of an epoch is dropped."

@@ -118,7 +118,7 @@ def test_two_leaves_are_one_connection(files, tmp_path):
     assert space.modalities == ("text", "image", "audio", "point") and space.config.base == "my_clip"
     for name in leaves:
         check(space, name)
-    assert load_config(tmp_path / "model" / "my_clap").overlap == "text"
+    assert load_config(tmp_path / "model" / "my_clap").links[0].overlap == "text"
 
 
 def test_equal_files_give_equal_bytes(files, tmp_path, tree_bytes):

@@ -16,6 +16,7 @@ from pipeline.errors import CorruptError, SampleError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.spaces import SpaceSpec
 from tests.connect.test_projectors import LAYERS, seeded, slow, used
+from tests.links import make_link
 
 CONFIG: dict[str, Any] = {
     "code": 1,
@@ -30,14 +31,11 @@ CONFIG: dict[str, Any] = {
         },
         "clap": {"spec": {"encoder": "toy", "checkpoint": "a"}, "modalities": ["text", "audio"], "dimension": 5},
     },
-    "overlap": "text",
-    "memories": {"clip": "image", "clap": "audio"},
+    "links": [{**make_link().model_dump(), "train": {"epochs": 1}, "pairs": "0" * 64}],
     "projectors": {
         "clip": {"kind": "mlp", "input": 8, "hidden": 6, "dimension": 16},
         "clap": {"kind": "linear", "input": 5, "hidden": 6, "dimension": 16},
     },
-    "train": {"epochs": 1},
-    "pairs": "0" * 64,
     "seed": 0,
     "threads": 1,
 }
@@ -145,10 +143,10 @@ def test_embed_loads_the_frozen_space_once_and_projects(folder: Path, monkeypatc
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("schema_version",), 2, "schema version 2"),
+        (("schema_version",), 3, "schema version 3"),
         (("spaces", "clip", "dimension"), "many", r"spaces\.clip\.dimension"),
         (("surprise",), 1, "surprise"),
-        (("spaces", "clip", "dimension"), 9, "takes 8 numbers, the space has 9"),
+        (("spaces", "clip", "dimension"), 9, "takes 8 numbers, but the space has 9"),
         (("projectors", "clip", "dimension"), 3, "different output widths"),
         (("projectors",), {}, "projectors for"),
         (("projectors", "clip", "hidden"), 7, r"clip\.net1\.0\.bias is \[6\] instead of \[7\]"),

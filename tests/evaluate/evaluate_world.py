@@ -6,25 +6,19 @@ import numpy as np
 import torch
 
 from pipeline.connect import ProjectorSpec, build_projector
-from pipeline.connect.config import PROJECTOR_NAME, ConnectionConfig
+from pipeline.connect.config import PROJECTOR_NAME, ConnectionConfig, TrainedLink
 from pipeline.connect.weights import save_projectors
-from pipeline.evaluate.sources import ConnectionData, Folders, Memory
+from pipeline.evaluate.folders import Folders
 from pipeline.hashing import sha256_file
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PAIRS, PartFolder, Rows, write_rows
+from tests.links import make_link
 
 WIDTHS = {"clip": 12, "clap": 10}
 MODALITIES = {"clip": ["text", "image"], "clap": ["text", "audio"]}
 CORPORA = {"captions": 240, "photos": 150, "sounds": 160, "heldout": 40}
 CONNECTIONS = {
-    "audio_image": ConnectionData(
-        ("clip", "clap"),
-        "text",
-        ("captions",),
-        {"clip": Memory("image", ("photos",)), "clap": Memory("audio", ("sounds",))},
-    ),
-    "oracle": ConnectionData(
-        ("clip", "clap"), "", ("heldout",), {"clip": Memory("image", ("photos",)), "clap": Memory("audio", ("sounds",))}
-    ),
+    "audio_image": (make_link(),),
+    "oracle": (make_link("oracle", overlap="", sets=("true",)),),
 }
 
 
@@ -76,7 +70,7 @@ def write_pairs(folders: Folders) -> None:
         name: embedded(*name.split("_")[:1], "captions", name.split("_")[1], len(keys)) * 0.8
         for name in ("clip_text", "clip_image", "clap_text", "clap_audio")
     }
-    folder = PartFolder(folders.pairs / "audio_image", PAIRS, {})
+    folder = PartFolder(folders.pairs / "audio_image" / "clip-clap" / "overlap", PAIRS, {})
     folder.commit("part-00000.parquet", "", keys, [], lambda path: write_rows(path, Rows(keys, vectors, {}), {}))
     folder.finish(0.0)
 
@@ -94,11 +88,11 @@ def write_model(folders: Folders, name: str, seed: int) -> None:
             "connection": name,
             "method": "oracle" if name == "oracle" else "cmcr",
             "spaces": {space: fingerprint(space) for space in WIDTHS},
-            "overlap": CONNECTIONS[name].overlap,
-            "memories": {space: memory.modality for space, memory in CONNECTIONS[name].memories.items()},
-            "projectors": specs,
-            "train": {"projector": {"init": "xavier"}},
-            "pairs": "0",
+            "links": [
+                TrainedLink(**link.model_dump(), train={"projector": {"init": "xavier"}}, pairs="0").model_dump()
+                for link in CONNECTIONS[name]
+            ],
+            "projectors": {space: spec.model_dump() for space, spec in specs.items()},
             "seed": 0,
             "threads": 1,
             "files": {PROJECTOR_NAME: sha256_file(folders.models / name / PROJECTOR_NAME)},

@@ -9,12 +9,13 @@ import pytest
 from evaluate_world import embedded, fingerprint, write_store
 
 from pipeline.connect import ConnectedSpace
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.sources import ConnectionData, Folders, Memory
 from pipeline.store import PAIRS, PartFolder, Rows, write_rows
-from pipeline.train.leaves import LeafPlan, train_leaves
+from pipeline.train.run import train_connection
 from pipeline.train.settings import DecoupledSettings, LeafTrainSettings
+from tests.links import make_link
 
 MODALITIES = {"clip": ["text", "image"], "clap": ["text", "audio"], "ulip": ["image", "point"]}
 WIDTHS = {"clip": 12, "clap": 10, "ulip": 9}
@@ -22,18 +23,9 @@ LINKS = {
     "clap": ("text", "captions", {"clip": ("image", "photos"), "clap": ("audio", "sounds")}),
     "ulip": ("image", "photos", {"clip": ("text", "captions"), "ulip": ("point", "shapes")}),
 }
-UNIFIED = ConnectionData(
-    ("clip", "clap", "ulip"),
-    leaves={
-        leaf: ConnectionData(
-            ("clip", leaf),
-            overlap,
-            (queries,),
-            {space: Memory(modality, (corpus,)) for space, (modality, corpus) in memories.items()},
-            pairs="overlap",
-        )
-        for leaf, (overlap, queries, memories) in LINKS.items()
-    },
+UNIFIED = tuple(
+    make_link("unified", ("clip", leaf), overlap, {space: kind for space, (kind, _) in memories.items()}, "clip")
+    for leaf, (overlap, _, memories) in LINKS.items()
 )
 SETTINGS = LeafTrainSettings(projector=DecoupledSettings(hidden=16), epochs=4, batch_size=32, learning_rate=3e-3)
 
@@ -49,7 +41,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
             corpus = {"text": "captions", "image": "photos", "audio": "sounds", "point": "shapes"}[modality]
             for name in (corpus, "heldout"):
                 write_store(folders, space, name, modality, [f"{name}-{i:04d}" for i in range(rows[name])])
-    plans = {}
     for leaf, (overlap, queries, memories) in LINKS.items():
         keys = [f"{queries}-{i:04d}" for i in range(rows[queries])]
         columns = {f"{space}_{overlap}": embedded(space, queries, overlap, len(keys)) for space in ("clip", leaf)}
@@ -65,8 +56,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
         content = Rows(keys, columns, {})
         store.commit("part-00000.parquet", "", keys, [], lambda path, content=content: write_rows(path, content, {}))
         store.finish(0.0)
-        plans[leaf] = LeafPlan([folders.pairs / "unified" / leaf / "overlap"], SETTINGS)
-    train_leaves(plans, folders.models / "unified", "unified", "exmcr", "clip", seed=1)
+    links = [(link, SETTINGS) for link in UNIFIED]
+    train_connection(links, "exmcr", folders.pairs, folders.models / "unified", seed=1)
     return folders
 
 

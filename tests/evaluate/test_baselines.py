@@ -8,7 +8,7 @@ from evaluate_samples import random_rows, unit
 from sklearn.linear_model import Ridge
 
 from pipeline.connect import ProjectorSpec
-from pipeline.evaluate.baselines import BASELINES, Bridge
+from pipeline.evaluate.baselines import BASELINES, LinkData
 from pipeline.evaluate.baselines.hops import BRIDGE_TEMPERATURE, evenly, nearest, profile
 from pipeline.evaluate.baselines.linear import PENALTIES, fit_ridge, ridge_path
 from pipeline.evaluate.metrics import best_rank
@@ -20,13 +20,13 @@ def rotation(dimension: int) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng(9).normal(size=(dimension, dimension)))[0]
 
 
-def bridge_of(widths: tuple[int, int] = (8, 8), items: int = 200) -> Bridge:
+def link_data(widths: tuple[int, int] = (8, 8), items: int = 200) -> LinkData:
     shared = np.random.default_rng(0).normal(size=(items, 8))
     maps = [np.random.default_rng(side + 1).normal(size=(8, width)) for side, width in enumerate(widths)]
     overlap = tuple(unit(shared @ matrix) for matrix in maps)
     memories = tuple(random_rows(side + 5, 90, width) for side, width in enumerate(widths))
     specs = tuple(ProjectorSpec(kind="mlp", input=width, hidden=16, dimension=12) for width in widths)
-    return Bridge(overlap, memories, overlap, specs, "xavier", 3)  # type: ignore[arg-type]
+    return LinkData(overlap, memories, overlap, specs, "xavier", 3)  # type: ignore[arg-type]
 
 
 def ranks(views: object, items: int) -> np.ndarray:
@@ -37,12 +37,12 @@ def test_procrustes_recovers_a_planted_rotation() -> None:
     turn = rotation(16)
     texts, images = random_rows(1, 300, 16), random_rows(2, 100, 16)
     offsets = np.random.default_rng(3).normal(size=(4, 16)).astype(np.float32)
-    bridge = replace(
-        bridge_of((16, 16)),
+    data = replace(
+        link_data((16, 16)),
         overlap=(texts + offsets[0], (texts @ turn).astype(np.float32) + offsets[1]),
         memories=(images + offsets[2], (images @ turn).astype(np.float32) + offsets[3]),
     )
-    scorer = BASELINES["procrustes"](bridge)
+    scorer = BASELINES["procrustes"](data)
     assert scorer is not None
     new = random_rows(4, 50, 16)
     views = scorer(new + offsets[2], (new @ turn).astype(np.float32) + offsets[3])
@@ -53,7 +53,7 @@ def test_procrustes_recovers_a_planted_rotation() -> None:
 def test_centring_never_looks_at_the_evaluation_gallery() -> None:
     first, second = random_rows(11, 30, 8), random_rows(12, 30, 8)
     for name, baseline in BASELINES.items():
-        scorer = baseline(bridge_of())
+        scorer = baseline(link_data())
         assert scorer is not None
         whole, half = scorer(first, second).directions, scorer(first[:15], second[:15]).directions
         for all_rows, rows in zip((*whole[0], *whole[1]), (*half[0], *half[1]), strict=True):
@@ -62,7 +62,7 @@ def test_centring_never_looks_at_the_evaluation_gallery() -> None:
 
 @pytest.mark.parametrize("name", sorted(BASELINES))
 def test_every_baseline_takes_spaces_of_different_widths(name: str) -> None:
-    scorer = BASELINES[name](bridge_of((8, 12)))
+    scorer = BASELINES[name](link_data((8, 12)))
     if name == "unprojected":
         assert scorer is None
         return
@@ -101,10 +101,10 @@ def test_the_penalty_is_the_best_of_the_held_out_rows() -> None:
 
 
 def test_ridge_on_linear_data_finds_the_partner_from_both_sides() -> None:
-    bridge = bridge_of((8, 8), 400)
-    scorer = BASELINES["ridge"](replace(bridge, memories=bridge.overlap))
+    data = link_data((8, 8), 400)
+    scorer = BASELINES["ridge"](replace(data, memories=data.overlap))
     assert scorer is not None
-    assert ranks(scorer(bridge.overlap[0][:50], bridge.overlap[1][:50]), 50).mean() < 1.5
+    assert ranks(scorer(data.overlap[0][:50], data.overlap[1][:50]), 50).mean() < 1.5
 
 
 def slow_profile(row: np.ndarray, keys: np.ndarray, values: np.ndarray, temperature: float) -> np.ndarray:
@@ -127,20 +127,20 @@ def test_a_sharp_softmax_does_not_overflow() -> None:
 
 
 def test_two_hops_send_the_query_and_leave_the_gallery() -> None:
-    bridge = bridge_of((8, 12))
+    data = link_data((8, 12))
     first, second = random_rows(1, 10, 8), random_rows(2, 11, 12)
-    scorer = BASELINES["two_hop_nearest"](bridge)
+    scorer = BASELINES["two_hop_nearest"](data)
     assert scorer is not None
     (queries, gallery), (back_queries, back_gallery) = scorer(first, second).directions
     np.testing.assert_allclose(gallery, second, atol=1e-6)
     np.testing.assert_allclose(back_gallery, first, atol=1e-6)
-    np.testing.assert_allclose(queries, nearest(first, *bridge.overlap), atol=1e-6)
-    np.testing.assert_allclose(back_queries, nearest(second, *bridge.overlap[::-1]), atol=1e-6)
+    np.testing.assert_allclose(queries, nearest(first, *data.overlap), atol=1e-6)
+    np.testing.assert_allclose(back_queries, nearest(second, *data.overlap[::-1]), atol=1e-6)
 
 
 def test_the_bridge_is_the_sum_of_two_centred_cosines() -> None:
-    bridge = bridge_of((8, 12), 40)
-    here, there = bridge.overlap
+    data = link_data((8, 12), 40)
+    here, there = data.overlap
     first, second = random_rows(1, 6, 8), random_rows(2, 7, 12)
 
     def normal(row: np.ndarray) -> np.ndarray:
@@ -152,24 +152,24 @@ def test_the_bridge_is_the_sum_of_two_centred_cosines() -> None:
     def back(row: np.ndarray) -> np.ndarray:
         return normal(slow_profile(row, there, here, BRIDGE_TEMPERATURE))
 
-    m_v, m_a = bridge.memories[0].mean(0), bridge.memories[1].mean(0)
-    m_at = np.mean([onward(row) for row in bridge.memories[0]], axis=0)
-    m_ct = np.mean([back(row) for row in bridge.memories[1]], axis=0)
+    m_v, m_a = data.memories[0].mean(0), data.memories[1].mean(0)
+    m_at = np.mean([onward(row) for row in data.memories[0]], axis=0)
+    m_ct = np.mean([back(row) for row in data.memories[1]], axis=0)
     expected = [
         [normal(onward(v) - m_at) @ normal(a - m_a) + normal(v - m_v) @ normal(back(a) - m_ct) for a in second]
         for v in first
     ]
-    scorer = BASELINES["bridge"](bridge)
+    scorer = BASELINES["bridge"](data)
     assert scorer is not None
     queries, gallery = scorer(first, second).forward
     np.testing.assert_allclose(2 * queries @ gallery.T, expected, atol=1e-5)
 
 
 def test_untrained_projectors_are_seeded_and_know_nothing() -> None:
-    bridge = bridge_of((8, 12))
+    data = link_data((8, 12))
     first, second = random_rows(1, 400, 8), random_rows(2, 400, 12)
     once, again, other = (
-        BASELINES["untrained"](replace(bridge, seed=seed))(first, second).forward  # type: ignore[misc]
+        BASELINES["untrained"](replace(data, seed=seed))(first, second).forward  # type: ignore[misc]
         for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(once[0], again[0])

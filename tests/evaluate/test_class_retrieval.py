@@ -10,12 +10,12 @@ from evaluate_world import CONNECTIONS, build_world, embedded
 
 from pipeline.errors import UserError
 from pipeline.evaluate import sorted_ranks
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.items import _items
 from pipeline.evaluate.ranking import rank
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.evaluate.sorted_ranks import rank_by_sorting
-from pipeline.evaluate.sources import Folders
 
 # Sounds and pictures of different corpora: only the class joins them.
 TASK = {

@@ -10,9 +10,9 @@ from evaluate_world import CONNECTIONS, CORPORA, build_world, embedded, write_st
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
 from pipeline.evaluate.classes import ClassSet
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.sources import Folders
 
 CLASSES = ["big dog", "cat", "crow", "whale", "bee"]
 TASK = {

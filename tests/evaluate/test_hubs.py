@@ -13,8 +13,8 @@ from pipeline.evaluate import hubs
 from pipeline.evaluate.hubs import bank, corrected
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.sources import ConnectionData, Memory
 from pipeline.evaluate.views import Views
+from tests.links import make_link
 
 
 def expected(queries: np.ndarray, gallery: np.ndarray, others: np.ndarray, temperature: float) -> np.ndarray:
@@ -60,8 +60,8 @@ def test_the_bank_is_the_connections_own_data_of_that_modality(tmp_path: Path) -
     assert len(bank(connection, "audio", "clap", folders, 40)) == 40
     assert bank(connection, "audio", "clip", folders, 1000) is None
     assert bank(connection, "point", "ulip", folders, 1000) is None
-    leaf = ConnectionData(("clip", "clap"), "text", ("captions",), {"clap": Memory("audio", ("sounds",))})
-    united = ConnectionData(("clip", "clap"), leaves={"clap": leaf})
+    others = make_link("united", ("clip", "ulip"), "image", {"clip": "text", "ulip": "point"}, "clip")
+    united = (others, make_link("united", base="clip"))
     assert len(bank(united, "audio", "clap", folders, 1000)) == 160
 
 

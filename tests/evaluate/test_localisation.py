@@ -9,11 +9,11 @@ from evaluate_samples import random_rows
 from evaluate_world import CONNECTIONS, build_world, embedded, write_store
 
 from pipeline.errors import UserError
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.overlap import box_ciou, crop_heat, map_ciou, success_area, truth_map
 from pipeline.evaluate.recognition import Recognition
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.sources import Folders
 
 CROPS = 4
 BOX = ["x0", "y0", "x1", "y1"]

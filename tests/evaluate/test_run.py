@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.sources import Folders
 from pipeline.hashing import sha256_file
 
 BRIDGED = {

@@ -8,10 +8,10 @@ import pytest
 from evaluate_samples import random_rows
 from evaluate_world import CONNECTIONS, build_world, embedded, write_store
 
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.sources import Folders
 from pipeline.evaluate.tagging import MeanPrecision
 
 TAGS = ["rain", "siren", "speech", "unused"]

@@ -8,8 +8,6 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.params.load import load_params
-from stages.evaluate import connection_data
-from stages.retrieve import pair_plans
 from tests.params.test_load import DEMO, problems
 
 UNIFIED = yaml.safe_load("""
@@ -46,32 +44,46 @@ def load(tmp_path: Path, unified: dict):
 
 def test_a_leaf_changes_what_it_names_and_keeps_the_rest(tmp_path):
     unified = load(tmp_path, UNIFIED).connections["unified"]
-    assert unified.join.spaces == ("clip", "clap", "ulip")
-    clap, ulip = unified.train_of("clap"), unified.train_of("ulip")
+    clap, ulip = (unified.train_of(("clip", leaf)) for leaf in ("clap", "ulip"))
     assert (clap.epochs, clap.batch_size, clap.projector.hidden, clap.projector.init) == (36, 64, 96, "xavier")
     assert (ulip.epochs, ulip.batch_size, ulip.projector.hidden, ulip.projector.init) == (24, 64, 96, "eye")
     assert clap.temperature == 0.05
-    assert unified.retrieve_of("clap").sets == ("overlap", "leaf", "base")
-    assert (unified.retrieve_of("ulip").sets, unified.retrieve_of("ulip").temperature) == (("leaf",), 0.02)
+    assert unified.retrieve_of(("clip", "clap")).sets == ("overlap", "leaf", "base")
+    changed = unified.retrieve_of(("clip", "ulip"))
+    assert (changed.sets, changed.temperature) == (("leaf",), 0.02)
 
 
-def test_the_plans_of_a_connection_are_its_leaves_and_sets(tmp_path):
+def test_the_links_of_a_connection_are_its_leaves_or_its_two_spaces(tmp_path):
     params = load(tmp_path, UNIFIED)
-    plans = pair_plans("unified", params.connections["unified"], 5)
-    assert list(plans) == [*(f"unified/clap/{centre}" for centre in ("overlap", "leaf", "base")), "unified/ulip/leaf"]
-    plan = plans["unified/ulip/leaf"]
-    assert (plan.connection, plan.method, plan.spaces, plan.centre) == (
-        "unified/ulip",
-        "exmcr",
-        ("clip", "ulip"),
-        "leaf",
-    )
-    assert plan.overlap_column("ulip") == "ulip_image" and plan.memory_column("clip") == "clip_text"
-    assert plan.queries["ulip"] == (Path("data/embeddings/ulip/photos/image"),)
-    assert list(pair_plans("audio_image", params.connections["audio_image"], 5)) == ["audio_image"]
-    data = connection_data(params.connections["unified"])
-    assert data.leaves["ulip"].pairs == "leaf"
-    assert data.leaves["clap"].memories["clap"].corpora == ("sounds",)
+    clap, ulip = params.connections["unified"].links("unified")
+    assert (clap.place, clap.label, clap.sets) == ("unified/clap", "unified/clap", ("overlap", "leaf", "base"))
+    assert (ulip.spaces, ulip.base, ulip.projected, ulip.sets) == (("clip", "ulip"), "clip", ("ulip",), ("leaf",))
+    assert ulip.overlap_column("ulip") == "ulip_image" and ulip.memory_column("clip") == "clip_text"
+    assert ulip.queries == ("photos",) and clap.memories["clap"].corpora == ("sounds",)
+    assert clap.corpora_of("clap", "audio") == ("sounds",) and clap.corpora_of("clip", "text") == ("captions",)
+    assert clap.corpora_of("ulip", "image") == () == clap.corpora_of("clip", "audio")
+    [both] = params.connections["audio_image"].links("audio_image")
+    assert (both.place, both.label, both.base) == ("audio_image/clip-clap", "audio_image", "")
+    assert both.projected == ("clip", "clap") and both.sets == ("overlap",)
+    [oracle] = params.connections["oracle"].links("oracle")
+    assert (oracle.overlap, oracle.queries, oracle.sets) == ("", (), ("true",))
+
+
+@pytest.mark.parametrize("method", ["exmcr", "excoupling"])
+def test_every_method_with_a_base_lets_a_leaf_differ(tmp_path, method):
+    raw = params_with(UNIFIED)
+    unified = raw["connections"]["unified"]
+    leaf = unified["join"]["leaves"]["ulip"]
+    unified["method"], unified["retrieve"], leaf["retrieve"] = method, {"search": "flat"}, {"top_k": 7}
+    if method == "excoupling":
+        unified["retrieve"]["partner"], leaf["retrieve"]["partner"] = {"perplexity": 9}, {"temperature": 0.3}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    made = load_params(tmp_path / "params.yaml").connections["unified"]
+    clap, ulip = (made.retrieve_of(("clip", leaf)) for leaf in ("clap", "ulip"))
+    assert (clap.search, clap.top_k, ulip.search, ulip.top_k) == ("flat", 128, "flat", 7)
+    if method == "excoupling":  # Of a temperature and a perplexity one counts: the leaf's takes the other's place.
+        assert (clap.partner.perplexity, clap.partner.temperature) == (9, None)
+        assert (ulip.partner.perplexity, ulip.partner.temperature) == (None, 0.3)
 
 
 MISTAKES = [

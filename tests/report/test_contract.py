@@ -7,9 +7,12 @@ import pytest
 
 from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.tables import SCHEMAS
-from pipeline.report.table import CONTROLS, METHODS
-from pipeline.retrieve.method import Example
-from pipeline.retrieve.settings import RetrieveSettings
+from pipeline.methods import code, methods
+from pipeline.report.inputs import BOUND, CONNECTION
+from pipeline.report.provenance import COUNTED
+from pipeline.report.story import PAIRS
+from pipeline.report.table import CONTROLS, GROUPS, HUBS, UNTRAINED, called
+from pipeline.retrieve.maker import Neighbour
 from tests.report import world
 
 
@@ -22,11 +25,21 @@ def test_tables_of_evaluate(tmp_path, name):
 
 def test_examples_of_retrieve(tmp_path):
     world.write_connection(tmp_path, world.MAIN)
-    columns = pq.read_schema(tmp_path / "pairs" / world.MAIN / "_examples.parquet").names
-    assert set(columns) == {field.name for field in fields(Example)}
+    columns = pq.read_schema(next((tmp_path / "pairs" / world.MAIN).rglob("_examples.parquet"))).names
+    assert set(columns) == {field.name for field in fields(Neighbour)}
 
 
 def test_every_baseline_and_control_has_a_name():
-    assert set(BASELINES) <= set(METHODS)
-    controls = set(RetrieveSettings.model_fields["control"].annotation.__args__) - {"none"}
+    assert set(BASELINES) <= set(UNTRAINED)
+    settings = [code(method.retrieve_settings, "pipeline.retrieve") for method in methods().values()]
+    controls = {name for each in settings for name in each.model_fields["control"].annotation.__args__} - {"none"}
     assert controls == set(CONTROLS)
+
+
+@pytest.mark.parametrize("method", methods().values(), ids=lambda method: method.name)
+def test_every_trained_method_has_words_of_its_own(method):
+    assert called(method.name) == (method.label, BOUND if method.is_bound else CONNECTION)
+    assert called(f"{method.name}_hubs") == (f"{method.label}, hubs corrected", HUBS)
+    assert {group for _, group in (called(method.name), called(f"{method.name}_hubs"))} <= set(GROUPS)
+    assert method.pairs in COUNTED and (method.is_bound or method.pairs in PAIRS)
+    assert not set(UNTRAINED) & set(methods())

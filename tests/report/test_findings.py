@@ -94,7 +94,7 @@ def test_groups_follow_the_control_in_the_fingerprint(inputs):
     groups = {(row.connection, row.method): row.group for row in tables[0].rows}
     assert groups["shuffled", "cmcr"] == "control"
     assert groups["audio_image", "cmcr"] == "connection"
-    assert groups["true_pairs", "oracle"] == "oracle"
+    assert groups["true_pairs", "oracle"] == "bound"
     assert groups["audio_image", "bridge"] == "baseline"
     assert [table.direction for table in tables] == ["mean", "audio->image", "image->audio"]
 

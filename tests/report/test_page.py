@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import CorruptError
-from pipeline.report.inputs import Sources
 from pipeline.report.settings import ReportSettings
 from pipeline.report.write import write_report
 from tests.report import world
@@ -208,10 +207,10 @@ def test_hostile_title_is_text(data: Path, tmp_path: Path) -> None:
         ("metrics/examples.parquet", "evaluate"),
         ("metrics/similarities.parquet", "evaluate"),
         ("metrics/ranks.parquet", ""),
-        ("models/audio_image/history.parquet", ""),
+        ("models/audio_image/clip-clap/history.parquet", ""),
         ("models/audio_image/config.json", ""),
-        ("pairs/audio_image/_examples.parquet", "retrieve"),
-        ("pairs/audio_image/_manifest.json", ""),
+        ("pairs/audio_image/clip-clap/overlap/_examples.parquet", "retrieve"),
+        ("pairs/audio_image/clip-clap/overlap/_manifest.json", ""),
         ("shards", ""),
         ("models", "train"),
         ("metrics", "evaluate"),
@@ -232,7 +231,9 @@ def test_missing_inputs_are_said(data: Path, tmp_path: Path, gone: str, said: st
 
 
 def test_nothing_at_all_is_a_page_too(tmp_path: Path) -> None:
-    written = write_report(tmp_path / "empty", {"audio_image": Sources()}, {}, SETTINGS, tmp_path / "out")
+    written = write_report(
+        tmp_path / "empty", {"audio_image": world.CONNECTIONS["audio_image"]}, {}, SETTINGS, tmp_path / "out"
+    )
     text = Page(written.page.read_text()).text
     assert text.count("does not exist") >= 5
     assert "audio_image" in text

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.report.inputs import Inputs
-from pipeline.report.provenance import accounts, connection_facts, flatten, space_facts
+from pipeline.report.provenance import accounts, flatten, link_facts, space_facts
 from tests.report import world
 
 
@@ -20,7 +20,7 @@ def test_accounts_close(inputs):
     assert (photos.samples_in, photos.out, photos.rejected) == (13, 12, 1)
     assert photos.reasons == "1 x not a picture"
     assert found["encode", "clip/photos/image"].expected == 12
-    assert found["retrieve", "audio_image"].out == 12
+    assert found["retrieve", "audio_image/clip-clap/overlap"].out == 12
     assert all(account.closes for account in found.values())
 
 
@@ -36,16 +36,17 @@ def test_samples_lost_between_stages_are_seen(inputs):
 
 
 def test_an_unfinished_stage_does_not_close(inputs):
-    path = inputs.data / "pairs" / "audio_image" / "_manifest.json"
+    path = inputs.data / "pairs" / "audio_image" / "clip-clap" / "overlap" / "_manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"complete": False}))
-    assert [account.name for account in accounts(inputs) if not account.closes] == ["audio_image"]
+    assert [account.name for account in accounts(inputs) if not account.closes] == ["audio_image/clip-clap/overlap"]
 
 
 def test_facts_name_checkpoints_seeds_and_settings(inputs):
     spaces = {space.name: space for space in space_facts(inputs)}
     assert spaces["clip"].sha256 == "p" * 64
     assert spaces["clap"].modalities == "text, audio"
-    facts = connection_facts(inputs.connections["shuffled"])
+    shuffled = inputs.connections["shuffled"]
+    facts = link_facts(shuffled, shuffled.parts[0])
     assert facts.facts["negative control"] == "shuffled_overlap"
     assert facts.facts["seed"] == "1"
     assert facts.settings["train.projector.hidden"] == "256"

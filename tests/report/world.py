@@ -11,16 +11,19 @@ import pyarrow.parquet as pq
 import soundfile
 from PIL import Image
 
-from pipeline.report.inputs import Sources
 from pipeline.store import EMBEDDING_COLUMN, Failure, PartFolder, Rows, write_rows
+from tests.links import make_link
 
 HOSTILE = '<script>alert(1)</script> "quoted" & a | bar'
 GALLERY = 12
 SPACES = {"clip": ("text", "image"), "clap": ("text", "audio")}
 MEMORIES = {"clip_image": "photos", "clap_audio": "sounds"}
 MAIN, CONTROL, ORACLE = "audio_image", "shuffled", "true_pairs"
-SOURCES = Sources(("captions",), {"clip": ("photos",), "clap": ("sounds",)})
-CONNECTIONS = {MAIN: SOURCES, CONTROL: SOURCES, ORACLE: Sources()}
+CONNECTIONS = {
+    MAIN: (make_link(MAIN),),
+    CONTROL: (make_link(CONTROL),),
+    ORACLE: (make_link(ORACLE, overlap="", sets=("true",)),),
+}
 TASKS = {"audio_image": {"audio": "heldout", "image": "heldout"}}
 # Recall at 10 of each method on the mean of both directions; the other metrics are made from it.
 METHODS = {
@@ -142,13 +145,15 @@ def write_connection(data: Path, name: str) -> None:
         "sources": {},
         "seed": 1,
     }
-    pairs = data / "pairs" / name
+    [link] = CONNECTIONS[name]
+    pairs = data / "pairs" / link.place / link.sets[0]
     rows = Rows(keys("captions"), {"clip_text": np.eye(GALLERY, 4, dtype="<f4")}, {})
     folder = PartFolder(pairs, "pairs", fingerprint)
     folder.commit("part-00000.parquet", "s", rows.keys, [], lambda path: write_rows(path, rows, {}))
     folder.finish(0.0)
     neighbours = [
         {
+            "query": "clip_text",
             "query_key": query,
             "memory": memory,
             "rank": rank,
@@ -174,14 +179,18 @@ def write_connection(data: Path, name: str) -> None:
         }
         for step in steps
     ]
-    write_table(model / "history.parquet", history)
+    write_table(model / link.name / "history.parquet", history)
     config = {
-        "schema_version": 1,
+        "schema_version": 2,
         "method": method,
         "spaces": spaces,
-        "overlap": "text",
-        "train": {"epochs": 12, "projector": {"hidden": 256, "kind": "mlp"}},
-        "pairs": "ab" * 32,
+        "links": [
+            {
+                **link.model_dump(),
+                "train": {"epochs": 12, "projector": {"hidden": 256, "kind": "mlp"}},
+                "pairs": "ab" * 32,
+            }
+        ],
         "seed": 1,
         "threads": 2,
     }

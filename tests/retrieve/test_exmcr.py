@@ -9,11 +9,12 @@ import pytest
 
 from pipeline.progress import Silent
 from pipeline.retrieve.controls import strangers
-from pipeline.retrieve.plan import MemoryStores, PairPlan, fingerprint
+from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, write_pairs
 from pipeline.retrieve.settings import LeafRetrieveSettings
 from pipeline.store import PAIRS, PartFolder, Store
 from pipeline.store.prune import keep_only
+from tests.links import make_link
 from tests.retrieve.test_pseudo_pairs import TAU, content, vector, write_store
 
 CAPTIONS = [[f"t{number:02d}" for number in range(start, start + 9)] for start in (0, 9)]
@@ -24,33 +25,22 @@ PARTS = {"overlap": 2, "leaf": 3, "base": 2}
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> PairPlan:
-    def store(space: str, corpus: str, modality: str, parts: list[list[str]], shuffle: bool = False) -> tuple[Path]:
-        folder = tmp_path / "embeddings" / space / corpus / modality
-        return (write_store(folder, space, modality, parts, 1, shuffle),)
+def wanted(tmp_path: Path) -> PairSet:
+    def store(space: str, corpus: str, modality: str, parts: list[list[str]], shuffle: bool = False) -> None:
+        write_store(tmp_path / "embeddings" / space / corpus / modality, space, modality, parts, 1, shuffle)
 
     # The leaf holds the captions in another order and in other parts: only keys can join them. One it does not have.
     flat = [key for part in CAPTIONS for key in part]
-    return PairPlan(
-        connection="unified/clap",
-        method="exmcr",
-        spaces=("clip", "clap"),
-        overlap="text",
-        queries={
-            "clip": store("clip", "captions", "text", CAPTIONS),
-            "clap": store("clap", "captions", "text", [flat[5:-1], flat[:5]], shuffle=True),
-        },
-        memories={
-            "clip": MemoryStores("image", store("clip", "photos", "image", PHOTOS)),
-            "clap": MemoryStores("audio", store("clap", "sounds", "audio", SOUNDS)),
-        },
-        settings=LeafRetrieveSettings(temperature=TAU),
-        seed=0,
-    )
+    store("clip", "captions", "text", CAPTIONS)
+    store("clap", "captions", "text", [flat[5:-1], flat[:5]], shuffle=True)
+    store("clip", "photos", "image", PHOTOS)
+    store("clap", "sounds", "audio", SOUNDS)
+    link = make_link("unified", base="clip", sets=tuple(PARTS))
+    return PairSet(link, "exmcr", LeafRetrieveSettings(temperature=TAU), 0, tmp_path / "embeddings", "overlap")
 
 
-def run(plan: PairPlan, folder: Path, centre: str) -> PartFolder:
-    return write_pairs(replace(plan, centre=centre), folder / centre, "cpu", 1, 0.1, Silent())
+def run(wanted: PairSet, folder: Path, centre: str) -> PartFolder:
+    return write_pairs(replace(wanted, name=centre), folder / centre, "cpu", 1, 0.1, Silent())
 
 
 def bank(space: str, modality: str, keys: list[str]) -> list[list[float]]:
@@ -94,10 +84,10 @@ def chain(centre: str, key: str, tau: float = TAU, renormalise: bool = False) ->
 @pytest.mark.parametrize(("tau", "renormalise"), [(TAU, False), (TAU, True), (0.3, False)])
 @pytest.mark.parametrize("centre", ["overlap", "leaf", "base"])
 def test_every_set_follows_its_chain(
-    plan: PairPlan, tmp_path: Path, centre: str, tau: float, renormalise: bool
+    wanted: PairSet, tmp_path: Path, centre: str, tau: float, renormalise: bool
 ) -> None:
     settings = LeafRetrieveSettings(temperature=tau, renormalise_chain=renormalise)
-    folder = run(replace(plan, settings=settings), tmp_path, centre)
+    folder = run(replace(wanted, settings=settings), tmp_path, centre)
     assert folder.computed == PARTS[centre]
     rows = Store.open(tmp_path / centre, PAIRS).read()
     expected_keys = {"overlap": CAPTIONS, "leaf": SOUNDS, "base": PHOTOS}[centre]
@@ -109,14 +99,14 @@ def test_every_set_follows_its_chain(
             np.testing.assert_allclose(rows.vectors[column][number], expected, atol=1e-5, err_msg=f"{column} of {key}")
 
 
-def test_queries_keep_every_bit_and_both_softmaxes_are_described(plan: PairPlan, tmp_path: Path) -> None:
+def test_queries_keep_every_bit_and_both_softmaxes_are_described(wanted: PairSet, tmp_path: Path) -> None:
     described = {
         "overlap": {"clip_image", "clap_audio"},
         "leaf": {"clap_text", "clip_image"},
         "base": {"clip_text", "clap_audio"},
     }
     for centre, query in (("overlap", ("clip", "text")), ("leaf", ("clap", "audio")), ("base", ("clip", "image"))):
-        run(plan, tmp_path, centre)
+        run(wanted, tmp_path, centre)
         rows = Store.open(tmp_path / centre, PAIRS).read()
         raw = np.stack([vector(*query, key, 1) for key in rows.keys])
         np.testing.assert_array_equal(rows.vectors["_".join(query)], raw)
@@ -128,8 +118,8 @@ def test_queries_keep_every_bit_and_both_softmaxes_are_described(plan: PairPlan,
             assert (rows.numbers[f"{column}_neighbours"] > 1).all()
 
 
-def test_a_shuffled_bridge_is_the_same_wrong_bridge_in_every_set(plan: PairPlan, tmp_path: Path) -> None:
-    broken = replace(plan, settings=LeafRetrieveSettings(temperature=TAU, control="shuffled_overlap"))
+def test_a_shuffled_bridge_is_the_same_wrong_bridge_in_every_set(wanted: PairSet, tmp_path: Path) -> None:
+    broken = replace(wanted, settings=LeafRetrieveSettings(temperature=TAU, control="shuffled_overlap"))
     for centre in PARTS:
         run(broken, tmp_path, centre)
     shared = [name for part in CAPTIONS for name in part][:-1]
@@ -143,38 +133,38 @@ def test_a_shuffled_bridge_is_the_same_wrong_bridge_in_every_set(plan: PairPlan,
     np.testing.assert_allclose(found["base"].vectors["clap_text"][0], soft(photo, clip, clap), atol=1e-5)
 
 
-def test_a_change_makes_again_what_it_concerns(plan: PairPlan, tmp_path: Path) -> None:
+def test_a_change_makes_again_what_it_concerns(wanted: PairSet, tmp_path: Path) -> None:
     for centre in PARTS:
-        run(plan, tmp_path, centre)
+        run(wanted, tmp_path, centre)
     before = {centre: content(tmp_path / centre) for centre in PARTS}
     for centre in PARTS:
-        assert run(plan, tmp_path, centre).computed == 0
+        assert run(wanted, tmp_path, centre).computed == 0
         assert content(tmp_path / centre) == before[centre]
     # Which sets there are concerns none of them.
-    fewer = replace(plan, settings=plan.settings.model_copy(update={"sets": ("leaf",)}))
+    fewer = replace(wanted, settings=wanted.settings.model_copy(update={"sets": ("leaf",)}))
     assert run(fewer, tmp_path, "leaf").computed == 0
     # One part of the sounds: rows of the leaf-centric set that were asked with it, all rows of those that average it.
     changed = [SOUNDS[0], SOUNDS[1], SOUNDS[2][::-1]]
-    write_store(plan.memories["clap"].folders[0], "clap", "audio", changed, 1)
-    assert {centre: run(plan, tmp_path, centre).computed for centre in PARTS} == {"overlap": 2, "leaf": 1, "base": 2}
+    write_store(wanted.memory_stores("clap")[0], "clap", "audio", changed, 1)
+    assert {centre: run(wanted, tmp_path, centre).computed for centre in PARTS} == {"overlap": 2, "leaf": 1, "base": 2}
     # A caption in another place: one query part of the overlap set, every row of the sets that go through captions.
-    write_store(plan.queries["clip"][0], "clip", "text", [CAPTIONS[0][::-1], CAPTIONS[1]], 1)
-    assert {centre: run(plan, tmp_path, centre).computed for centre in PARTS} == {"overlap": 1, "leaf": 3, "base": 2}
+    write_store(wanted.query_stores("clip")[0], "clip", "text", [CAPTIONS[0][::-1], CAPTIONS[1]], 1)
+    assert {centre: run(wanted, tmp_path, centre).computed for centre in PARTS} == {"overlap": 1, "leaf": 3, "base": 2}
 
 
-def test_sets_have_fingerprints_of_their_own(plan: PairPlan) -> None:
-    found = {centre: fingerprint(replace(plan, centre=centre)) for centre in PARTS}
-    assert {centre: entry["centre"] for centre, entry in found.items()} == {centre: centre for centre in PARTS}
+def test_sets_have_fingerprints_of_their_own(wanted: PairSet, tmp_path: Path) -> None:
+    found = {centre: run(wanted, tmp_path, centre).manifest.fingerprint for centre in PARTS}
+    assert {centre: entry["set"] for centre, entry in found.items()} == {centre: centre for centre in PARTS}
     assert found["leaf"]["sources"].keys() == {"clip_text", "clap_text", "clip_image"}
     assert found["base"]["sources"].keys() == {"clip_text", "clap_text", "clap_audio"}
     assert found["overlap"]["sources"].keys() == {"clip_image", "clap_audio"}
 
 
-def test_examples_show_both_links_of_the_chain(plan: PairPlan, tmp_path: Path) -> None:
-    run(plan, tmp_path, "leaf")
+def test_examples_show_both_links_of_the_chain(wanted: PairSet, tmp_path: Path) -> None:
+    run(wanted, tmp_path, "leaf")
     table = pq.read_table(tmp_path / "leaf" / EXAMPLES_NAME).to_pandas()
     assert set(table.query_key) == {key for part in SOUNDS for key in part}
-    assert set(table.memory) == {"clap_text", "clip_image"}
+    assert set(table["query"]) == {"clap_audio"} and set(table.memory) == {"clap_text", "clip_image"}
     row = table[(table.query_key == "s3") & (table["rank"] == 1)].set_index("memory")
     shared = [name for part in CAPTIONS for name in part][:-1]
     sound = np.array(bank("clap", "audio", ["s3"])[0])
@@ -185,9 +175,9 @@ def test_examples_show_both_links_of_the_chain(plan: PairPlan, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("search", ["flat", "ivf"])
-def test_top_k_searches_reach_the_copy_as_well(plan: PairPlan, tmp_path: Path, search: str) -> None:
+def test_top_k_searches_reach_the_copy_as_well(wanted: PairSet, tmp_path: Path, search: str) -> None:
     settings = LeafRetrieveSettings(temperature=TAU, search=search, top_k=17, ivf_lists=2, ivf_probes=2)
-    run(replace(plan, settings=settings), tmp_path, "base")
+    run(replace(wanted, settings=settings), tmp_path, "base")
     rows = Store.open(tmp_path / "base", PAIRS).read()
     for column, expected in chain("base", "p4").items():
         np.testing.assert_allclose(rows.vectors[column][4], expected, atol=1e-4)

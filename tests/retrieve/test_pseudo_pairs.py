@@ -11,11 +11,12 @@ from pipeline.errors import UserError
 from pipeline.progress import Silent
 from pipeline.retrieve import cmcr
 from pipeline.retrieve.controls import strangers
-from pipeline.retrieve.plan import MemoryStores, PairPlan
+from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, write_pairs
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import EMBEDDINGS, PAIRS, PartFolder, Rows, Store, write_rows
 from pipeline.store.manifest import MANIFEST_NAME
+from tests.links import make_link
 
 WIDTH = {"clip": 12, "clap": 8}
 TAU = 0.1
@@ -55,31 +56,20 @@ SOUNDS = [[f"s{number}" for number in range(start, start + 25)] for start in (0,
 
 
 @pytest.fixture
-def plan(tmp_path):
-    store = lambda space, corpus, modality, parts, **more: (  # noqa: E731
-        write_store(tmp_path / "embeddings" / space / corpus / modality, space, modality, parts, seed=1, **more),
-    )
-    return PairPlan(
-        connection="audio_image",
-        method="cmcr",
-        spaces=("clip", "clap"),
-        overlap="text",
-        queries={
-            "clip": store("clip", "captions", "text", TEXTS),
-            # In another order within the parts, and cut into other parts.
-            "clap": store("clap", "captions", "text", [TEXTS[2] + TEXTS[0][:7], TEXTS[0][7:] + TEXTS[1]], shuffle=True),
-        },
-        memories={
-            "clip": MemoryStores("image", store("clip", "photos", "image", PHOTOS)),
-            "clap": MemoryStores("audio", store("clap", "sounds", "audio", SOUNDS)),
-        },
-        settings=RetrieveSettings(temperature=TAU),
-        seed=0,
-    )
+def wanted(tmp_path):
+    def store(space, corpus, modality, parts, **more):
+        write_store(tmp_path / "embeddings" / space / corpus / modality, space, modality, parts, seed=1, **more)
+
+    store("clip", "captions", "text", TEXTS)
+    # In another order within the parts, and cut into other parts.
+    store("clap", "captions", "text", [TEXTS[2] + TEXTS[0][:7], TEXTS[0][7:] + TEXTS[1]], shuffle=True)
+    store("clip", "photos", "image", PHOTOS)
+    store("clap", "sounds", "audio", SOUNDS)
+    return PairSet(make_link(), "cmcr", RetrieveSettings(temperature=TAU), 0, tmp_path / "embeddings", "overlap")
 
 
-def run(plan: PairPlan, folder: Path, max_rejected: float = 0.0) -> PartFolder:
-    return write_pairs(plan, folder, "cpu", 1, max_rejected, Silent())
+def run(wanted: PairSet, folder: Path, max_rejected: float = 0.0) -> PartFolder:
+    return write_pairs(wanted, folder, "cpu", 1, max_rejected, Silent())
 
 
 def expected_partner(space: str, query_modality: str, key: str, modality: str, memory: list[list[str]]) -> np.ndarray:
@@ -93,8 +83,8 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_rows_are_joined_by_key_and_partners_follow_the_definition(plan, tmp_path):
-    folder = run(plan, tmp_path / "pairs")
+def test_rows_are_joined_by_key_and_partners_follow_the_definition(wanted, tmp_path):
+    folder = run(wanted, tmp_path / "pairs")
     assert folder.computed == 3
     rows = Store.open(tmp_path / "pairs", PAIRS).read()
     assert rows.keys == [key for part in TEXTS for key in part]
@@ -112,20 +102,19 @@ def test_rows_are_joined_by_key_and_partners_follow_the_definition(plan, tmp_pat
         assert not rows.numbers[f"{column}_missed_mass"].any()
 
 
-def test_the_fingerprint_says_what_the_pairs_were_made_from(plan, tmp_path):
-    found = run(plan, tmp_path / "pairs").manifest.fingerprint
+def test_the_fingerprint_says_what_the_pairs_were_made_from(wanted, tmp_path):
+    found = run(wanted, tmp_path / "pairs").manifest.fingerprint
     assert found["spaces"]["clip"] == {"space": "clip", "dimension": 12, "batch_size": 4}
     assert found["memories"] == {"clip": "image", "clap": "audio"}
     assert found["sources"].keys() == {"clip_image", "clap_audio"}
     assert found["settings"]["temperature"] == TAU
 
 
-def test_queries_of_one_space_alone_are_rejected_and_counted(plan, tmp_path):
-    lacking = write_store(tmp_path / "lacking", "clap", "text", [TEXTS[0][3:], TEXTS[1], [*TEXTS[2], "only_clap"]], 1)
-    changed = replace(plan, queries={**plan.queries, "clap": (lacking,)})
+def test_queries_of_one_space_alone_are_rejected_and_counted(wanted, tmp_path):
+    write_store(wanted.query_stores("clap")[0], "clap", "text", [TEXTS[0][3:], TEXTS[1], [*TEXTS[2], "only_clap"]], 1)
     with pytest.raises(UserError, match="no embedding in clap"):
-        run(changed, tmp_path / "strict")
-    manifest = run(changed, tmp_path / "pairs", max_rejected=0.1).manifest
+        run(wanted, tmp_path / "strict")
+    manifest = run(wanted, tmp_path / "pairs", max_rejected=0.1).manifest
     assert manifest.rows == 57
     assert {failure.key for part in manifest.parts for failure in part.rejected} == {*TEXTS[0][:3], "only_clap"}
     assert sum(part.samples_in for part in manifest.parts) == 61
@@ -135,19 +124,19 @@ def test_queries_of_one_space_alone_are_rejected_and_counted(plan, tmp_path):
         np.testing.assert_array_equal(rows.vectors["clap_text"][number], vector("clap", "text", key, 1))
 
 
-def test_stores_without_a_common_key_are_refused(plan, tmp_path):
-    other = write_store(tmp_path / "other", "clap", "text", [["x", "y"]], 1)
+def test_stores_without_a_common_key_are_refused(wanted, tmp_path):
+    write_store(wanted.query_stores("clap")[0], "clap", "text", [["x", "y"]], 1)
     with pytest.raises(UserError, match="no key in common"):
-        run(replace(plan, queries={**plan.queries, "clap": (other,)}), tmp_path / "pairs")
+        run(wanted, tmp_path / "pairs")
 
 
-def control(plan: PairPlan, name: str) -> PairPlan:
-    return replace(plan, settings=RetrieveSettings(temperature=TAU, control=name))
+def control(wanted: PairSet, name: str) -> PairSet:
+    return replace(wanted, settings=RetrieveSettings(temperature=TAU, control=name))
 
 
-def test_shuffled_overlap_breaks_the_bridge_in_the_table_and_in_the_retrieval(plan, tmp_path):
-    run(plan, tmp_path / "intact")
-    run(control(plan, "shuffled_overlap"), tmp_path / "broken")
+def test_shuffled_overlap_breaks_the_bridge_in_the_table_and_in_the_retrieval(wanted, tmp_path):
+    run(wanted, tmp_path / "intact")
+    run(control(wanted, "shuffled_overlap"), tmp_path / "broken")
     intact, broken = (Store.open(tmp_path / name, PAIRS).read() for name in ("intact", "broken"))
     partner = strangers(60, 0, "audio_image", "shuffled_overlap")
     np.testing.assert_array_equal(broken.vectors["clap_text"], intact.vectors["clap_text"][partner])
@@ -156,9 +145,9 @@ def test_shuffled_overlap_breaks_the_bridge_in_the_table_and_in_the_retrieval(pl
         np.testing.assert_array_equal(broken.vectors[column], intact.vectors[column])
 
 
-def test_random_partners_leave_the_overlap_alone(plan, tmp_path):
-    run(plan, tmp_path / "intact")
-    run(control(plan, "random_partners"), tmp_path / "broken")
+def test_random_partners_leave_the_overlap_alone(wanted, tmp_path):
+    run(wanted, tmp_path / "intact")
+    run(control(wanted, "random_partners"), tmp_path / "broken")
     intact, broken = (Store.open(tmp_path / name, PAIRS).read() for name in ("intact", "broken"))
     partner = strangers(60, 0, "audio_image", "random_partners")
     np.testing.assert_allclose(broken.vectors["clap_audio"], intact.vectors["clap_audio"][partner], atol=1e-6)
@@ -175,43 +164,43 @@ def test_no_row_keeps_its_partner():
 
 
 @pytest.mark.parametrize(("name", "computed"), [("none", 2), ("shuffled_overlap", 3), ("random_partners", 3)])
-def test_a_control_is_stale_when_any_query_changes(plan, tmp_path, name, computed):
-    run(control(plan, name), tmp_path / "pairs")
+def test_a_control_is_stale_when_any_query_changes(wanted, tmp_path, name, computed):
+    run(control(wanted, name), tmp_path / "pairs")
     # The second text part is not in the part that changes, but a control may take its partners from there.
     parts = [(TEXTS[2] + TEXTS[0][:7])[::-1], TEXTS[0][7:] + TEXTS[1]]
-    write_store(plan.queries["clap"][0], "clap", "text", parts, 1, shuffle=True)
-    assert run(control(plan, name), tmp_path / "pairs").computed == computed
+    write_store(wanted.query_stores("clap")[0], "clap", "text", parts, 1, shuffle=True)
+    assert run(control(wanted, name), tmp_path / "pairs").computed == computed
 
 
-def test_a_second_run_computes_nothing_and_changes_no_byte(plan, tmp_path):
-    run(plan, tmp_path / "pairs")
+def test_a_second_run_computes_nothing_and_changes_no_byte(wanted, tmp_path):
+    run(wanted, tmp_path / "pairs")
     before = content(tmp_path / "pairs")
-    assert run(plan, tmp_path / "pairs").computed == 0
+    assert run(wanted, tmp_path / "pairs").computed == 0
     assert content(tmp_path / "pairs") == before
 
 
-def test_a_changed_query_part_makes_its_rows_again_and_no_others(plan, tmp_path):
-    run(plan, tmp_path / "pairs")
-    write_store(plan.queries["clip"][0], "clip", "text", [TEXTS[0], TEXTS[1], TEXTS[2][::-1]], seed=1)
-    assert run(plan, tmp_path / "pairs").computed == 1
+def test_a_changed_query_part_makes_its_rows_again_and_no_others(wanted, tmp_path):
+    run(wanted, tmp_path / "pairs")
+    write_store(wanted.query_stores("clip")[0], "clip", "text", [TEXTS[0], TEXTS[1], TEXTS[2][::-1]], seed=1)
+    assert run(wanted, tmp_path / "pairs").computed == 1
     keys = Store.open(tmp_path / "pairs", PAIRS).read().keys
     assert keys[40:] == TEXTS[2][::-1]
 
 
 @pytest.mark.parametrize("what", ["memory", "temperature", "seed"])
-def test_what_concerns_every_row_makes_all_of_them_stale(plan, tmp_path, what):
-    run(plan, tmp_path / "pairs")
+def test_what_concerns_every_row_makes_all_of_them_stale(wanted, tmp_path, what):
+    run(wanted, tmp_path / "pairs")
     if what == "memory":
-        write_store(plan.memories["clap"].folders[0], "clap", "audio", SOUNDS, seed=2)
+        write_store(wanted.memory_stores("clap")[0], "clap", "audio", SOUNDS, seed=2)
     elif what == "temperature":
-        plan = replace(plan, settings=RetrieveSettings(temperature=0.2))
+        wanted = replace(wanted, settings=RetrieveSettings(temperature=0.2))
     else:
-        plan = replace(plan, seed=1)
-    assert run(plan, tmp_path / "pairs").computed == 3
+        wanted = replace(wanted, seed=1)
+    assert run(wanted, tmp_path / "pairs").computed == 3
 
 
-def test_a_killed_run_continues_to_the_same_bytes(plan, tmp_path, monkeypatch):
-    run(plan, tmp_path / "whole")
+def test_a_killed_run_continues_to_the_same_bytes(wanted, tmp_path, monkeypatch):
+    run(wanted, tmp_path / "whole")
     rows, made = cmcr.CmcrPairs.rows, []
 
     def killed(self, part):
@@ -222,41 +211,41 @@ def test_a_killed_run_continues_to_the_same_bytes(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cmcr.CmcrPairs, "rows", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(plan, tmp_path / "killed")
+        run(wanted, tmp_path / "killed")
     monkeypatch.undo()
     with pytest.raises(UserError, match="unfinished"):
         Store.open(tmp_path / "killed", PAIRS)
-    assert run(plan, tmp_path / "killed").computed == 1
+    assert run(wanted, tmp_path / "killed").computed == 1
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("precision", "recorded"), [("auto", "cpu fp32"), ("fp16", "cpu fp16"), ("bf16", "cpu bf16")])
-def test_parts_record_kind_of_device_and_precision_and_are_not_mixed(plan, tmp_path, precision, recorded):
-    plan = replace(plan, settings=plan.settings.model_copy(update={"precision": precision}))
-    folder = run(plan, tmp_path / "pairs")
+def test_parts_record_kind_of_device_and_precision_and_are_not_mixed(wanted, tmp_path, precision, recorded):
+    wanted = replace(wanted, settings=wanted.settings.model_copy(update={"precision": precision}))
+    folder = run(wanted, tmp_path / "pairs")
     assert {part.arithmetic for part in folder.manifest.parts} == {recorded}
     assert ("precision" in folder.manifest.fingerprint["settings"]) == (precision != "auto")
     path = tmp_path / "pairs" / MANIFEST_NAME
     path.write_text(path.read_text().replace(recorded, "cuda fp16"))
-    assert run(plan, tmp_path / "pairs").computed == 0, "what is complete stays valid"
+    assert run(wanted, tmp_path / "pairs").computed == 0, "what is complete stays valid"
     (tmp_path / "pairs" / folder.manifest.parts[1].name).unlink()
     with pytest.raises(UserError, match=f"partly computed with cuda fp16.*{recorded}"):
-        run(plan, tmp_path / "pairs")
+        run(wanted, tmp_path / "pairs")
 
 
 @pytest.mark.parametrize("search", ["flat", "ivf"])
-def test_top_k_reports_its_missed_mass(plan, tmp_path, search):
+def test_top_k_reports_its_missed_mass(wanted, tmp_path, search):
     settings = RetrieveSettings(temperature=TAU, search=search, top_k=3, ivf_lists=4, ivf_probes=4)
-    run(replace(plan, settings=settings), tmp_path / "pairs")
+    run(replace(wanted, settings=settings), tmp_path / "pairs")
     rows = Store.open(tmp_path / "pairs", PAIRS).read()
     missed = rows.numbers["clap_audio_missed_mass"]
     assert ((missed > 0) & (missed < 1)).all()
 
 
-def test_examples_are_the_nearest_rows_of_each_memory(plan, tmp_path):
-    run(plan, tmp_path / "pairs")
+def test_examples_are_the_nearest_rows_of_each_memory(wanted, tmp_path):
+    run(wanted, tmp_path / "pairs")
     table = pq.read_table(tmp_path / "pairs" / EXAMPLES_NAME).to_pandas()
-    assert table.query_key.nunique() == 24
+    assert set(table["query"]) == {"clip_text"} and table.query_key.nunique() == 24
     assert len(table) == 24 * 2 * 5
     one = table[(table.query_key == "t40") & (table.memory == "clap_audio")]
     assert list(one["rank"]) == [1, 2, 3, 4, 5]
@@ -269,12 +258,11 @@ def test_examples_are_the_nearest_rows_of_each_memory(plan, tmp_path):
     np.testing.assert_allclose(one.weight, [np.exp(scores[key] / TAU) / total for key in best], rtol=1e-4)
 
 
-def test_the_oracle_pairs_what_both_memories_know(plan, tmp_path):
+def test_the_oracle_pairs_what_both_memories_know(wanted, tmp_path):
     paired = [["a", "b", "c"], ["d", "e"]]
-    clip = write_store(tmp_path / "oracle" / "clip", "clip", "image", paired, 1)
-    clap = write_store(tmp_path / "oracle" / "clap", "clap", "audio", [["e", "c", "b", "a"]], 1)
-    memories = {"clip": MemoryStores("image", (clip,)), "clap": MemoryStores("audio", (clap,))}
-    oracle = replace(plan, method="oracle", overlap="", queries={}, memories=memories)
+    write_store(wanted.memory_stores("clip")[0], "clip", "image", paired, 1)
+    write_store(wanted.memory_stores("clap")[0], "clap", "audio", [["e", "c", "b", "a"]], 1)
+    oracle = replace(wanted, method="oracle", link=make_link(overlap="", sets=("true",)), name="true")
     manifest = run(oracle, tmp_path / "pairs", max_rejected=0.5).manifest
     rows = Store.open(tmp_path / "pairs", PAIRS).read()
     assert rows.keys == ["a", "b", "c", "e"]
@@ -287,12 +275,12 @@ def test_the_oracle_pairs_what_both_memories_know(plan, tmp_path):
         run(control(oracle, "random_partners"), tmp_path / "control")
 
 
-def test_stores_of_another_space_are_refused(plan, tmp_path):
-    foreign = write_store(tmp_path / "foreign", "clap", "text", TEXTS, 1)
+def test_stores_of_another_space_are_refused(wanted, tmp_path):
+    write_store(wanted.query_stores("clip")[0], "clap", "text", TEXTS, 1)
     with pytest.raises(UserError, match="same space"):
-        run(replace(plan, queries={**plan.queries, "clip": (foreign,)}), tmp_path / "pairs")
+        run(wanted, tmp_path / "pairs")
 
 
-def test_an_unknown_method_is_refused(plan, tmp_path):
+def test_an_unknown_method_is_refused(wanted, tmp_path):
     with pytest.raises(UserError, match="no method"):
-        run(replace(plan, method="magic"), tmp_path / "pairs")
+        run(replace(wanted, method="magic"), tmp_path / "pairs")

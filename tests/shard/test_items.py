@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from pipeline.evaluate.folders import Folders
 
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import SampleError, UserError
 from pipeline.evaluate.items import load_set
 from pipeline.evaluate.settings import RetrievalTask
-from pipeline.evaluate.sources import Folders
 from pipeline.progress import Silent
 from pipeline.shard.build import settings_of
 from pipeline.shard.settings import CorpusSettings

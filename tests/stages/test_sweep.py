@@ -79,7 +79,7 @@ def test_every_row_is_trained_with_its_change_and_measured(project: dict) -> Non
     for row, noise in (("as in params.yaml", 0.004), ("no noise", 0.0)):
         for seed in (0, 1):
             config = load_config(models / f"audio_image, {row}, seed {seed}")
-            assert (config.train["noise_variance"], config.seed) == (noise, seed)
+            assert (config.links[0].train["noise_variance"], config.seed) == (noise, seed)
     # The unchanged row with the seed of the parameters is the connection itself, measured by the same metric.
     for command in ("train audio_image", "evaluate"):
         assert CliRunner().invoke(app, command.split(), catch_exceptions=False).exit_code == 0

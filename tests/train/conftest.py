@@ -41,9 +41,9 @@ def aggregate(queries: np.ndarray, memory: np.ndarray, temperature: float) -> np
 
 @dataclass(frozen=True)
 class Pairs:
-    """A finished folder of pairs and the columns in it."""
+    """Finished pairs of connection audio_image: the folder of all pairs, and the columns in them."""
 
-    folder: Path
+    root: Path
     columns: dict[str, np.ndarray]
     world: World
 
@@ -94,8 +94,7 @@ def make_pairs(tmp_path: Path) -> Callable[..., Pairs]:
             memory = world.embed(space, world.latents(count), 0.2)
             columns[f"{space}_{modality}"] = aggregate(columns[f"{space}_text"], memory, 0.05).astype(np.float32)
         columns |= changed
-        folder = tmp_path / name
-        write_pairs(folder, columns)
-        return Pairs(folder, columns, world)
+        write_pairs(tmp_path / name / "audio_image" / "clip-clap" / "overlap", columns)
+        return Pairs(tmp_path / name, columns, world)
 
     return make

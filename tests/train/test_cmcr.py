@@ -8,19 +8,14 @@ from torch import nn
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.errors import UserError
 from pipeline.train.cmcr import CMCR
-from pipeline.train.layout import Layout
-from pipeline.train.methods import build_objective
 from pipeline.train.oracle import Oracle
+from pipeline.train.run import build_objective
 from pipeline.train.settings import TrainSettings
+from tests.links import make_link
 
 WIDTHS = {"clip": 24, "clap": 20}
 BATCH = 16
 SETTINGS = TrainSettings(temperature_overlap=0.05, temperature_pseudo=0.1, intra_weight=0.3, noise_variance=0.01)
-
-
-def layout(method: str = "cmcr") -> Layout:
-    spaces = {name: {"dimension": width} for name, width in WIDTHS.items()}
-    return Layout(method, spaces, "text", {"clip": "image", "clap": "audio"})
 
 
 def projectors() -> dict[str, nn.Module]:
@@ -40,7 +35,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def terms(settings: TrainSettings, rows: dict[str, torch.Tensor] | None = None) -> dict[str, float]:
-    objective = CMCR(layout(), settings)
+    objective = CMCR(make_link(), WIDTHS, settings)
     found = objective(projectors(), objective.prepare(dict(rows or batch())), torch.Generator().manual_seed(7))
     assert tuple(found) == objective.terms
     return {name: value.item() for name, value in found.items()}
@@ -150,7 +145,7 @@ def test_each_term_reads_its_own_columns() -> None:
     ids=["overlap", "pseudo"],
 )
 def test_gradients_flow_through_both_projectors(only: dict[str, float]) -> None:
-    objective = CMCR(layout(), SETTINGS.model_copy(update=only))
+    objective = CMCR(make_link(), WIDTHS, SETTINGS.model_copy(update=only))
     heads = projectors()
     objective(heads, batch(), torch.Generator().manual_seed(0))["loss"].backward()
     for projector in heads.values():
@@ -160,7 +155,7 @@ def test_gradients_flow_through_both_projectors(only: dict[str, float]) -> None:
 
 
 def test_the_oracle_is_plain_info_nce_without_noise() -> None:
-    objective = Oracle(layout("oracle"), SETTINGS)
+    objective = Oracle(make_link(), WIDTHS, SETTINGS)
     assert objective.columns == ("clip_image", "clap_audio")
     rows = batch()
     source = torch.Generator().manual_seed(0)
@@ -175,10 +170,11 @@ def test_the_oracle_is_plain_info_nce_without_noise() -> None:
     assert torch.equal(source.get_state(), before)
 
 
-def test_methods_are_checked_against_the_pairs() -> None:
-    assert isinstance(build_objective("oracle", layout("oracle"), SETTINGS), Oracle)
+def test_a_method_is_named_and_gets_what_it_needs() -> None:
+    spaces = {name: {"dimension": width} for name, width in WIDTHS.items()}
+    assert isinstance(build_objective("oracle", make_link(overlap=""), spaces, SETTINGS), Oracle)
     with pytest.raises(UserError, match="no method 'cmrc'") as error:
-        build_objective("cmrc", layout(), SETTINGS)
+        build_objective("cmrc", make_link(), spaces, SETTINGS)
     assert "cmcr" in error.value.hint
-    with pytest.raises(UserError, match="made for oracle"):
-        build_objective("cmcr", layout("oracle"), SETTINGS)
+    with pytest.raises(UserError, match="over a modality that both embed"):
+        build_objective("cmcr", make_link(overlap=""), spaces, SETTINGS)

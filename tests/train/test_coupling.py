@@ -14,11 +14,11 @@ from pipeline.hashing import sha256_bytes
 from pipeline.store import PAIRS, PartFolder, Rows, Store, write_rows
 from pipeline.train.coupled import Coupled
 from pipeline.train.coupling import Coupling, draw_overlap, draw_pairs
-from pipeline.train.layout import Layout
 from pipeline.train.run import train_connection
 from pipeline.train.settings import CouplingTrainSettings, ProjectorSettings
+from tests.links import make_link
 from tests.train.conftest import WIDTHS, World, unit
-from tests.train.test_run import KillAt, Killed, content
+from tests.train.test_run import KillAt, Killed
 
 MODALITY = {"clip": "image", "clap": "audio"}
 OTHER = {"clip": "clap", "clap": "clip"}
@@ -109,15 +109,26 @@ def pairs(tmp_path, world):
     return make(tmp_path / "pairs", world, {"clip": 60, "clap": 80, "text": 90})
 
 
-def train(pairs: Path, output: Path, settings: CouplingTrainSettings = SETTINGS, **changed):
-    arguments = {"spaces": ("clip", "clap"), "seed": 3, **changed}
-    return train_connection(pairs, output, "coupled", "coupling", settings, **arguments)
+LINK = make_link("coupled", sets=("samples",))
+
+
+def train(pairs: Path, output: Path, settings: CouplingTrainSettings = SETTINGS, method: str = "coupling", **changed):
+    """Train on the pairs in the folder `pairs`; the one result."""
+    root = output.parent / f"{output.name} pairs"
+    (root / LINK.place).mkdir(parents=True, exist_ok=True)
+    (root / LINK.place / "samples").unlink(missing_ok=True)
+    (root / LINK.place / "samples").symlink_to(pairs)
+    [result] = train_connection([(LINK, settings)], method, root, output, **{"seed": 3, **changed}).values()
+    return result
+
+
+def files(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((output / LINK.name).iterdir())}
 
 
 def objective(pairs: Path, settings: CouplingTrainSettings = SETTINGS) -> tuple[Coupling, dict[str, torch.Tensor]]:
-    store = Store.open(pairs, PAIRS)
-    made = Coupling(Layout.of(store, ("clip", "clap")), settings)
-    return made, made.load((store,), "cpu")
+    made = Coupling(LINK, WIDTHS, settings)
+    return made, made.load((Store.open(pairs, PAIRS),), "cpu")
 
 
 def test_an_item_is_a_sample_with_one_of_its_own_partners_and_all_of_them_come_up(pairs):
@@ -189,15 +200,15 @@ def test_two_runs_give_the_same_bytes_and_a_kill_leaves_no_trace(pairs, tmp_path
     result = train(pairs, tmp_path / "a")
     assert (result.pairs, result.used, result.steps) == (160, 160, 16)
     train(pairs, tmp_path / "b")
-    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
     for step in (1, 6, 14):
         with pytest.raises(Killed):
             train(pairs, tmp_path / f"killed-{step}", progress=KillAt(step))
         assert train(pairs, tmp_path / f"killed-{step}").computed == 4 - step // 4
-        assert content(tmp_path / f"killed-{step}") == content(tmp_path / "a")
+        assert files(tmp_path / f"killed-{step}") == files(tmp_path / "a")
     train(pairs, tmp_path / "c", seed=4)
-    assert content(tmp_path / "c")["projector.safetensors"] != content(tmp_path / "a")["projector.safetensors"]
-    history = pq.read_table(tmp_path / "a" / "history.parquet").to_pydict()
+    assert files(tmp_path / "c")["projector.safetensors"] != files(tmp_path / "a")["projector.safetensors"]
+    history = pq.read_table(tmp_path / "a" / LINK.name / "history.parquet").to_pydict()
     assert list(history) == ["step", "epoch", "loss", "overlap", "pseudo", "learning_rate"]
 
 
@@ -231,7 +242,7 @@ def test_no_setting_is_without_effect_on_the_weights(pairs, tmp_path, change):
 
 def test_every_table_is_read(tmp_path, pairs):
     train(pairs, tmp_path / "base")
-    coupled = Coupled.load(Store.open(pairs, PAIRS), Layout.of(Store.open(pairs, PAIRS), ("clip", "clap")), "cpu")
+    coupled = Coupled.load(Store.open(pairs, PAIRS), LINK, "cpu")
     for field in ("samples", "partners", "overlap"):
         for number, space in enumerate(WIDTHS):
             tables = {
@@ -241,15 +252,15 @@ def test_every_table_is_read(tmp_path, pairs):
             tables[field][space] = np.roll(tables[field][space], 1, axis=0)
             write(tmp_path / f"{field}{number}", tables["samples"], tables["partners"], tables["overlap"])
             train(tmp_path / f"{field}{number}", tmp_path / f"model-{field}{number}")
-            found = content(tmp_path / f"model-{field}{number}")["history.parquet"]
-            assert found != content(tmp_path / "base")["history.parquet"]
+            found = files(tmp_path / f"model-{field}{number}")["history.parquet"]
+            assert found != files(tmp_path / "base")["history.parquet"]
 
 
 def test_pairs_that_cannot_be_used_are_refused(pairs, tmp_path, world):
     with pytest.raises(UserError, match="160 pairs, less than one batch of 200"):
         train(pairs, tmp_path / "model", SETTINGS.model_copy(update={"batch_size": 200}))
     with pytest.raises(UserError, match="made for coupling"):
-        train_connection(pairs, tmp_path / "model", "x", "cmcr", SETTINGS)
+        train(pairs, tmp_path / "model", method="cmcr")
     samples = {space: world.embed(space, world.latents(9), 0.2) for space in WIDTHS}
     partners = {space: np.full((9, 2), 9, np.int32) for space in WIDTHS}
     write(tmp_path / "beyond", samples, partners, samples)

@@ -9,15 +9,16 @@ import torch
 from pipeline.connect import ConnectedSpace, ProjectorSpec, build_projector
 from pipeline.store import PAIRS, Store
 from pipeline.train.coupling import Coupling, draw_overlap, draw_pairs
-from pipeline.train.layout import Layout
-from pipeline.train.leaves import LeafPlan, train_leaves
+from pipeline.train.run import train_connection
 from pipeline.train.settings import DecoupledSettings, LeafCouplingTrainSettings
+from tests.links import make_link
 from tests.train.conftest import WIDTHS, World
 from tests.train.test_coupling import info_nce, make
 
 SETTINGS = LeafCouplingTrainSettings(
     projector=DecoupledSettings(hidden=32), epochs=8, batch_size=256, learning_rate=3e-3, noise_variance=0.01
 )
+LINK = make_link("unified", base="clip", sets=("samples",))
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def world() -> World:
 
 def test_the_loss_is_its_definition(tmp_path: Path, world: World) -> None:
     store = Store.open(make(tmp_path, world, {"clip": 60, "clap": 80, "text": 90}, method="excoupling"), PAIRS)
-    made = Coupling(Layout.of(store, ("clip", "clap")), SETTINGS)
+    made = Coupling(LINK, WIDTHS, SETTINGS)
     batch = {"item": made.load((store,), "cpu")["item"][::7]}
     spec = ProjectorSpec(kind="decoupled", input=WIDTHS["clap"], hidden=32, dimension=WIDTHS["clip"])
     build = lambda: build_projector(spec, generator=torch.Generator().manual_seed(1))  # noqa: E731
@@ -52,9 +53,9 @@ def test_sounds_find_pictures_in_a_base_that_stays_to_the_bit(tmp_path: Path, wo
     found = {}
     for name, shuffle in (("intact", False), ("shuffled", True)):
         count = {"clip": 800, "clap": 1024, "text": 1024}
-        pairs = make(tmp_path / name, world, count, 16, shuffle, method="excoupling")
+        make(tmp_path / name / LINK.place / "samples", world, count, 16, shuffle, method="excoupling")
         model = tmp_path / f"model-{name}"
-        train_leaves({"clap": LeafPlan([pairs], SETTINGS)}, model, "unified", "excoupling", "clip", seed=3)
+        train_connection([(LINK, SETTINGS)], "excoupling", tmp_path / name, model, seed=3)
         latents, space = world.latents(200), ConnectedSpace.load(model)
         images, sounds = (world.embed(one, latents, 0.2) for one in WIDTHS)
         kept = space.project("clip", images).numpy()

@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from pipeline.connect import ProjectorSpec, build_projector
-from pipeline.errors import UserError
 from pipeline.train.exmcr import ExMCR
-from pipeline.train.layout import Layout
 from pipeline.train.settings import LeafTrainSettings
+from tests.links import make_link
 from tests.train.test_cmcr import info_nce, linear, normed, unit
 
 WIDTHS = {"clip": 14, "clap": 10}
@@ -18,9 +17,7 @@ COLUMNS = {"clap_audio": 10, "clap_text": 10, "clip_text": 14, "clip_image": 14}
 SETTINGS = LeafTrainSettings(temperature=0.1, intra_weight=0.3, noise_variance=0.01)
 
 
-def layout() -> Layout:
-    spaces = {name: {"dimension": width} for name, width in WIDTHS.items()}
-    return Layout("exmcr", spaces, "text", {"clip": "image", "clap": "audio"})
+LINK = make_link("unified", base="clip")
 
 
 def heads() -> dict[str, nn.Module]:
@@ -39,7 +36,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def terms(settings: LeafTrainSettings, rows: dict[str, torch.Tensor] | None = None) -> dict[str, float]:
-    objective = ExMCR(layout(), settings)
+    objective = ExMCR(LINK, WIDTHS, settings)
     found = objective(heads(), objective.prepare(dict(rows or batch())), torch.Generator().manual_seed(7))
     assert tuple(found) == objective.terms
     return {name: value.item() for name, value in found.items()}
@@ -119,7 +116,7 @@ def test_the_intra_loss_reaches_the_linear_layer_only_and_targets_get_no_gradien
     projectors, rows = heads(), batch()
     for value in rows.values():
         value.requires_grad_(True)
-    objective = ExMCR(layout(), SETTINGS)
+    objective = ExMCR(LINK, WIDTHS, SETTINGS)
     found = objective(projectors, rows, torch.Generator().manual_seed(0))
     found["intra"].backward(retain_graph=True)
     assert projectors["clap"].Head1.weight.grad.abs().max() > 1e-4
@@ -132,13 +129,8 @@ def test_only_the_leafs_own_modality_passes_the_linear_layer() -> None:
     projectors = heads()
     with torch.no_grad():
         projectors["clap"].Head1.weight.zero_()
-    objective = ExMCR(layout(), SETTINGS.model_copy(update={"batch_statistics": "separate", "noise_variance": 0.0}))
+    objective = ExMCR(LINK, WIDTHS, SETTINGS.model_copy(update={"batch_statistics": "separate", "noise_variance": 0.0}))
     found = objective(projectors, batch(), torch.Generator())
     before = terms(objective.settings)
     assert found["overlap_overlap"].item() == pytest.approx(before["overlap_overlap"], rel=1e-6)
     assert found["leaf_overlap"].item() != pytest.approx(before["leaf_overlap"], rel=1e-2)
-
-
-def test_a_leaf_needs_an_overlapping_modality() -> None:
-    with pytest.raises(UserError, match="over one overlapping modality"):
-        ExMCR(Layout("exmcr", {"clip": {"dimension": 3}}, "text", {}), SETTINGS)

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import CorruptError, UserError
 from pipeline.hashing import sha256_bytes
+from pipeline.links import Link
 from pipeline.store import PAIRS, PartFolder, Rows, write_rows
-from pipeline.train.leaves import LeafPlan, train_leaves
+from pipeline.train.run import train_connection
 from pipeline.train.settings import DecoupledSettings, LeafTrainSettings
+from tests.links import make_link
 from tests.train.conftest import LATENT, aggregate, unit
 from tests.train.test_run import KillAt, Killed
 
@@ -68,13 +70,25 @@ def write_sets(folder: Path, leaf: str, rows: int = 64, changed: int = 0) -> lis
     return [folder / leaf / name for name in SETS]
 
 
+Links = dict[str, tuple[Link, LeafTrainSettings]]
+
+
+def leaf_link(leaf: str, sets: tuple[str, ...] = SETS) -> Link:
+    """The link of a leaf to the base, as `write_sets` writes its pairs."""
+    return make_link("unified", ("clip", leaf), OVERLAP[leaf], OWN[leaf], "clip", sets)
+
+
 @pytest.fixture
-def plans(tmp_path: Path) -> dict[str, LeafPlan]:
-    return {leaf: LeafPlan(write_sets(tmp_path / "pairs", leaf), SETTINGS) for leaf in ("clap", "ulip")}
+def links(tmp_path: Path) -> Links:
+    for leaf in OWN:
+        write_sets(tmp_path / "pairs" / "unified", leaf)
+    return {leaf: (leaf_link(leaf), SETTINGS) for leaf in OWN}
 
 
-def train(plans: dict[str, LeafPlan], output: Path, **changed: object):
-    return train_leaves(plans, output, "unified", "exmcr", "clip", **{"seed": 3, **changed})  # type: ignore[arg-type]
+def train(links: Links, output: Path, **changed: object):
+    pairs = output.parent / "pairs"
+    found = train_connection(list(links.values()), "exmcr", pairs, output, **{"seed": 3, **changed})  # type: ignore[arg-type]
+    return {label.removeprefix("unified/"): result for label, result in found.items()}
 
 
 def content(output: Path) -> dict[str, bytes]:
@@ -86,67 +100,67 @@ def content(output: Path) -> dict[str, bytes]:
 FILES = ("projector.safetensors", "history.parquet", "config.json")
 
 
-def test_two_runs_give_the_same_bytes_and_a_third_does_nothing(plans, tmp_path: Path) -> None:
-    results = train(plans, tmp_path / "a")
+def test_two_runs_give_the_same_bytes_and_a_third_does_nothing(links, tmp_path: Path) -> None:
+    results = train(links, tmp_path / "a")
     state = torch.get_rng_state()
-    train(plans, tmp_path / "b")
+    train(links, tmp_path / "b")
     assert torch.equal(torch.get_rng_state(), state)
     first = content(tmp_path / "a")
     assert first == content(tmp_path / "b")
-    assert first.keys() == {"config.json", *(f"{leaf}/{name}" for leaf in plans for name in FILES)}
+    assert first.keys() == {"config.json", *(f"{leaf}/{name}" for leaf in links for name in FILES)}
     assert {(result.pairs, result.used, result.computed, result.steps) for result in results.values()} == {
         (192, 160, 3, 12)
     }
-    assert [result.computed for result in train(plans, tmp_path / "a").values()] == [0, 0]
+    assert [result.computed for result in train(links, tmp_path / "a").values()] == [0, 0]
     assert content(tmp_path / "a") == first
-    train(plans, tmp_path / "c", seed=4)
+    train(links, tmp_path / "c", seed=4)
     assert content(tmp_path / "c")["clap/projector.safetensors"] != first["clap/projector.safetensors"]
 
 
-def test_adding_changing_or_removing_a_leaf_leaves_the_other_as_it_is(plans, tmp_path: Path) -> None:
+def test_adding_changing_or_removing_a_leaf_leaves_the_other_as_it_is(links, tmp_path: Path) -> None:
     output = tmp_path / "model"
-    train({"clap": plans["clap"]}, output)
+    train({"clap": links["clap"]}, output)
     alone = {name: data for name, data in content(output).items() if name.startswith("clap/")}
     times = {name: (output / name).stat().st_mtime_ns for name in alone}
     assert ConnectedSpace.load(output).modalities == ("text", "image", "audio")
-    assert [result.computed for result in train(plans, output).values()] == [0, 3]
+    assert [result.computed for result in train(links, output).values()] == [0, 3]
     both = content(output)
     assert {name: both[name] for name in alone} == alone
-    write_sets(tmp_path / "pairs", "ulip", changed=1)
-    assert [result.computed for result in train(plans, output).values()] == [0, 3]
+    write_sets(tmp_path / "pairs" / "unified", "ulip", changed=1)
+    assert [result.computed for result in train(links, output).values()] == [0, 3]
     assert content(output)["ulip/projector.safetensors"] != both["ulip/projector.safetensors"]
     assert times == {name: (output / name).stat().st_mtime_ns for name in alone}
-    train({"clap": plans["clap"]}, output)
+    train({"clap": links["clap"]}, output)
     assert content(output).keys() == {"config.json", *alone}
     assert ConnectedSpace.load(output).modalities == ("text", "image", "audio")
     # The leaf is a connected space by itself.
     assert ConnectedSpace.load(output / "clap").space_of("audio") == "clap"
 
 
-def test_a_kill_leaves_no_trace_and_no_half_result(plans, tmp_path: Path) -> None:
-    train(plans, tmp_path / "whole")
+def test_a_kill_leaves_no_trace_and_no_half_result(links, tmp_path: Path) -> None:
+    train(links, tmp_path / "whole")
     for step in (2, 5, 9):
         output = tmp_path / f"killed-{step}"
-        train({"clap": plans["clap"]}, output)
+        train({"clap": links["clap"]}, output)
         with pytest.raises(Killed):
-            train({"ulip": plans["ulip"]}, output, progress=KillAt(step))
+            train({"ulip": links["ulip"]}, output, progress=KillAt(step))
         with pytest.raises(UserError, match="not a finished connection"):
             ConnectedSpace.load(output)
-        train(plans, output)
+        train(links, output)
         assert content(output) == content(tmp_path / "whole")
 
 
-def test_what_another_method_left_behind_is_removed(plans, tmp_path: Path) -> None:
+def test_what_another_method_left_behind_is_removed(links, tmp_path: Path) -> None:
     output = tmp_path / "model"
     (output / "checkpoint").mkdir(parents=True)
     for name in ("projector.safetensors", "history.parquet", "checkpoint/state.json"):
         (output / name).write_text("{}")
-    train(plans, output)
-    assert content(output).keys() == {"config.json", *(f"{leaf}/{name}" for leaf in plans for name in FILES)}
+    train(links, output)
+    assert content(output).keys() == {"config.json", *(f"{leaf}/{name}" for leaf in links for name in FILES)}
 
 
-def test_the_connected_space_keeps_the_base_and_knows_which_modality_skips_f_l(plans, tmp_path: Path) -> None:
-    train(plans, tmp_path / "model")
+def test_the_connected_space_keeps_the_base_and_knows_which_modality_skips_f_l(links, tmp_path: Path) -> None:
+    train(links, tmp_path / "model")
     space = ConnectedSpace.load(tmp_path / "model")
     assert space.modalities == ("text", "image", "audio", "point")
     assert [space.space_of(modality) for modality in space.modalities] == ["clip", "clip", "clap", "ulip"]
@@ -164,7 +178,7 @@ def test_the_connected_space_keeps_the_base_and_knows_which_modality_skips_f_l(p
             space.project(leaf, rows)
         with pytest.raises(UserError, match="must be known"):
             space.project(leaf, rows, {"clap": "point", "ulip": "audio"}[leaf])
-    weights = {name for leaf in plans for name in load_file(tmp_path / "model" / leaf / "projector.safetensors")}
+    weights = {name for leaf in links for name in load_file(tmp_path / "model" / leaf / "projector.safetensors")}
     assert {"clap.Head1.weight", "ulip.Head2.mlp2.net2.1.running_var"} <= weights
     assert not [name for name in weights if name.startswith("clip")]
     path = tmp_path / "model" / "ulip" / "projector.safetensors"
@@ -173,10 +187,10 @@ def test_the_connected_space_keeps_the_base_and_knows_which_modality_skips_f_l(p
         ConnectedSpace.load(tmp_path / "model")
 
 
-def test_sets_are_taken_together_and_in_their_order(plans, tmp_path: Path) -> None:
-    one = {"clap": LeafPlan(plans["clap"].pairs[:1], SETTINGS)}
+def test_sets_are_taken_together_and_in_their_order(links, tmp_path: Path) -> None:
+    one = {"clap": (leaf_link("clap", SETS[:1]), SETTINGS)}
     assert train(one, tmp_path / "one")["clap"].pairs == 64
-    two = {"clap": LeafPlan(plans["clap"].pairs[1:], SETTINGS)}
+    two = {"clap": (leaf_link("clap", SETS[1:]), SETTINGS)}
     assert train(two, tmp_path / "two")["clap"].pairs == 128
     assert (
         content(tmp_path / "one")["clap/projector.safetensors"]
@@ -198,37 +212,39 @@ def test_sets_are_taken_together_and_in_their_order(plans, tmp_path: Path) -> No
     ],
     ids=str,
 )
-def test_no_setting_is_without_effect_on_the_weights(plans, tmp_path: Path, change: dict[str, object]) -> None:
+def test_no_setting_is_without_effect_on_the_weights(links, tmp_path: Path, change: dict[str, object]) -> None:
     rows = embed("clap", "audio", unit(np.random.default_rng(9).standard_normal((30, LATENT))), 0)
     found = []
     for settings in (SETTINGS, SETTINGS.model_copy(update=change)):
-        train({"clap": LeafPlan(plans["clap"].pairs, settings)}, tmp_path / "model")
+        train({"clap": (links["clap"][0], settings)}, tmp_path / "model")
         found.append(ConnectedSpace.load(tmp_path / "model").project("clap", rows, "audio"))
     assert (found[0] - found[1]).abs().max() > 1e-4
 
 
-def test_errors_and_reasons_are_said(plans, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_and_reasons_are_said(links, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with pytest.raises(UserError, match="192 pairs, less than one batch of 500") as small:
-        train({"clap": LeafPlan(plans["clap"].pairs, SETTINGS.model_copy(update={"batch_size": 500}))}, tmp_path / "x")
+        train({"clap": (links["clap"][0], SETTINGS.model_copy(update={"batch_size": 500}))}, tmp_path / "x")
     assert "unified/clap" in small.value.hint
     with pytest.raises(UserError, match="joins clap, clip, the connection clip, ulip"):
-        train({"ulip": plans["clap"]}, tmp_path / "x")
-    with pytest.raises(UserError, match="different spaces or modalities|joins"):
-        train({"clap": LeafPlan([plans["clap"].pairs[0], plans["ulip"].pairs[0]], SETTINGS)}, tmp_path / "x")
-    train(plans, tmp_path / "model")
+        train({"ulip": (links["ulip"][0].model_copy(update={"name": "clap"}), SETTINGS)}, tmp_path / "x")
+    train(links, tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert (config["base"], list(config["leaves"])) == ("clip", ["clap", "ulip"])
-    assert config["leaves"]["ulip"]["overlap"] == "image"
-    train({"clap": LeafPlan(plans["clap"].pairs, SETTINGS.model_copy(update={"epochs": 2}))}, tmp_path / "model")
+    assert [(link["base"], link["name"], link["overlap"]) for link in config["links"]] == [
+        ("clip", "clap", "text"),
+        ("clip", "ulip", "image"),
+    ]
+    train({"clap": (links["clap"][0], SETTINGS.model_copy(update={"epochs": 2}))}, tmp_path / "model")
     assert "train.epochs: 3 -> 2" in caplog.text
 
 
 def test_leaves_that_never_met_meet_in_the_base(tmp_path: Path) -> None:
     """Sounds and shapes share a latent that no data links; after training they find each other (chance is 0.1)."""
     settings = SETTINGS.model_copy(update={"epochs": 12, "batch_size": 128, "projector": DecoupledSettings(hidden=64)})
-    plans = {leaf: LeafPlan(write_sets(tmp_path / "pairs", leaf, rows=600), settings) for leaf in ("clap", "ulip")}
-    train(plans, tmp_path / "model")
+    for leaf in OWN:
+        write_sets(tmp_path / "pairs" / "unified", leaf, rows=600)
+    links = {leaf: (leaf_link(leaf), settings) for leaf in OWN}
+    train(links, tmp_path / "model")
     latents = unit(np.random.default_rng(77).standard_normal((100, LATENT)))
     space = ConnectedSpace.load(tmp_path / "model")
     sounds = space.project("clap", embed("clap", "audio", latents, 50), "audio")

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.progress import Silent
 from pipeline.train.checkpoint import Checkpoint
-from pipeline.train.layout import Layout
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.settings import TrainSettings
 
@@ -20,7 +19,7 @@ class Recorder:
     columns: tuple[str, ...] = ("a", "b")
     terms: tuple[str, ...] = ("loss",)
 
-    def __init__(self, layout: Layout, settings: TrainSettings) -> None:
+    def __init__(self) -> None:
         self.rows: list[list[int]] = []
         self.noise: list[float] = []
 
@@ -38,7 +37,7 @@ class Recorder:
 
 def record(folder: Path, seed: int, connection: str = "x") -> Recorder:
     settings = TrainSettings(epochs=3, batch_size=4)
-    recorder = Recorder(Layout("", {}, "", {}), settings)
+    recorder = Recorder()
     numbers = torch.arange(14.0)[:, None].expand(14, 3)
     projectors = {"a": build_projector(ProjectorSpec(kind="linear", input=3, hidden=1, dimension=2))}
     tables = {"a": numbers.clone(), "b": numbers * 2}

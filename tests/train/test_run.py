@@ -15,11 +15,13 @@ from safetensors.torch import load_file
 
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import CorruptError, McrError, UserError
+from pipeline.links import Link
 from pipeline.progress import Silent
 from pipeline.train.run import TrainResult, train_connection
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ProjectorSettings, TrainSettings
 from tests.devices import DEVICES
+from tests.links import make_link
 from tests.train.conftest import Pairs, unit, write_pairs
 
 HEAD = ProjectorSettings(hidden=16, dimension=12)
@@ -44,14 +46,22 @@ class KillAt(Silent):
             raise Killed
 
 
-def train(pairs: Pairs, output: Path, settings: TrainSettings = SETTINGS, **changed: object) -> TrainResult:
-    arguments: dict[str, object] = {"spaces": ("clip", "clap"), "seed": 3, **changed}
-    return train_connection(pairs.folder, output, "audio_image", "cmcr", settings, **arguments)  # type: ignore[arg-type]
+LINK = make_link()
+
+
+def train(
+    pairs: Pairs, output: Path, settings: TrainSettings = SETTINGS, link: Link = LINK, **changed: object
+) -> TrainResult:
+    arguments: dict[str, object] = {"seed": 3, **changed}
+    [result] = train_connection([(link, settings)], "cmcr", pairs.root, output, **arguments).values()  # type: ignore[arg-type]
+    return result
 
 
 def content(output: Path) -> dict[str, bytes]:
-    assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
-    return {name: (output / name).read_bytes() for name in FILES}
+    """The files of the one link; beside its folder there is nothing but the configuration of the connection."""
+    assert sorted(path.name for path in output.iterdir()) == ["clip-clap", "config.json"]
+    assert sorted(path.name for path in (output / "clip-clap").iterdir()) == sorted(FILES)
+    return {name: (output / "clip-clap" / name).read_bytes() for name in FILES}
 
 
 @DEVICES
@@ -77,8 +87,9 @@ def test_initial_weights_depend_on_seed_connection_and_space(make_pairs: MakePai
     weights = []
     for number, (seed, name) in enumerate([(3, "x"), (4, "x"), (3, "y")]):
         output = tmp_path / str(number)
-        train_connection(pairs.folder, output, name, "cmcr", still, seed=seed)
-        tensors = load_file(output / "projector.safetensors")
+        shutil.copytree(pairs.root / "audio_image", pairs.root / name, dirs_exist_ok=True)
+        train(pairs, output, still, make_link(name), seed=seed)
+        tensors = load_file(output / "clip-clap" / "projector.safetensors")
         weights += [tensors[f"{space}.net2.0.weight"] for space in ("clip", "clap")]
     assert all(not torch.equal(a, b) for a, b in combinations(weights, 2))
 
@@ -120,7 +131,7 @@ def test_a_training_begun_on_another_kind_of_device_is_not_finished_here(
     pairs, output = make_pairs(), tmp_path / "model"
     with pytest.raises(Killed):
         train(pairs, output, progress=KillAt(5))
-    path = output / "checkpoint" / "state.json"
+    path = output / "clip-clap" / "checkpoint" / "state.json"
     state = json.loads(path.read_text())
     assert state.pop("arithmetic") == "cpu fp32"
     path.write_text(json.dumps(state | ({"arithmetic": recorded} if recorded else {})))
@@ -128,7 +139,7 @@ def test_a_training_begun_on_another_kind_of_device_is_not_finished_here(
         with pytest.raises(UserError, match="begun with cuda fp32") as caught:
             train(pairs, output)
         assert "run.device" in caught.value.hint
-        shutil.rmtree(output / "checkpoint")
+        shutil.rmtree(output / "clip-clap" / "checkpoint")
     assert train(pairs, output).computed == (4 if recorded else 2)
 
 
@@ -144,7 +155,7 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(
     shutil.rmtree(output)
     with pytest.raises(Killed):
         train(pairs, output, progress=KillAt(5))
-    (state,) = (output / "checkpoint").glob("*.safetensors")
+    (state,) = (output / "clip-clap" / "checkpoint").glob("*.safetensors")
     damaged = bytearray(state.read_bytes())
     damaged[-5] ^= 1
     state.write_bytes(damaged)
@@ -159,10 +170,10 @@ def test_a_finished_result_is_left_alone_until_something_changes(
     pairs, output = make_pairs(), tmp_path / "model"
     train(pairs, output)
     before = content(output)
-    written = {name: (output / name).stat().st_mtime_ns for name in FILES}
+    written = {name: (output / "clip-clap" / name).stat().st_mtime_ns for name in FILES}
     assert train(pairs, output, SETTINGS.model_copy(update={"checkpoint_every": 2})).computed == 0
     assert "is up to date" in caplog.text
-    assert written == {name: (output / name).stat().st_mtime_ns for name in FILES}
+    assert written == {name: (output / "clip-clap" / name).stat().st_mtime_ns for name in FILES}
     assert train(pairs, output, SETTINGS.model_copy(update={"epochs": 3})).computed == 3
     assert "train.epochs: 4 -> 3" in caplog.text
     with pytest.raises(Killed):  # Half of a new result must not pass for the old one.
@@ -171,11 +182,12 @@ def test_a_finished_result_is_left_alone_until_something_changes(
         ConnectedSpace.load(output)
     assert train(pairs, output).computed == 2
     assert content(output) == before
-    assert train(pairs, output, spaces=("clap", "clip")).computed == 4
+    turned = make_link(spaces=("clap", "clip")).model_copy(update={"name": "clip-clap"})
+    assert train(pairs, output, link=turned).computed == 4
     assert ConnectedSpace.load(output).space_of("text") == "clap"
     assert train(pairs, output).computed == 4
     assert content(output) == before
-    (output / "projector.safetensors").write_bytes(b"?")
+    (output / "clip-clap" / "projector.safetensors").write_bytes(b"?")
     with pytest.raises(CorruptError):
         ConnectedSpace.load(output)
     assert train(pairs, output).computed == 4
@@ -229,7 +241,7 @@ def test_training_reads_every_column(make_pairs: MakePairs, tmp_path: Path) -> N
 def test_history_and_configuration(make_pairs: MakePairs, tmp_path: Path) -> None:
     pairs = make_pairs()
     train(pairs, tmp_path / "model", SETTINGS.model_copy(update={"warmup_steps": 2}), threads=2)
-    history = pq.read_table(tmp_path / "model" / "history.parquet").to_pydict()
+    history = pq.read_table(tmp_path / "model" / "clip-clap" / "history.parquet").to_pydict()
     assert list(history) == ["step", "epoch", "loss", "overlap", "pseudo", "intra", "learning_rate"]
     assert history["step"] == list(range(8))
     assert history["epoch"] == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -237,7 +249,7 @@ def test_history_and_configuration(make_pairs: MakePairs, tmp_path: Path) -> Non
     assert history["loss"] == pytest.approx([o + p + 0.1 * i for o, p, i in terms], rel=1e-5)
     assert history["learning_rate"] == [learning_rate(step, 8, 3e-3, 2) for step in range(8)]
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert config["schema_version"] == 1
+    assert config["schema_version"] == 2
     assert list(config["spaces"]) == ["clip", "clap"]
     assert config["spaces"]["clip"] == {
         "space": "clip",
@@ -247,8 +259,11 @@ def test_history_and_configuration(make_pairs: MakePairs, tmp_path: Path) -> Non
         "batch_size": 8,
     }
     assert config["projectors"]["clap"] == {"kind": "mlp", "input": 20, "hidden": 16, "dimension": 12}
-    assert (config["overlap"], config["seed"], config["threads"]) == ("text", 3, 2)
-    assert config["train"]["temperature_overlap"] == 0.05
+    assert (config["seed"], config["threads"]) == (3, 2)
+    [link] = config["links"]
+    assert (link["name"], link["base"], link["overlap"], link["queries"]) == ("clip-clap", "", "text", ["captions"])
+    assert link["memories"]["clap"] == {"modality": "audio", "corpora": ["sounds"]}
+    assert link["train"]["temperature_overlap"] == 0.05
 
 
 def test_learning_rate_rises_then_falls_along_a_cosine() -> None:
@@ -266,17 +281,19 @@ def test_errors_say_what_to_do(make_pairs: MakePairs, tmp_path: Path) -> None:
         train(pairs, tmp_path / "model")
     assert "30 or less" in small.value.hint
     with pytest.raises(UserError, match="made for cmcr"):
-        train_connection(pairs.folder, tmp_path / "model", "audio_image", "oracle", SETTINGS)
+        train_connection([(LINK, SETTINGS)], "oracle", pairs.root, tmp_path / "model")
+    other = make_link(spaces=("clip", "ulip"), memories={"clip": "image", "ulip": "point"})
     with pytest.raises(UserError, match="joins clap, clip, the connection clip, ulip"):
-        train(pairs, tmp_path / "model", spaces=("clip", "ulip"))
+        train(pairs, tmp_path / "model", link=other.model_copy(update={"name": "clip-clap"}))
+    with pytest.raises(UserError, match="other modalities"):
+        train(pairs, tmp_path / "model", link=make_link(memories={"clip": "image", "clap": "point"}))
     with pytest.raises(UserError, match=r"no _manifest\.json"):
-        train_connection(tmp_path / "nothing", tmp_path / "model", "audio_image", "cmcr", SETTINGS)
+        train_connection([(LINK, SETTINGS)], "cmcr", tmp_path / "nothing", tmp_path / "model")
     columns = {name: matrix for name, matrix in pairs.columns.items() if name != "clap_audio"}
-    write_pairs(tmp_path / "short", columns)
+    write_pairs(tmp_path / "short" / LINK.place / "overlap", columns)
+    few = SETTINGS.model_copy(update={"batch_size": 8})
     with pytest.raises(CorruptError, match="clap_audio"):
-        train_connection(
-            tmp_path / "short", tmp_path / "model", "x", "cmcr", SETTINGS.model_copy(update={"batch_size": 8})
-        )
+        train_connection([(LINK, few)], "cmcr", tmp_path / "short", tmp_path / "model")
     assert not (tmp_path / "model").exists() or not list((tmp_path / "model").iterdir())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.evaluate.baselines.bridge import Bridge, mean
+from pipeline.evaluate.baselines.link_data import LinkData, evenly, mean
 from pipeline.evaluate.views import Scorer, Views, unit
 
 HOP_TEMPERATURE = 0.01
@@ -17,31 +17,31 @@ MEAN_ROWS = 8192
 Hop = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def two_hop_nearest(bridge: Bridge) -> Scorer:
+def two_hop_nearest(data: LinkData) -> Scorer:
     """The query becomes its nearest overlap item, read in the other space."""
-    return _query_hops(bridge, nearest)
+    return _query_hops(data, nearest)
 
 
-def two_hop_softmax(bridge: Bridge) -> Scorer:
+def two_hop_softmax(data: LinkData) -> Scorer:
     """The query becomes the softmax-weighted mean of the overlap items, read in the other space."""
-    return _query_hops(bridge, lambda rows, keys, values: profile(rows, keys, values, HOP_TEMPERATURE))
+    return _query_hops(data, lambda rows, keys, values: profile(rows, keys, values, HOP_TEMPERATURE))
 
 
-def _query_hops(bridge: Bridge, hop: Hop) -> Scorer:
-    here, there = bridge.overlap
+def _query_hops(data: LinkData, hop: Hop) -> Scorer:
+    here, there = data.overlap
     return lambda first, second: Views(
         (unit(hop(first, here, there)), unit(second)), (unit(hop(second, there, here)), unit(first))
     )
 
 
-def training_free_bridge(bridge: Bridge) -> Scorer:
+def training_free_bridge(data: LinkData) -> Scorer:
     """Two-way softmax profiles, centred: the strongest connection known without a projector.
 
     With at(v) the profile of v in the other space and ct(a) the profile of a in this one, the score is
     cos(at(v) - m_at, a - m_a) + cos(v - m_v, ct(a) - m_ct): one inner product of concatenated vectors. Every mean
     m is one over a memory or over a memory's profiles.
     """
-    here, there = bridge.overlap
+    here, there = data.overlap
 
     def onward(rows: np.ndarray) -> np.ndarray:
         return unit(profile(rows, here, there, BRIDGE_TEMPERATURE))
@@ -49,8 +49,8 @@ def training_free_bridge(bridge: Bridge) -> Scorer:
     def back(rows: np.ndarray) -> np.ndarray:
         return unit(profile(rows, there, here, BRIDGE_TEMPERATURE))
 
-    first_memory, second_memory = (evenly(memory, MEAN_ROWS) for memory in bridge.memories)
-    m_first, m_second = mean(bridge.memories[0]), mean(bridge.memories[1])
+    first_memory, second_memory = (evenly(memory, MEAN_ROWS) for memory in data.memories)
+    m_first, m_second = mean(data.memories[0]), mean(data.memories[1])
     m_onward, m_back = mean(onward(first_memory)), mean(back(second_memory))
 
     def score(first: np.ndarray, second: np.ndarray) -> Views:
@@ -84,8 +84,3 @@ def nearest(rows: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarra
     step = max(1, BLOCK_SCORES // len(keys))
     found = [(rows[start : start + step] @ keys.T).argmax(1) for start in range(0, len(rows), step)]
     return np.asarray(values[np.concatenate(found)])
-
-
-def evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` rows, evenly spread."""
-    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]

@@ -7,7 +7,7 @@ with its own, which the evaluation must not know.
 
 import numpy as np
 
-from pipeline.evaluate.baselines.bridge import Bridge, mean
+from pipeline.evaluate.baselines.link_data import LinkData, mean
 from pipeline.evaluate.views import Scorer, Views, unit
 
 # Relative to the mean variance of the inputs.
@@ -15,41 +15,41 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 HELD_OUT_EVERY = 10
 
 
-def unprojected(bridge: Bridge) -> Scorer | None:
+def unprojected(data: LinkData) -> Scorer | None:
     """The two spaces compared as if they were one; defined where their widths agree."""
-    if bridge.memories[0].shape[1] != bridge.memories[1].shape[1]:
+    if data.memories[0].shape[1] != data.memories[1].shape[1]:
         return None
     return lambda first, second: Views((unit(first), unit(second)))
 
 
-def procrustes(bridge: Bridge) -> Scorer:
+def procrustes(data: LinkData) -> Scorer:
     """Orthogonal Procrustes on the overlapping modality.
 
     The rotations U and V of the singular value decomposition of X'Y take both spaces into common coordinates
     [min(D1, D2)]; with equal widths the score is that of the rotation U V' that minimises ||X R - Y||.
     """
-    x, y = _centred(bridge.overlap)
+    x, y = _centred(data.overlap)
     left, _, right = np.linalg.svd(x.T @ y, full_matrices=False)
-    means = [mean(memory) for memory in bridge.memories]
+    means = [mean(memory) for memory in data.memories]
     return lambda first, second: Views((unit((first - means[0]) @ left), unit((second - means[1]) @ right.T)))
 
 
-def ridge(bridge: Bridge) -> Scorer:
+def ridge(data: LinkData) -> Scorer:
     """Ridge regression from each space to the other on the overlapping modality."""
-    return _regression(bridge.overlap, bridge)
+    return _regression(data.overlap, data)
 
 
-def ridge_pseudo(bridge: Bridge) -> Scorer | None:
+def ridge_pseudo(data: LinkData) -> Scorer | None:
     """Ridge regression on the pseudo-pairs of the retrieve stage, scaled to unit length as real samples are."""
-    if bridge.pseudo is None:
+    if data.pseudo is None:
         return None
-    return _regression((unit(bridge.pseudo[0]), unit(bridge.pseudo[1])), bridge)
+    return _regression((unit(data.pseudo[0]), unit(data.pseudo[1])), data)
 
 
-def _regression(pairs: tuple[np.ndarray, np.ndarray], bridge: Bridge) -> Scorer:
+def _regression(pairs: tuple[np.ndarray, np.ndarray], data: LinkData) -> Scorer:
     x, y = _centred(pairs)
     onward, back = fit_ridge(x, y), fit_ridge(y, x)
-    means = [mean(memory) for memory in bridge.memories]
+    means = [mean(memory) for memory in data.memories]
 
     def score(first: np.ndarray, second: np.ndarray) -> Views:
         sides = first - means[0], second - means[1]

@@ -4,17 +4,17 @@ import numpy as np
 import torch
 
 from pipeline.connect import build_projector
-from pipeline.evaluate.baselines.bridge import Bridge
+from pipeline.evaluate.baselines.link_data import LinkData
 from pipeline.evaluate.views import Scorer, Views
 from pipeline.hashing import seed_from
 
 
-def untrained(bridge: Bridge) -> Scorer:
+def untrained(data: LinkData) -> Scorer:
     """Projectors of the trained ones' architecture with random weights."""
-    seeds = [seed_from(bridge.seed, "untrained", side) for side in range(2)]
+    seeds = [seed_from(data.seed, "untrained", side) for side in range(2)]
     projectors = [
-        build_projector(spec, bridge.init, torch.Generator().manual_seed(seed)).eval() if spec else torch.nn.Identity()
-        for spec, seed in zip(bridge.projectors, seeds, strict=True)
+        build_projector(spec, data.init, torch.Generator().manual_seed(seed)).eval() if spec else torch.nn.Identity()
+        for spec, seed in zip(data.projectors, seeds, strict=True)
     ]
 
     def score(first: np.ndarray, second: np.ndarray) -> Views:

@@ -8,8 +8,8 @@ from pipeline.connect import ProjectorSpec
 
 
 @dataclass(frozen=True)
-class Bridge:
-    """The unpaired data of one connection, ordered as the two modalities of the task.
+class LinkData:
+    """The unpaired data of one link, ordered as the two modalities of the task.
 
     Attributes:
         overlap: The overlapping modality in the first and in the second space, [T, D1] and [T, D2]; row i is one item.
@@ -31,3 +31,8 @@ class Bridge:
 def mean(rows: np.ndarray) -> np.ndarray:
     """The mean row [D], summed in float64."""
     return np.asarray(rows.mean(0, dtype=np.float64))
+
+
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` rows, evenly spread."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]

@@ -1,6 +1,6 @@
-"""The methods that a task compares, each as a way from frozen embeddings to scores."""
+"""What a task compares, each as a way from frozen embeddings to scores: connections, a frozen space, baselines."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
@@ -9,12 +9,13 @@ import numpy as np
 
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
-from pipeline.evaluate.baselines import BASELINES, Bridge
-from pipeline.evaluate.context import Context
+from pipeline.evaluate.baselines import BASELINES, LinkData
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.hubs import bank, corrected
+from pipeline.evaluate.load_link import link_between, load_link_data
 from pipeline.evaluate.settings import MethodsTask
-from pipeline.evaluate.sources import ConnectionData, Folders, bridge_spaces, load_bridge
 from pipeline.evaluate.views import Scorer, Views
+from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.store.folder import differences
 
@@ -23,12 +24,12 @@ HUBS = "_hubs"
 
 
 @dataclass(frozen=True)
-class Method:
+class Contender:
     """One row group of the result table.
 
     Attributes:
         connection: Connection that it belongs to; of a frozen space, the space's name.
-        name: ``cmcr``, ``oracle``, ``frozen``, a baseline's, or ``cmcr_hubs`` with hubs corrected.
+        name: Of the connection's method, ``frozen``, a baseline's, or a method's with ``_hubs`` where hubs are corrected.
         spaces: Frozen spaces through which the first and the second modality enter.
         trained: Whether it is a trained connection.
         build: Its scorer; None where the method is not defined for these spaces.
@@ -50,14 +51,14 @@ class Method:
         return f"{FROZEN}_{self.connection}" if self.name == FROZEN else self.name
 
 
-def methods_of(
+def contenders_of(
     task: MethodsTask,
-    connections: Mapping[str, ConnectionData],
+    connections: Mapping[str, Sequence[Link]],
     folders: Folders,
     most: int,
     seed: int,
     device: str = "cpu",
-) -> list[Method]:
+) -> list[Contender]:
     """Trained connections first, then the frozen space, then the baselines.
 
     Raises:
@@ -68,46 +69,50 @@ def methods_of(
         _known(name, connections)
         found.append(_trained(name, task, folders, device))
     if task.space:
-        found.append(Method(task.space, FROZEN, (task.space, task.space), False, lambda: _frozen))
+        found.append(Contender(task.space, FROZEN, (task.space, task.space), False, lambda: _frozen))
     if task.baselines:
-        connection = _known(task.baselines, connections)
-        spaces = bridge_spaces(task.baselines, connection, task.pair)
+        links = _known(task.baselines, connections)
+        link, spaces = link_between(task.baselines, links, task.pair)
 
         @cache
-        def bridge() -> Bridge:
-            return load_bridge(task.baselines, connection, task.pair, folders, most, seed)
+        def data() -> LinkData:
+            return load_link_data(link, spaces, task.pair, folders, most, seed)
 
         found += [
-            Method(task.baselines, name, spaces, False, lambda baseline=baseline: baseline(bridge()))  # type: ignore[misc]
+            Contender(task.baselines, name, spaces, False, lambda baseline=baseline: baseline(data()))  # type: ignore[misc]
             for name, baseline in BASELINES.items()
         ]
     return found
 
 
 def with_hub_correction(
-    methods: Iterable[Method], temperature: float, task: MethodsTask, context: Context
-) -> Iterator[Method]:
-    """`methods`, each trained one followed by itself with hubs corrected, where its own data holds both modalities."""
-    for method in methods:
-        yield method
-        if not method.trained:
+    contenders: Iterable[Contender],
+    temperature: float,
+    task: MethodsTask,
+    connections: Mapping[str, Sequence[Link]],
+    folders: Folders,
+    most: int,
+) -> Iterator[Contender]:
+    """`contenders`, each trained one followed by itself with hubs corrected, where its own data holds both modalities."""
+    for one in contenders:
+        yield one
+        if not one.trained:
             continue
-        connection, most = context.connections[method.connection], context.settings.baseline_rows
         found = [
-            bank(connection, modality, space, context.folders, most)
-            for modality, space in zip(task.pair, method.spaces, strict=True)
+            bank(connections[one.connection], modality, space, folders, most)
+            for modality, space in zip(task.pair, one.spaces, strict=True)
         ]
         if found[0] is not None and found[1] is not None:
-            build = partial(_without_hubs, method, (found[0], found[1]), temperature)
-            yield Method(method.connection, f"{method.name}{HUBS}", method.spaces, False, build)
+            build = partial(_without_hubs, one, (found[0], found[1]), temperature)
+            yield Contender(one.connection, f"{one.name}{HUBS}", one.spaces, False, build)
 
 
-def _without_hubs(method: Method, banks: tuple[np.ndarray, np.ndarray], temperature: float) -> Scorer | None:
-    plain = method.build()
+def _without_hubs(one: Contender, banks: tuple[np.ndarray, np.ndarray], temperature: float) -> Scorer | None:
+    plain = one.build()
     return plain and (lambda first, second: corrected(plain(first, second), plain(*banks).forward, temperature))
 
 
-def _known(name: str, connections: Mapping[str, ConnectionData]) -> ConnectionData:
+def _known(name: str, connections: Mapping[str, Sequence[Link]]) -> Sequence[Link]:
     if name not in connections:
         nearest = get_close_matches(name, connections, n=1)
         hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(connections)}."
@@ -115,7 +120,7 @@ def _known(name: str, connections: Mapping[str, ConnectionData]) -> ConnectionDa
     return connections[name]
 
 
-def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Method:
+def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Contender:
     space = ConnectedSpace.load(folders.models / name, device)
     spaces = tuple(task.through.get(modality, "") or space.space_of(modality) for modality in task.pair)
     for modality, frozen in zip(task.pair, spaces, strict=True):
@@ -128,7 +133,7 @@ def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Met
         ]
         return Views((sides[0], sides[1]))
 
-    return Method(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)
+    return Contender(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)
 
 
 def _check_same_space(

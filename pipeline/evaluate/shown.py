@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from pipeline.evaluate.contenders import Contender
 from pipeline.evaluate.items import EvaluationSet
-from pipeline.evaluate.methods import Method
 from pipeline.evaluate.metrics import best_rank
 from pipeline.evaluate.ranking import Counts
 from pipeline.evaluate.settings import RetrievalTask
@@ -20,7 +20,7 @@ BEFORE = ("unprojected", "procrustes")
 def add_examples(
     name: str,
     task: RetrievalTask,
-    method: Method,
+    contender: Contender,
     evaluation: EvaluationSet,
     views: Views,
     counts: tuple[Counts, Counts],
@@ -40,8 +40,8 @@ def add_examples(
                 {
                     "task": name,
                     "dataset": task.corpus,
-                    "connection": method.connection,
-                    "method": method.name,
+                    "connection": contender.connection,
+                    "method": contender.name,
                     "direction": task.directions[at],
                     "query_key": query_side.keys[query],
                     "rank": np.arange(1, len(top) + 1),
@@ -54,10 +54,16 @@ def add_examples(
 
 
 def add_similarities(
-    name: str, task: RetrievalTask, method: Method, evaluation: EvaluationSet, views: Views, seed: int, tables: Tables
+    name: str,
+    task: RetrievalTask,
+    contender: Contender,
+    evaluation: EvaluationSet,
+    views: Views,
+    seed: int,
+    tables: Tables,
 ) -> None:
     """Histograms of the cosine of true pairs and of random ones: before training (linear) and after."""
-    if not (method.trained or method.name in BEFORE):
+    if not (contender.trained or contender.name in BEFORE):
         return
     first, second = views.forward
     partners = evaluation.positives.columns[:, 0]
@@ -74,10 +80,10 @@ def add_similarities(
             {
                 "task": name,
                 "dataset": task.corpus,
-                "connection": method.connection,
-                "method": method.name,
+                "connection": contender.connection,
+                "method": contender.name,
                 "direction": task.directions[0],
-                "stage": "after" if method.trained else "before",
+                "stage": "after" if contender.trained else "before",
                 "pairs": kind,
                 "low": BINS[:-1],
                 "high": BINS[1:],

@@ -1,0 +1,126 @@
+"""A connection is a list of links. A link joins two frozen spaces over data: with a base there is one for each other
+space, without one a single link holds both. params.yaml makes them, every stage reads them, ``config.json`` keeps them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.settings import Settings
+
+
+class Memory(Settings):
+    """The unpaired samples of one space that partners are made from.
+
+    Attributes:
+        modality: What they are.
+        corpora: Where they come from; empty where that is not known (an imported projector).
+    """
+
+    modality: str
+    corpora: tuple[str, ...] = ()
+
+
+class Link(Settings):
+    """Two spaces and what joins them.
+
+    Attributes:
+        connection: The connection that it belongs to.
+        name: Its folder below those of the connection: the leaf, or both spaces (``clip-clap``).
+        spaces: The two spaces, the base first where there is one; the first one's stores decide the order of rows.
+        base: The space that stays as it is; empty where both get a projector.
+        overlap: The modality that both spaces embed; empty where the method needs none.
+        queries: Corpora of the overlapping modality.
+        memories: By space.
+        sets: Its sets of pairs, each a folder below that of the link.
+    """
+
+    connection: str
+    name: str
+    spaces: tuple[str, str]
+    base: str = ""
+    overlap: str = ""
+    queries: tuple[str, ...] = ()
+    memories: dict[str, Memory]
+    sets: tuple[str, ...] = Field(default=())
+
+    @property
+    def label(self) -> str:
+        """What it is called, by people and in every seed: the connection, with the leaf where there are several links."""
+        return f"{self.connection}/{self.name}" if self.base else self.connection
+
+    @property
+    def place(self) -> str:
+        """Its folder below data/pairs and data/models."""
+        return f"{self.connection}/{self.name}"
+
+    @property
+    def projected(self) -> tuple[str, ...]:
+        """The spaces that get a projector."""
+        return tuple(space for space in self.spaces if space != self.base)
+
+    @property
+    def modalities(self) -> set[str]:
+        """Modalities of the memories."""
+        return {memory.modality for memory in self.memories.values()}
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Every corpus that it reads, once."""
+        memories = (corpus for memory in self.memories.values() for corpus in memory.corpora)
+        return tuple(dict.fromkeys([*self.queries, *memories]))
+
+    def memory_column(self, space: str) -> str:
+        """Column of the pairs with the samples of the memory of `space`, or their averages, such as ``clip_image``."""
+        return f"{space}_{self.memories[space].modality}"
+
+    def overlap_column(self, space: str) -> str:
+        """Column of the pairs with the overlapping modality as `space` embeds it, such as ``clip_text``."""
+        return f"{space}_{self.overlap}"
+
+    def corpora_of(self, space: str, modality: str) -> tuple[str, ...]:
+        """Corpora of `modality` that the link reads through `space`; empty where there are none."""
+        memory = self.memories.get(space)
+        if memory and memory.modality == modality:
+            return memory.corpora
+        return self.queries if modality == self.overlap and space in self.spaces else ()
+
+
+def store_folder(embeddings: Path, space: str, corpus: str, modality: str) -> Path:
+    """The embedding store of one modality of a corpus."""
+    return embeddings / space / corpus / modality
+
+
+def name_of(spaces: tuple[str, str], base: str = "") -> str:
+    """Name of the link between `spaces`: the one that is not the base, or both."""
+    return "-".join(space for space in spaces if space != base)
+
+
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``config.json`` of schema version 1 as one of version 2; a newer one as it is.
+
+    Version 1 told of a leaf in the same fields as of a whole connection, and of several leaves in a table of their own.
+    """
+    if config.get("schema_version") != 1:
+        return dict(config)
+    told = ("overlap", "memories", "train", "pairs")
+    rest = {name: value for name, value in config.items() if name not in (*told, "base", "leaves")}
+    base, spaces = config.get("base", ""), list(config.get("spaces", ()))
+    leaves = config.get("leaves") or {name_of((spaces[0], spaces[-1]), base): config}
+    connection = str(config.get("connection", ""))
+    if base and not config.get("leaves"):
+        connection = connection.rpartition("/")[0]
+    links = [
+        {
+            **{name: leaf[name] for name in told if name in leaf},
+            "memories": {space: {"modality": modality} for space, modality in leaf.get("memories", {}).items()},
+            "connection": connection,
+            "name": name,
+            "spaces": [base, name] if base else spaces,
+            "base": base,
+        }
+        for name, leaf in leaves.items()
+    ]
+    return {**rest, "schema_version": 2, "connection": connection, "links": links}

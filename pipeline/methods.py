@@ -1,0 +1,160 @@
+"""The methods of connecting spaces, one record each: whoever wants to know something of a method asks its record.
+
+A record names code instead of importing it, so that no stage depends on the code of another. ``.cmcr:CMCR`` is found in
+the folder of the stage that uses it, ``package.module:Name`` wherever it is installed. A method of another package is a
+record under the entry point group `GROUP`; nothing here has to be changed for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from pipeline.errors import UserError
+
+GROUP = "mcr_connect.methods"
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the stages need to know about a method.
+
+    Attributes:
+        name: As params.yaml says it.
+        label: As the page says it.
+        summary: What it is, in a sentence.
+        pairs: What the two sides of a pair are to each other: ``averaged`` (a real sample and softmax-weighted averages),
+            ``drawn`` (two real samples, drawn as partners) or ``true`` (known to belong together, which makes the method a
+            bound for the others and never a result).
+        keeps_base: Whether one space stays as it is and the others are projected into it, one link each; if not, two
+            spaces are joined by one link and both get a projector.
+        needs_overlap: Whether the spaces of a link must embed a modality in common.
+        sets: Names of the sets of pairs of a link; retrieve settings that have `sets` choose among them.
+        retrieve_settings: Settings of the retrieve stage, a subclass of `pipeline.retrieve.settings.SearchSettings`.
+        train_settings: Settings of the train stage, a subclass of `pipeline.train.settings.ScheduleSettings`.
+        pair_maker: Makes the pairs, see `pipeline.retrieve.maker.PairMaker`.
+        objective: What training minimises, see `pipeline.train.objective.Objective`.
+    """
+
+    name: str
+    label: str
+    summary: str
+    pairs: Literal["averaged", "drawn", "true"]
+    retrieve_settings: str
+    train_settings: str
+    pair_maker: str
+    objective: str
+    sets: tuple[str, ...]
+    keeps_base: bool = False
+    needs_overlap: bool = True
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it learns from true pairs and so only bounds what the other methods can reach."""
+        return self.pairs == "true"
+
+
+CMCR = Method(
+    "cmcr",
+    "C-MCR",
+    "C-MCR: two spaces, each with a projector into a new one.",
+    pairs="averaged",
+    retrieve_settings=".settings:RetrieveSettings",
+    train_settings=".settings:TrainSettings",
+    pair_maker=".cmcr:CmcrPairs",
+    objective=".cmcr:CMCR",
+    sets=("overlap",),
+)
+COUPLING = Method(
+    "coupling",
+    "Coupled samples",
+    "Coupling of real samples, our own method.",
+    pairs="drawn",
+    retrieve_settings=".settings:CouplingRetrieveSettings",
+    train_settings=".settings:CouplingTrainSettings",
+    pair_maker=".coupling:CouplingPairs",
+    objective=".coupling:Coupling",
+    sets=("samples",),
+)
+EXMCR = Method(
+    "exmcr",
+    "Ex-MCR",
+    "Ex-MCR: a base that stays as it is, and any number of leaves, trained independently of each other.",
+    pairs="averaged",
+    keeps_base=True,
+    retrieve_settings=".settings:LeafRetrieveSettings",
+    train_settings=".settings:LeafTrainSettings",
+    pair_maker=".exmcr:exmcr_pairs",
+    objective=".exmcr:ExMCR",
+    sets=("overlap", "leaf", "base"),
+)
+EXCOUPLING = Method(
+    "excoupling",
+    "Coupled samples, base kept",
+    "Coupling into a base that stays as it is, our own method.",
+    pairs="drawn",
+    keeps_base=True,
+    retrieve_settings=".settings:CouplingRetrieveSettings",
+    train_settings=".settings:LeafCouplingTrainSettings",
+    pair_maker=".coupling:CouplingPairs",
+    objective=".coupling:Coupling",
+    sets=("samples",),
+)
+ORACLE = Method(
+    "oracle",
+    "Oracle",
+    "The oracle, which is trained on true pairs and bounds what any method can reach.",
+    pairs="true",
+    needs_overlap=False,
+    retrieve_settings=".settings:RetrieveSettings",
+    train_settings=".settings:TrainSettings",
+    pair_maker=".oracle:OraclePairs",
+    objective=".oracle:Oracle",
+    sets=("true",),
+)
+BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, ORACLE)
+
+
+@cache
+def methods() -> Mapping[str, Method]:
+    """Every method by name: ours, then those of installed packages.
+
+    Raises:
+        UserError: A package's method cannot be loaded, or has the name of another one.
+    """
+    found = {method.name: method for method in BUILT_IN}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        package = f"The method {entry.name!r} of {entry.dist.name if entry.dist else entry.value}"
+        try:
+            method = entry.load()
+        except Exception as error:
+            raise UserError(f"{package} cannot be loaded ({error}).", "Repair or remove the package.") from error
+        if not isinstance(method, Method) or method.name != entry.name:
+            raise UserError(f"{package} is not a `Method` of that name.", "Repair or remove the package.")
+        if method.name in found:
+            raise UserError(f"{package} has the name of another method.", "Remove one of the two packages.")
+        found[method.name] = method
+    return found
+
+
+def method_called(name: str) -> Method:
+    """The method `name`.
+
+    Raises:
+        UserError: There is none.
+    """
+    known = methods()
+    if name not in known:
+        nearest = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(known)}."
+        raise UserError(f"There is no method {name!r}.", f"{hint} A method of another package must be installed.")
+    return known[name]
+
+
+def code(reference: str, folder: str) -> Any:
+    """What `reference` names: ``package.module:Name``, or ``.module:Name`` below the package `folder`."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module, folder), name)

@@ -1,0 +1,107 @@
+"""One set of the pairs of a link, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.hashing import sha256_json
+from pipeline.links import Link, store_folder
+from pipeline.retrieve.settings import SearchSettings
+from pipeline.store import Store
+
+CODE_VERSION = 1
+# These two describe one modality of a space; a connection is about the space.
+MODALITY_ENTRIES = ("modality", "encoder")
+
+Sources = Mapping[str, tuple[Path, ...]]
+"""Embedding stores by the column of the pairs that is made from them."""
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Everything that decides one set of the pairs of a link.
+
+    Attributes:
+        link: What is joined.
+        method: Name of the method.
+        settings: How the pairs are made.
+        seed: Base of every draw.
+        embeddings: Folder of the embedding stores.
+        name: One of the sets that the method knows.
+    """
+
+    link: Link
+    method: str
+    settings: SearchSettings
+    seed: int
+    embeddings: Path
+    name: str
+
+    @property
+    def place(self) -> str:
+        """Its folder below data/pairs."""
+        return f"{self.link.place}/{self.name}"
+
+    def memory_stores(self, space: str) -> tuple[Path, ...]:
+        """Stores of the memory of `space`, one for each corpus."""
+        memory = self.link.memories[space]
+        return tuple(store_folder(self.embeddings, space, corpus, memory.modality) for corpus in memory.corpora)
+
+    def query_stores(self, space: str) -> tuple[Path, ...]:
+        """Stores of the overlapping modality as `space` embeds it, one for each corpus; none where nothing overlaps."""
+        if not self.link.overlap:
+            return ()
+        return tuple(store_folder(self.embeddings, space, corpus, self.link.overlap) for corpus in self.link.queries)
+
+    @property
+    def memory_sources(self) -> Sources:
+        """Stores of both memories."""
+        return {self.link.memory_column(space): self.memory_stores(space) for space in self.link.spaces}
+
+    @property
+    def overlap_sources(self) -> Sources:
+        """Stores of the overlapping modality in both spaces."""
+        return {self.link.overlap_column(space): self.query_stores(space) for space in self.link.spaces}
+
+
+def fingerprint(pairs: PairSet) -> dict[str, object]:
+    """What can change a part, apart from embeddings.
+
+    Raises:
+        UserError: A store is missing or unfinished, or those of a space were not made by one and the same.
+    """
+    link = pairs.link
+    # Which sets there are changes none of them. `auto` leaves the precision to the device; each part records what it was.
+    left_out = {"sets", "precision"} if pairs.settings.precision == "auto" else {"sets"}
+    return {
+        "settings": pairs.settings.model_dump(mode="json", exclude=left_out),
+        "set": pairs.name,
+        "connection": link.label,
+        "method": pairs.method,
+        "spaces": {space: _space_fingerprint(pairs, space) for space in link.spaces},
+        "overlap": link.overlap,
+        "memories": {space: link.memories[space].modality for space in link.spaces},
+        "seed": pairs.seed,
+        "code": CODE_VERSION,
+    }
+
+
+def stores_hash(folders: tuple[Path, ...]) -> str:
+    """Hash of the content of several embedding stores, in their order."""
+    return sha256_json([Store.open(folder).content_hash for folder in folders])
+
+
+def _space_fingerprint(pairs: PairSet, space: str) -> dict[str, object]:
+    folders = (*pairs.memory_stores(space), *pairs.query_stores(space))
+    found = [
+        {name: value for name, value in Store.open(folder).manifest.fingerprint.items() if name not in MODALITY_ENTRIES}
+        for folder in folders
+    ]
+    for folder, entry in zip(folders, found, strict=True):
+        if {**entry, "batch_size": 0} != {**found[0], "batch_size": 0}:
+            raise UserError(
+                f"{folders[0]} and {folder} were not made by the same space {space!r}.",
+                "Encode both with the same space; `dvc repro` makes the stale one again.",
+            )
+    return found[0]

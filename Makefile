@@ -1,11 +1,11 @@
 # `make demo` and `make test` start from a bare clone; everything is installed in .venv.
-# A Python that runs and is 3.11 or 3.12; name another with `make PYTHON=...`.
+# A Python that runs and is 3.11 or 3.12, as laion_clap needs; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
 EXTRA ?= cpu
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-small install test test-slow check bench demo-seeds clean
+.PHONY: demo demo-small install test test-next test-slow check bench demo-seeds clean
 
 demo: install
 	dvc repro
@@ -17,11 +17,24 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found."; echo "hint: install one, or run make PYTHON=/path/to/python."; exit 2; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),dev]"
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),clap,dev]"
 	touch $@
 
 test: install
 	pytest
+
+# The same numbers with the newest libraries: numpy 2, transformers 5, the newest Python there is, and no laion_clap.
+PYTHON_NEXT ?= $(shell for python in python3.13 python3.12 python3.11; do \
+	$$python -c '' 2>/dev/null && echo $$python && break; done)
+
+.venv-next/.installed: pyproject.toml constraints-next.txt
+	$(PYTHON_NEXT) -m venv .venv-next
+	.venv-next/bin/pip install --quiet --disable-pip-version-check --constraint constraints-next.txt --editable ".[$(EXTRA),dev]"
+	touch $@
+
+test-next: .venv-next/.installed
+	PATH=$(CURDIR)/.venv-next/bin:$$PATH python -m pytest tests/retrieve tests/train tests/store tests/evaluate tests/encode \
+		tests/connect tests/spaces tests/fetch
 
 test-slow: install
 	pytest -m slow
@@ -42,5 +55,5 @@ bench: install
 	python benchmarks/encode.py
 
 clean:
-	rm -rf .venv data/shards data/embeddings data/pairs data/models data/metrics data/reports data/spaces data/demo/raw
+	rm -rf .venv .venv-next data/shards data/embeddings data/pairs data/models data/metrics data/reports data/spaces data/demo/raw
 	find data/annotations data/sweeps -mindepth 1 -not -path '*/tables' -not -name .gitkeep -delete

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 
-PYTHON = ((3, 11), (3, 13))
+PYTHON = ((3, 11), (3, 14))
 
 
 def python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
@@ -19,7 +19,7 @@ def python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
     said = ".".join(map(str, running))
     if PYTHON[0] <= running < PYTHON[1]:
         return Finding(OK, "Python", f"{said} in {sys.prefix}")
-    return Finding(FAIL, "Python", f"{said}; 3.11 or 3.12 is needed", "Run `make install PYTHON=/path/to/python3.12`.")
+    return Finding(FAIL, "Python", f"{said}; 3.11, 3.12 or 3.13 is needed", "Run `make install PYTHON=/path/to/python3.12`.")
 
 
 def packages(project: Path) -> list[Finding]:

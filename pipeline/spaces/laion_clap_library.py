@@ -101,7 +101,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = RobertaTokenizer.from_pretrained(str(folder), local_files_only=True)
         damage = "" if len(tokenizer) >= 256 else f"it has {len(tokenizer)} tokens"
-    except (ValueError, OSError, TypeError) as error:
+    except Exception as error:  # version 5 of the library raises bare ones
         damage = str(error)
     if damage:
         raise UserError(
@@ -139,7 +139,7 @@ def build_clap(model: str, fusion: bool, roberta: Path) -> torch.nn.Module:
         except ImportError as error:
             raise UserError(
                 f"The library laion_clap cannot be imported: {error}.",
-                "Run `pip install -c constraints.txt laion_clap`.",
+                "Run `pip install -c constraints.txt '.[clap]'` in the project's folder.",
             ) from error
         text_tower: Any = transformers.RobertaModel
         configuration = transformers.RobertaConfig.from_json_file(str(roberta / "config.json"))

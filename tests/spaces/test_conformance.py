@@ -19,7 +19,7 @@ from pipeline.spaces.compact import CompactModel, resample, save_compact
 from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings, mel_filters
 from tests.spaces.conformance import SpaceConformance
 from tests.spaces.make_tokenizers import offline_hub
-from tests.spaces.test_laion_clap import Pair
+from tests.spaces.test_laion_clap import NEEDS_LIBRARY, Pair
 from tests.spaces.test_ulip2 import random_tensors, save
 
 TINY_CLIP = {
@@ -89,6 +89,7 @@ class TestOpenClip(SpaceConformance):
         request.cls.spec = SpaceSpec("open_clip", str(folders / "open_clip"))
 
 
+@NEEDS_LIBRARY
 @pytest.mark.slow  # 40 s
 class TestLaionClap(SpaceConformance):
     samples = samples("text", "audio", count=3)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from pipeline.spaces.laion_clap_library import build_clap, load_tokenizer, rober
 from tests.fake_cuda import encode_on_fake_cuda
 from tests.spaces.make_tokenizers import REVISION, offline_hub
 
+NEEDS_LIBRARY = pytest.mark.skipif(find_spec("laion_clap") is None, reason="the extra `clap` is not installed")
+pytestmark = NEEDS_LIBRARY
 TEXTS = ["a dog barks", "waves <pad> break", "an engine starts " * 40]
 ROOT = Path(__file__).parents[2]
 # A model of the real size takes seconds to build and to run: most of it is for `make test-slow`.

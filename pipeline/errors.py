@@ -43,6 +43,9 @@ class SampleError(Exception):
     """
 
     def __init__(self, step: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(step, message)  # all arguments, or it cannot be pickled
         self.step = step
         self.message = message
+
+    def __str__(self) -> str:
+        return self.message

@@ -48,7 +48,7 @@ def encode(
                 spec,
                 SHARDS / job.corpus,
                 EMBEDDINGS / job.space / job.corpus,
-                EncodeSettings(settings.batch_size, params.run.workers, params.limits.max_rejected, device),
+                EncodeSettings(settings.batch_size, params.run.workers, params.limits.max_rejected, device, params.run.decode),
                 progress,
             )
             for modality, (manifest, computed) in stores.items():

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.encode.ahead import short_turns
 from pipeline.encode.fitting import FittingEncoder
-from pipeline.encode.prepare import Chunk, prepared_chunks
+from pipeline.encode.prepare import THREADS, Chunk, prepared_chunks
 from pipeline.errors import UserError
 from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
@@ -36,15 +36,17 @@ class EncodeSettings:
 
     Attributes:
         batch_size: Samples per forward pass.
-        workers: Threads that decode while the model computes.
+        workers: How many samples are decoded at the same time, while the model computes.
         max_rejected: Largest share of rejected samples, from 0 to 1.
         device: Where the space computes.
+        decode: Where they are decoded, see `prepared_chunks`.
     """
 
     batch_size: int
     workers: int
     max_rejected: float
     device: str = "cpu"
+    decode: str = THREADS
 
 
 def encode_corpus(
@@ -130,7 +132,7 @@ def _encode_parts(
     progress: Progress,
 ) -> None:
     encode = FittingEncoder(space, modality)
-    chunks = prepared_chunks(space, modality, folder, shards, settings.workers, settings.batch_size)
+    chunks = prepared_chunks(space, modality, folder, shards, settings.workers, settings.batch_size, settings.decode)
     # One part is written while the next is computed.
     with closing(chunks), ThreadPoolExecutor(1, "write") as writer:
         written: Future[float] | None = None

@@ -1,24 +1,35 @@
-"""From shards to decoded samples: one thread reads, others decode, and the order of the samples stays."""
+"""From shards to decoded samples: one thread reads, others decode, and the order of the samples stays.
 
-from collections.abc import Generator, Iterator, Sequence
+Pictures, sounds and point clouds are decoded in processes: a file can make a decoder crash, hang, or ask for all memory.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.encode.ahead import read_ahead
 from pipeline.errors import SampleError
-from pipeline.modalities import MODALITY_OF
+from pipeline.modalities import MODALITY_OF, TEXT
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part
 from pipeline.store.shards import ShardSample, read_shard, verify_shard
 
 # Samples that a thread takes at a time: small ones cost less to decode than to hand over one by one.
 CHUNK = 16
+# Of compressed files; a chunk of large ones is shorter.
+CHUNK_BYTES = 32 << 20
+LIMITS = Limits()
+
+THREADS, PROCESSES, AUTO = "threads", "processes", "auto"
+Decoder = Callable[[Sequence[bytes]], Sequence[Tensor | SampleError]]
 
 
 @dataclass(frozen=True)
@@ -39,48 +50,104 @@ class Chunk:
 
 
 def prepared_chunks(
-    space: Space, modality: str, folder: Path, shards: Sequence[Part], workers: int, ahead: int
+    space: Space, modality: str, folder: Path, shards: Sequence[Part], workers: int, ahead: int, where: str = AUTO
 ) -> Generator[Chunk, None, None]:
-    """The samples of `shards` in `folder`, decoded by `workers` threads that run about `ahead` samples ahead, also into
-    the next shard. Each shard has at least one chunk.
+    """The samples of `shards` in `folder`, decoded by `workers` threads or processes that run about `ahead` samples ahead,
+    also into the next shard. Each shard has at least one chunk.
+
+    Args:
+        space: Whose `preprocess` is called.
+        modality: Of the samples that are decoded.
+        folder: Of the shards.
+        shards: In their order.
+        workers: How many samples are decoded at the same time.
+        ahead: In samples.
+        where: ``threads``; ``processes``, which also survive a crash and a hang; ``auto``: processes where they can be
+            forked, threads for text, which no foreign decoder reads.
 
     Raises:
         CorruptError: A shard is damaged; raised after the chunks of the shards before it.
     """
+    if not shards:
+        return
     depth = -(-ahead // CHUNK) + 2 * workers
-    with ThreadPoolExecutor(workers, "decode") as pool:
-        submitted = read_ahead(_submit(space, modality, folder, shards, pool), depth)
+    with ExitStack() as stack:
+        decode = _decoder(space, modality, workers, where, stack)
+        pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
+        submitted = read_ahead(_submit(decode, modality, folder, shards, pool), depth)
         with closing(submitted):
             for future in submitted:
                 yield future.result()
 
 
+def _decoder(space: Space, modality: str, workers: int, where: str, stack: ExitStack) -> Decoder:
+    """The function from files to tensors, or to what is wrong with them."""
+
+    def in_this_process(payloads: Sequence[bytes]) -> list[Tensor | SampleError]:
+        return [_prepare(space, modality, payload) for payload in payloads]
+
+    if where == THREADS or (where == AUTO and (modality == TEXT or not POSSIBLE)):
+        return in_this_process
+    # A forked process must not use the threads of PyTorch's arithmetic, which were not forked.
+    isolated: Isolated[bytes, np.ndarray] = stack.enter_context(
+        Isolated(
+            lambda payload: space.preprocess(modality, payload).numpy(),
+            workers,
+            LIMITS,
+            lambda: torch.set_num_threads(1),
+        )
+    )
+    isolated.start()
+    return lambda payloads: [
+        found if isinstance(found, SampleError) else torch.from_numpy(found) for found in isolated(payloads)
+    ]
+
+
+def _prepare(space: Space, modality: str, payload: bytes) -> Tensor | SampleError:
+    try:
+        return space.preprocess(modality, payload)
+    except SampleError as error:
+        return error
+    except MemoryError:
+        return SampleError("decode", "the decoder asks for more memory than there is")
+
+
 def _submit(
-    space: Space, modality: str, folder: Path, shards: Sequence[Part], pool: ThreadPoolExecutor
+    decode: Decoder, modality: str, folder: Path, shards: Sequence[Part], pool: ThreadPoolExecutor
 ) -> "Iterator[Future[Chunk]]":
     for shard in shards:
         started = perf_counter()
         samples = read_shard(verify_shard(folder, shard))
-        few = list(islice(samples, CHUNK))
+        few = _few(samples, modality)
         while True:
-            yield pool.submit(_decode, space, modality, shard, few, perf_counter() - started)
+            yield pool.submit(_decode, decode, shard, few, perf_counter() - started)
             started = perf_counter()
-            few = list(islice(samples, CHUNK))
+            few = _few(samples, modality)
             if not few:
                 break
 
 
-def _decode(space: Space, modality: str, shard: Part, samples: list[ShardSample], read: float) -> Chunk:
+def _few(samples: Iterator[ShardSample], modality: str) -> list[tuple[str, bytes]]:
+    """Keys and files of the next samples that have one of `modality`.
+
+    A caption of an item with several is a sample of its own, without a picture.
+    """
+    few: list[tuple[str, bytes]] = []
+    size = 0
+    while len(few) < CHUNK and size < CHUNK_BYTES and (sample := next(samples, None)):
+        own = (content for extension, content in sample.members.items() if MODALITY_OF.get(extension) == modality)
+        if (payload := next(own, None)) is not None:
+            few.append((sample.key, payload))
+            size += len(payload)
+    return few
+
+
+def _decode(decode: Decoder, shard: Part, few: Sequence[tuple[str, bytes]], read: float) -> Chunk:
     started = perf_counter()
-    # A caption of an item with several is a sample of its own, without a picture.
-    held = [sample for sample in samples if any(MODALITY_OF.get(extension) == modality for extension in sample.members)]
-    decoded = [(sample.key, _prepare(space, modality, sample)) for sample in held]
-    return Chunk(shard, decoded, read, perf_counter() - started)
-
-
-def _prepare(space: Space, modality: str, sample: ShardSample) -> Tensor | Failure:
-    payloads = [content for extension, content in sample.members.items() if MODALITY_OF.get(extension) == modality]
-    try:
-        return space.preprocess(modality, payloads[0])
-    except SampleError as error:
-        return Failure(sample.key, error.step, type(error).__name__, error.message)
+    samples: list[tuple[str, Tensor | Failure]] = []
+    for (key, _), found in zip(few, decode([payload for _, payload in few]), strict=True):
+        if isinstance(found, SampleError):
+            samples.append((key, Failure(key, found.step, type(found).__name__, found.message)))
+        else:
+            samples.append((key, found))
+    return Chunk(shard, samples, read, perf_counter() - started)

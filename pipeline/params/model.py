@@ -17,7 +17,12 @@ class RunSettings(Settings):
     """How work is done, not what: no DVC stage depends on it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = Field(2, ge=1, description="Threads that decode samples while the model computes.")
+    workers: int = Field(2, ge=1, description="Samples that are decoded at the same time, while the model computes.")
+    decode: Literal["auto", "threads", "processes"] = Field(
+        "auto",
+        description="Where samples are decoded. In processes a file that makes its decoder crash or hang costs itself only; "
+        "auto: processes on Linux, threads for text and elsewhere.",
+    )
 
 
 class Params(Settings):

@@ -1,7 +1,10 @@
 """One raw file: whether it may go into a shard, and as which bytes."""
 
+import os
 from dataclasses import dataclass
+from functools import cache
 
+from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.errors import SampleError
 from pipeline.foreign import HEAD_BYTES, is_pointer
 from pipeline.hashing import seed_from
@@ -110,25 +113,54 @@ def _looks_like(modality: str, extension: str, content: bytes) -> bool:
 def convert_member(modality: str, extension: str, content: bytes, key: str, how: Conversion) -> tuple[str, bytes]:
     """Extension and bytes of a checked file in the shard.
 
+    What has to be decoded for that is decoded in a process of its own: a file can make a decoder crash, hang, or ask for
+    all memory.
+
     Raises:
         SampleError: The file had to be converted and cannot be decoded.
     """
-    if modality == IMAGE and how.max_side:
+    if not _is_converted(modality, extension, content, how):
+        return extension, content
+    job = (modality, extension, content, key, how)
+    if not POSSIBLE:
+        return _convert(job)
+    (found,) = _processes(os.getpid())([job])
+    if isinstance(found, SampleError):
+        raise found
+    return found
+
+
+_Job = tuple[str, str, bytes, str, Conversion]
+
+
+@cache
+def _processes(_pid: int) -> Isolated[_Job, tuple[str, bytes]]:
+    """The processes that convert; a process that was forked from this one has others."""
+    return Isolated(_convert, os.cpu_count() or 1)
+
+
+def _is_converted(modality: str, extension: str, content: bytes, how: Conversion) -> bool:
+    from pipeline.shard.meshes import has_faces
+
+    if modality == IMAGE:
+        return how.max_side > 0
+    return modality == POINT and extension != "npy" and (extension != "ply" or has_faces(content))
+
+
+def _convert(job: _Job) -> tuple[str, bytes]:
+    modality, extension, content, key, how = job
+    if modality == IMAGE:
         from pipeline.shard.images import shrink
 
         return shrink(content, how.max_side) or (extension, content)
-    if modality == POINT and extension != "npy":
-        return _convert_points(extension, content, key, how)
-    return extension, content
+    return _convert_points(extension, content, key, how)
 
 
 def _convert_points(extension: str, content: bytes, key: str, how: Conversion) -> tuple[str, bytes]:
-    from pipeline.shard.meshes import has_faces, sample_mesh
+    from pipeline.shard.meshes import sample_mesh
     from pipeline.shard.pcd import pcd_points
     from pipeline.shard.points import npy_bytes, npz_points, xyz_points
 
-    if extension == "ply" and not has_faces(content):
-        return extension, content
     if extension == "xyz":
         return "npy", npy_bytes(xyz_points(content))
     if extension == "npz":

@@ -1,0 +1,145 @@
+"""Crashes, hangs and hunger for memory in child processes: the argument that causes them is named, the others answered."""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
+from pipeline.errors import SampleError
+
+pytestmark = pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
+
+
+def null_pointer() -> None:
+    ctypes.string_at(0)
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def sleep() -> None:
+    time.sleep(1000)
+
+
+def deadlock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def swell() -> None:
+    held = []
+    while True:
+        held.append(np.empty(1 << 21))  # never written to: address space is quick to take
+
+
+CRASHES: dict[str, Callable[[], object]] = {
+    "null pointer": null_pointer,
+    "abort": os.abort,
+    "bus error": lambda: os.kill(os.getpid(), signal.SIGBUS),
+    "exit": lambda: os._exit(3),
+}
+HANGS: dict[str, Callable[[], object]] = {"spin": spin, "sleep": sleep, "deadlock": deadlock}
+HUNGER: dict[str, Callable[[], object]] = {
+    "at once": lambda: bytearray(1 << 45),
+    "array": lambda: np.ones(1 << 31),
+    "bit by bit": swell,
+}
+BAD = CRASHES | HANGS | HUNGER
+
+
+def act(what: str) -> str:
+    if what == "refused":
+        raise SampleError("read", "no good")
+    if what == "bug":
+        raise KeyError("ours")
+    if what in BAD:
+        BAD[what]()
+    return what.upper()
+
+
+def quick() -> Isolated[str, str]:
+    return Isolated(act, 1, Limits(1.0, 1 << 27))
+
+
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_only_the_argument_that_is_to_blame_is_lost(what, place):
+    if place != 3 and what not in ("null pointer", "spin", "bit by bit"):
+        pytest.skip("one place is enough")
+    arguments = ["a", "b", "c", "d", "e", "f"]
+    arguments.insert(place, what)
+    with quick() as call:
+        results = call(arguments)
+        assert [r for r in results if isinstance(r, str)] == list("ABCDEF")
+        failure = results[place]
+        assert isinstance(failure, SampleError) and failure.step == "decode"
+        word = "crashed|ended" if what in CRASHES else "busy after 1 s" if what in HANGS else "more than 128 MB"
+        assert re.search(word, failure.message)
+        assert call(["again"]) == ["AGAIN"]
+
+
+def test_many_in_a_row_and_by_several_threads():
+    arguments = ["x", "null pointer", "abort", "y", "spin", "at once", "z", "refused", "null pointer"]
+    with Isolated(act, 3, Limits(1.0, 1 << 27)) as call:
+        found: dict[int, list] = {}
+        threads = [threading.Thread(target=lambda n=n: found.update({n: call(arguments)})) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for results in found.values():
+        assert [str(r) if isinstance(r, str) else "" for r in results] == ["X", "", "", "Y", "", "", "Z", "", ""]
+        assert results[7].message == "no good"
+
+
+def test_a_bug_of_ours_is_no_reject():
+    with quick() as call, pytest.raises(KeyError, match="ours"):
+        call(["a", "bug", "b"])
+
+
+def test_a_process_that_somebody_else_killed_costs_nothing():
+    with Isolated(lambda seconds: time.sleep(seconds) or os.getpid(), 1, Limits(20)) as call:
+        (pid,) = call([0])
+        threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+        results = call([0, 0.6, 0])
+    assert all(isinstance(result, int) for result in results) and results[0] == pid != results[2]
+
+
+def test_large_arrays_travel():
+    with Isolated(lambda seed: np.random.default_rng(seed).random(500_000), 2) as call:
+        for seed, array in enumerate(call(range(4))):
+            np.testing.assert_array_equal(array, np.random.default_rng(seed).random(500_000))
+
+
+ORPHANS = """
+import os, time
+from pipeline.decode.isolated import Isolated
+call = Isolated(lambda _: os.getpid(), 2)
+call.start()
+print(*call([0]), *call([0]), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_processes_end_with_the_one_that_forked_them():
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", ORPHANS], cwd=root, capture_output=True, text=True, timeout=20)
+    assert done.returncode == -9
+    time.sleep(1.5)
+    for pid in done.stdout.split():
+        status = Path(f"/proc/{pid}/stat")
+        # Who inherits orphans may be slow to bury them.
+        assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"

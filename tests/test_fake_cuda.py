@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pipeline.train.layout import Layout
 from torch import Tensor, nn
 
 from pipeline.connect import ProjectorSpec, build_projector
@@ -30,6 +29,7 @@ from pipeline.train.losses import _SymmetricInfoNCE
 from pipeline.train.oracle import Oracle
 from pipeline.train.settings import CouplingTrainSettings, LeafTrainSettings, TrainSettings
 from tests.fake_cuda import Watch, fake_cuda, on_cuda, watched
+from tests.links import make_link
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
 BLOCKS = Blocks(queries=24, memory=37)  # multiples of nothing
@@ -80,9 +80,7 @@ def test_a_memory_is_held_and_asked_in_the_precision_of_the_settings(precision, 
 
 
 SPACES = {"clip": 14, "clap": 10}
-LAYOUT = Layout(
-    "any", {name: {"dimension": width} for name, width in SPACES.items()}, "text", {"clip": "image", "clap": "audio"}
-)
+LINK = make_link()
 SCHEDULE = {"batch_size": 8, "epochs": 1}
 
 
@@ -100,7 +98,7 @@ def heads(kind: str, spaces: tuple[str, ...] = ("clip", "clap")) -> dict[str, nn
 
 
 def coupling() -> Coupling:
-    objective = Coupling(LAYOUT, CouplingTrainSettings(**SCHEDULE))
+    objective = Coupling(LINK, SPACES, CouplingTrainSettings(**SCHEDULE))
     pair = lambda rows, dtype, *widths: tuple(cuda(rows, width, dtype=dtype) for width in widths)  # noqa: E731
     objective._coupled = Coupled(
         pair(20, torch.float32, 14, 10), pair(20, torch.int32, 4, 4), pair(30, torch.float32, 14, 10)
@@ -110,10 +108,10 @@ def coupling() -> Coupling:
 
 PLAIN, LEAF = TrainSettings(**SCHEDULE), LeafTrainSettings(**SCHEDULE)
 METHODS = {
-    "cmcr": (lambda: CMCR(LAYOUT, PLAIN), "mlp", PLAIN),
-    "cmcr of single layers": (lambda: CMCR(LAYOUT, PLAIN), "linear", PLAIN),
-    "exmcr": (lambda: ExMCR(LAYOUT, LEAF), "decoupled", LEAF),
-    "oracle": (lambda: Oracle(LAYOUT, PLAIN), "mlp", PLAIN),
+    "cmcr": (lambda: CMCR(LINK, SPACES, PLAIN), "mlp", PLAIN),
+    "cmcr of single layers": (lambda: CMCR(LINK, SPACES, PLAIN), "linear", PLAIN),
+    "exmcr": (lambda: ExMCR(LINK, SPACES, LEAF), "decoupled", LEAF),
+    "oracle": (lambda: Oracle(LINK, SPACES, PLAIN), "mlp", PLAIN),
     "coupling": (coupling, "mlp", PLAIN),
 }
 

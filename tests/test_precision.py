@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline.train.layout import Layout
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,6 +32,7 @@ from pipeline.train.cmcr import CMCR
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.settings import TrainSettings
 from tests.fake_cuda import MULTIPLY, watched
+from tests.links import make_link
 
 ROOT = Path(__file__).parents[1]
 ROWS = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
@@ -126,10 +126,10 @@ def test_names() -> None:
 
 
 def train() -> None:
-    spaces = {"clip": {"dimension": 8}, "clap": {"dimension": 8}}
+    spaces = {"clip": 8, "clap": 8}
     settings = TrainSettings(batch_size=10, epochs=1)
     heads = {name: build_projector(ProjectorSpec(kind="mlp", input=8, hidden=9, dimension=7)) for name in spaces}
-    objective = CMCR(Layout("cmcr", spaces, "text", {"clip": "image", "clap": "audio"}), settings)
+    objective = CMCR(make_link(), spaces, settings)
     trainer = Trainer(objective, dict.fromkeys(objective.columns, ROWS), heads, settings, Draws(0, "x"))
     trainer.step(0, dict.fromkeys(objective.columns, ROWS), torch.Generator())
 

@@ -155,7 +155,9 @@ def load_config(folder: Path) -> ConnectionConfig:
                 f"{path} has schema version {version}, this program reads 1 and {SCHEMA_VERSION}.",
                 "Use the version of mcr-connect that wrote it, or train again.",
             )
-        config = ConnectionConfig.model_validate(upgraded(content))
+        with written_by_us(path, "Train the connection again."):
+            content = upgraded(content)
+        config = ConnectionConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])

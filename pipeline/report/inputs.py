@@ -103,8 +103,9 @@ class ConnectionFiles:
     @cached_property
     def config(self) -> Record | None:
         """What `train` wrote about the projectors."""
-        content = read_json(self.data / "models" / self.name / "config.json")
-        return content and upgraded(content)
+        path = self.data / "models" / self.name / "config.json"
+        with written_by_us(path):
+            return upgraded(read_json(path) or {}) or None
 
     def trained(self, link: Link) -> Record:
         """What `train` wrote about one link; empty when it is not there."""

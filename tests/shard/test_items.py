@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from pipeline.evaluate.folders import Folders
 
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import SampleError, UserError
+from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.items import load_set
 from pipeline.evaluate.settings import RetrievalTask
 from pipeline.progress import Silent

@@ -1,6 +1,7 @@
 """Find the raw samples of a corpus, whatever kind of source it comes from; one file of this folder per kind."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import UserError
@@ -14,7 +15,7 @@ from pipeline.shard.sources.jsonl import read_jsonl
 from pipeline.shard.sources.lines import read_text_lines
 from pipeline.shard.sources.locate import Place, locate
 from pipeline.shard.sources.options import SourceOptions
-from pipeline.shard.sources.places import Folder
+from pipeline.shard.sources.places import Folder, LocalFolder, RemoteFolder
 from pipeline.shard.sources.sample import RawSample, no_key
 from pipeline.shard.sources.table import read_table
 from pipeline.shard.sources.unread import Unread, said
@@ -68,7 +69,7 @@ def open_source(source: str, options: SourceOptions) -> Opened:
         kind = kind_of_file(place.folder, place.file, source, options)
     else:
         kind = kind_of_files(source, walk.names, options)
-    if place.file:
+    if place.file and kind != "folder":
         return Opened(place, kind, walk.names, walk)
     # Of a folder's files each is a sample, whose fault a link to nowhere is; of others it would be that of many.
     names = [
@@ -92,9 +93,15 @@ def find_samples(source: str, options: SourceOptions, unread: Unread) -> Iterato
     """
     opened = open_source(source, options)
     count = 0
+    named: set[str] = set()
     for sample in READERS[opened.kind](opened.place.folder, opened.names, options, unread):
         count += 1
+        if options.index:
+            files = [one for one in sample.members.values() if isinstance(one.container, LocalFolder | RemoteFolder)]
+            named.update(os.path.normpath(member.origin) for member in files)
         yield sample
+    if options.index:
+        _count_unnamed(source, options.index, named, unread)
     given = set(opened.names)
     unread.update(opened.walk.unread)
     for name, reason in opened.walk.broken.items():
@@ -111,3 +118,13 @@ def find_samples(source: str, options: SourceOptions, unread: Unread) -> Iterato
             f"(read as {opened.kind}, {len(opened.names)} files{passed}).",
             f"Looked for files that end in {wanted}; or set the corpus' `kind`.",
         )
+
+
+def _count_unnamed(source: str, index: str, named: Collection[str], unread: Unread) -> None:
+    """Count the files in the folder `source` that its `index` does not name."""
+    place = locate(source)
+    walk = place.walk()
+    unread.update(walk.unread)
+    for name in walk.names:
+        if name != index and os.path.normpath(place.folder.origin(name)) not in named:
+            unread.file(name)

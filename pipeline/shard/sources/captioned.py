@@ -1,14 +1,14 @@
 """What caption data sets have in common: items (a picture, a sound), each with a file and several captions."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import SampleError
 from pipeline.modalities import SOURCE_MODALITY_OF, TEXT
 from pipeline.shard.sources.files import file_member
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import ITEM_SEPARATOR, RawMember, RawSample, samples_of
+from pipeline.shard.sources.sample import ITEM_SEPARATOR, RawMember, RawSample
 from pipeline.shard.sources.texts import FURTHER, Texts
 from pipeline.shard.sources.unread import Unread
 
@@ -54,26 +54,27 @@ def item_samples(
         options: Whether all captions of an item are taken or the first.
         unread: Told of captions that are passed over.
     """
-    held: dict[str, list[RawMember]] = {}
+    first: dict[str, RawMember] = {}
+    every = options.captions == "all"
     for caption in captions or ():
-        if not isinstance(caption.text, str):
-            yield texts.sample(f"{caption.item}{ITEM_SEPARATOR}{caption.name}", caption.text, caption.row)
-        elif caption.item in held and options.captions != "all":
+        sample = texts.sample(f"{caption.item}{ITEM_SEPARATOR}{caption.name}", caption.text, caption.row)
+        if every or sample.fault:
+            yield replace(sample, wanted=(TEXT,))
+        elif caption.item in first:
             unread.add(FURTHER)
         else:
-            held.setdefault(caption.item, []).append(texts.add(caption.text, caption.row))
+            first[caption.item] = sample.members[TEXT]
+    wanted = tuple(modality for modality in options.modalities if modality != TEXT) if every else ()
     for item, name in items:
+        text = first.pop(item, None)
         try:
             member = file_member(files, name) if name is not None else None
         except SampleError as error:
             yield RawSample(item, fault=error.message)
         else:
-            texts_of_item = held.get(item, [])
             members = {SOURCE_MODALITY_OF[member.extension]: member} if member else {}
-            members |= {TEXT: texts_of_item[0]} if texts_of_item else {}
-            yield from samples_of(item, members, texts_of_item, options)
-        held.pop(item, None)
-    unread.add("captions of no item", sum(map(len, held.values())))
+            yield RawSample(item, members | ({TEXT: text} if text else {}), wanted=wanted)
+    unread.add("captions of no item", len(first))
 
 
 def file_finder(files: Folder, modality: str) -> Callable[[Iterable[str]], str | None]:

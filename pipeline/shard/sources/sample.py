@@ -98,7 +98,7 @@ def samples_of(
         for number, text in enumerate(texts):
             yield RawSample(f"{key}{ITEM_SEPARATOR}{number}", {TEXT: text}, wanted=(TEXT,))
         if not texts:
-            yield RawSample(f"{key}{ITEM_SEPARATOR}0", wanted=(TEXT,))
+            yield RawSample(no_key(key), fault="the sample has no text")
 
 
 def numbered_key(prefix: str, number: int) -> str:

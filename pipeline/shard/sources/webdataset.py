@@ -75,7 +75,8 @@ class _SampleReader:
         except SampleError as error:
             yield RawSample(key, fault=error.message)
         else:
-            self._pass_over(extension for extension in entry.members if not self._is_read(extension))
+            if all(modality in members for modality in self.options.modalities):  # else it is a reject as a whole
+                self._pass_over(extension for extension in entry.members if not self._is_read(extension))
             yield from samples_of(key, members, texts, self.options)
 
     def _pass_over(self, extensions: Iterable[str]) -> None:

@@ -69,9 +69,13 @@ def test_a_manifest_gives_files_and_captions_together(tmp_path):
 
 def test_an_index_within_the_source_folder(tmp_path):
     (tmp_path / "set" / "files").mkdir(parents=True)
-    (tmp_path / "set" / "files" / "p.png").write_bytes(picture(1))
-    write(pd.DataFrame({"key": ["p"], "path": ["files/p.png"]}), tmp_path / "set" / "list.csv")
-    assert list(shards(tmp_path / "set", tmp_path / "out", "image", options={"index": "list.csv"})[0]) == ["p"]
+    for name in ("p", "q", "r"):
+        (tmp_path / "set" / "files" / f"{name}.png").write_bytes(picture(ord(name)))
+    (tmp_path / "set" / "README.md").write_text("words")
+    write(pd.DataFrame({"key": ["p", "q"], "path": ["files/p.png", "./files/q.png"]}), tmp_path / "set" / "list.csv")
+    samples, _, manifest = shards(tmp_path / "set", tmp_path / "out", "image", options={"index": "list.csv"})
+    assert list(samples) == ["p", "q"]
+    assert manifest.not_read == {".md": 1, ".png": 1}  # what no row names
 
 
 def test_bad_lines_are_rows_and_cost_only_themselves(tmp_path):

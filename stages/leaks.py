@@ -31,7 +31,12 @@ def warn_of_leaks(params: "Params", connection: str) -> None:
         say(f"LEAK: {leak}: numbers on that set will be too good")
     if pairs and found == []:
         corpora, sets = (", ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
-        say(f"train {connection}: no sample of {corpora} is in {sets}, by key or by bytes")
+        say(f"train {connection}: no sample of {corpora} is in {sets}, by key, by bytes or by content")
+    if found is not None and (unseen := _unseen(pairs)):
+        say(
+            f"train {connection}: copies that were saved anew were not looked for in {', '.join(unseen)}, which an earlier "
+            "version sharded; run `mcr shard` for them"
+        )
 
 
 def leaks_of(params: "Params", connections: Iterable[str]) -> list[str] | None:
@@ -49,6 +54,16 @@ def _pairs(params: "Params", connections: Iterable[str]) -> list[Pair]:
     for task in params.evaluate.tasks.values():
         sets |= dict.fromkeys([task.corpus, *getattr(task, "corpora", {}).values()])
     return [(corpus, evaluation) for evaluation in sets for corpus in corpora]
+
+
+def _unseen(pairs: list[Pair]) -> list[str]:
+    from pipeline.store.leaks import not_looked_at
+    from stages.context import SHARDS
+
+    found: dict[str, None] = {}
+    for corpus, evaluation in pairs:
+        found |= dict.fromkeys(not_looked_at(SHARDS / evaluation, {corpus: SHARDS / corpus}))
+    return list(found)
 
 
 def _compare(pairs: list[Pair]) -> list[str] | None:

@@ -38,7 +38,8 @@ def limits(inputs: Inputs, tables: list[Table], leaks: Sequence[str] | None) -> 
         said += [f"{leak}: numbers on that set are too good." for leak in leaks]
     else:
         said.append(
-            "No sample of the unpaired data has the bytes or the key of an evaluation sample. Copies that were saved"
-            " anew, or that only look or sound alike, would not be noticed."
+            "No sample of the unpaired data has the bytes, the decoded content or the key of an evaluation sample, and no"
+            " picture looks like one. Pictures that were cut, sounds that were compressed and texts in other words would"
+            " not be noticed."
         )
     return said

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from tarfile import TarError
 
+from pipeline.atomic import atomic_path
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
 from pipeline.modalities import SOURCE_MODALITY_OF
 from pipeline.progress import Progress
 from pipeline.shard.duplicates import Duplicates, write_duplicates
+from pipeline.shard.likeness import likeness_of_parts
 from pipeline.shard.members import Conversion
 from pipeline.shard.repeats import check_repeats
 from pipeline.shard.samples import Held, check_sample, convert_samples
@@ -23,6 +25,7 @@ from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.shard.sources.unread import Unread
 from pipeline.store.contents import write_contents
 from pipeline.store.folder import PartFolder
+from pipeline.store.likeness import LIKENESS_NAME, likeness_by_part, write_likeness
 from pipeline.store.manifest import Failure, Manifest, Part
 from pipeline.store.shards import SHARDS, shard_keys, write_shard
 
@@ -86,6 +89,7 @@ def build_shards(
     dropped = _same_bytes(found, settings) if settings.drop_duplicates else []
     for key, _ in dropped:
         del found[key]
+    known = likeness_by_part(folder)
     shards = PartFolder(folder, SHARDS, _fingerprint(settings))
     plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
     progress.start("shard", len(found), "samples")
@@ -109,6 +113,9 @@ def build_shards(
     check_repeats(contents, settings.modalities, settings.keep_repeated, folder)
     manifest = shards.finish(settings.max_rejected, unread.counts())
     write_contents(folder, contents)
+    digests = {part.name: part.sha256 for part in manifest.parts}
+    with atomic_path(folder / LIKENESS_NAME) as temporary:
+        write_likeness(temporary, digests, likeness_of_parts(folder, manifest.parts, known))
     _report(folder, dropped or duplicates.rows(), settings.drop_duplicates)
     return manifest, shards.computed
 

@@ -108,7 +108,7 @@ def test_equal_inputs_give_equal_bytes(data: Path, html: str, tmp_path: Path) ->
     ("leaks", "said"),
     [
         (None, "their content was not compared"),
-        ([], "No sample of the unpaired data has the bytes or the key"),
+        ([], "No sample of the unpaired data has the bytes, the decoded content or the key"),
         (
             ["3 samples of photos are in heldout"],
             "3 samples of photos are in heldout: numbers on that set are too good",

@@ -57,7 +57,7 @@ def test_the_train_command_says_it_before_anything_else(project):
     shard_all(project)
     done = CliRunner().invoke(app, ["train", "first"])
     assert done.exit_code, "there are no pairs"
-    assert done.stdout == "train first: no sample of photos is in heldout, by key or by bytes\n"
+    assert done.stdout == "train first: no sample of photos is in heldout, by key, by bytes or by content\n"
 
 
 def test_what_was_not_sharded_was_not_compared(project, capsys):

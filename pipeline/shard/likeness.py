@@ -1,0 +1,93 @@
+"""What the samples of a corpus hold, decoded once after they are sharded; see `pipeline.store.likeness`."""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.decode.audio import check_header, decode_audio
+from pipeline.decode.images import decode_image, open_image
+from pipeline.decode.points import decode_points
+from pipeline.decode.text import decode_text
+from pipeline.errors import SampleError
+from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
+from pipeline.store.likeness import CONTENT_BYTES, FEWEST_LEVELS, THUMBNAIL_SIDE, Likeness
+from pipeline.store.manifest import Part
+from pipeline.store.shards import read_shard
+
+# A JPEG is decoded at an eighth, a quarter or half of its size, but not below this: several times faster.
+DRAFT_SIDE = 64
+LOUDEST = 2**15 - 1
+MOST_THREADS = 8
+
+
+def likeness_of_parts(
+    folder: Path, parts: tuple[Part, ...], known: Mapping[str, tuple[str, list[Likeness]]]
+) -> dict[str, list[Likeness]]:
+    """The likeness of every member of every shard in `folder`; that of a shard in `known` is not looked at again."""
+    found = {
+        part.name: rows for part in parts for digest, rows in [known.get(part.name, ("", []))] if digest == part.sha256
+    }
+    new = [part.name for part in parts if part.name not in found]
+    # One sample in memory for each thread; the decoders let the others run.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+        found |= dict(zip(new, pool.map(lambda name: _likeness_of(folder / name), new), strict=True))
+    return {part.name: found[part.name] for part in parts}
+
+
+def _likeness_of(shard: Path) -> list[Likeness]:
+    return [
+        likeness(sample.key, MODALITY_OF[extension], content)
+        for sample in read_shard(shard)
+        for extension, content in sample.members.items()
+    ]
+
+
+def likeness(key: str, modality: str, content: bytes) -> Likeness:
+    """What the member `content` of the sample `key` holds."""
+    try:
+        decoded, look = _DECODED[modality](content)
+    except (SampleError, MemoryError):
+        return Likeness(key, modality, None, None)  # Encoding it will say what is wrong with it.
+    return Likeness(key, modality, hashlib.blake2b(decoded, digest_size=CONTENT_BYTES).digest(), look)
+
+
+def _picture(content: bytes) -> tuple[bytes, bytes | None]:
+    if content.startswith(b"\xff\xd8"):
+        image = open_image(content)
+        image.draft("RGB", (DRAFT_SIDE, DRAFT_SIDE))
+        try:
+            image = image.convert("RGB")
+        except OSError as error:
+            raise SampleError("decode", "damaged image") from error
+    else:
+        image = decode_image(content)
+    pixels = f"{image.width} x {image.height}".encode() + image.tobytes()
+    small = np.asarray(image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), reducing_gap=2.0))
+    return pixels, small.tobytes() if small.std() >= FEWEST_LEVELS else None
+
+
+def _sound(content: bytes) -> tuple[bytes, None]:
+    check_header(content)  # Files with something before their sound are decoded by trial, which takes too long here.
+    sound = decode_audio(content)
+    # In 16 bits: one and the same sound is stored as integers and as floats.
+    samples = np.rint(np.clip(sound.wave, -1, 1) * LOUDEST).astype("<i2")
+    return f"{sound.rate} Hz".encode() + samples.tobytes(), None
+
+
+def _cloud(content: bytes) -> tuple[bytes, None]:
+    places = decode_points(content)[:, :3] + np.float32(0)  # no negative zero
+    return places[np.lexsort(places.T[::-1])].astype("<f4").tobytes(), None
+
+
+def _words(content: bytes) -> tuple[bytes, None]:
+    text = unicodedata.normalize("NFKC", decode_text(content)).casefold()
+    spoken = "".join(" " if unicodedata.category(character)[0] in "PZC" else character for character in text)
+    return " ".join(spoken.split()).encode(errors="surrogatepass"), None
+
+
+_DECODED = {IMAGE: _picture, AUDIO: _sound, POINT: _cloud, TEXT: _words}

@@ -19,7 +19,9 @@ def python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
     said = ".".join(map(str, running))
     if PYTHON[0] <= running < PYTHON[1]:
         return Finding(OK, "Python", f"{said} in {sys.prefix}")
-    return Finding(FAIL, "Python", f"{said}; 3.11, 3.12 or 3.13 is needed", "Run `make install PYTHON=/path/to/python3.12`.")
+    return Finding(
+        FAIL, "Python", f"{said}; 3.11, 3.12 or 3.13 is needed", "Run `make install PYTHON=/path/to/python3.12`."
+    )
 
 
 def packages(project: Path) -> list[Finding]:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from pipeline.atomic import atomic_path, write_text
 from pipeline.decode.audio import decode_audio
-from pipeline.decode.images import decode_image
 from pipeline.decode.points import decode_points
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
@@ -27,6 +26,7 @@ from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
 from pipeline.os_errors import explained
 from pipeline.precision import dtype_of
 from pipeline.reading import read_bytes, retried
+from pipeline.spaces import background as backgrounds
 from pipeline.spaces.compact_towers import (
     AudioSettings,
     AudioTower,
@@ -108,7 +108,15 @@ def _missing(file: Path) -> UserError:
 class CompactSpace:
     """A compact model behind the protocol of frozen spaces."""
 
-    def __init__(self, model: CompactModel, precision: str, device: str, sha256: dict[str, str]) -> None:
+    def __init__(
+        self,
+        model: CompactModel,
+        precision: str,
+        device: str,
+        sha256: dict[str, str],
+        background: backgrounds.Colour | None = None,
+    ) -> None:
+        self.background = background
         self.modalities = tuple(model.settings)
         self.dimension = model.dimension
         self.precision = precision
@@ -116,7 +124,7 @@ class CompactSpace:
         self.sha256 = sha256
         self.settings = model.settings
         self.model = model.to(device, dtype_of(precision)).eval()
-        self.prepare = {name: preparation(name, one) for name, one in model.settings.items()}
+        self.prepare = {name: preparation(name, one, background) for name, one in model.settings.items()}
 
     @classmethod
     def load(cls, spec: SpaceSpec, device: str) -> "CompactSpace":
@@ -127,8 +135,9 @@ class CompactSpace:
         """
         folder = Path(spec.checkpoint)
         dtype_of(spec.precision)
-        if spec.options:
-            raise UserError(f"A compact space has no option {min(spec.options)!r}.", "Remove it from params.yaml.")
+        if unknown := set(spec.options) - {backgrounds.OPTION}:
+            raise UserError(f"A compact space has no option {min(unknown)!r}.", "Remove it from params.yaml.")
+        background = backgrounds.background_of(spec.options)
         model = load_compact(folder)
         sha256 = {name: sha256_file(folder / name) for name in (WEIGHTS, CONFIG)}
         if spec.sha256 not in ("", sha256[WEIGHTS]):
@@ -136,7 +145,7 @@ class CompactSpace:
                 f"{folder / WEIGHTS} has the SHA-256 {sha256[WEIGHTS]}, params.yaml expects {spec.sha256}.",
                 "Get the right file, or correct the hash if the new weights are wanted.",
             )
-        return cls(model, spec.precision, device, sha256)
+        return cls(model, spec.precision, device, sha256, background)
 
     @staticmethod
     def weight_files(spec: SpaceSpec) -> list[Path]:
@@ -160,6 +169,7 @@ class CompactSpace:
             "precision": self.precision,
             "preprocessing": _POLICY[modality],
             "packages": {"torch": torch.__version__, **_PACKAGES.get(modality, {})},
+            **(backgrounds.recorded(self.background) if modality == IMAGE else {}),
         }
 
     def preprocess(self, modality: str, payload: bytes) -> Tensor:
@@ -181,13 +191,15 @@ _POLICY = {
 }
 
 
-def preparation(modality: str, settings: Settings) -> Callable[[bytes], Tensor]:
+def preparation(
+    modality: str, settings: Settings, background: backgrounds.Colour | None = None
+) -> Callable[[bytes], Tensor]:
     """The function from the bytes of one file to the tensor that a tower takes."""
     if isinstance(settings, TextSettings):
         ids = {word: index for index, word in enumerate(settings.vocabulary, start=1)}
         return lambda payload: word_ids(decode_text(payload), ids, settings.length)
     if isinstance(settings, ImageSettings):
-        return lambda payload: _picture(decode_image(payload), settings.side)
+        return lambda payload: _picture(backgrounds.picture_on(payload, background), settings.side)
     if isinstance(settings, AudioSettings):
         return lambda payload: _wave(payload, settings)
     return lambda payload: _cloud(decode_points(payload), settings.points)

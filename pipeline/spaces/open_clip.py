@@ -15,11 +15,11 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from pipeline.decode.images import decode_image
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import IMAGE, TEXT
 from pipeline.precision import dtype_of
+from pipeline.spaces import background as backgrounds
 from pipeline.spaces.open_clip_activation import OPTION as QUICK_GELU
 from pipeline.spaces.open_clip_activation import check_activation
 from pipeline.spaces.open_clip_files import OpenClipFiles, build_model
@@ -27,7 +27,7 @@ from pipeline.spaces.open_clip_text import TrimmedText
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
-OPTIONS = (QUICK_GELU,)
+OPTIONS = (QUICK_GELU, backgrounds.OPTION)
 
 
 class OpenClipSpace:
@@ -42,7 +42,9 @@ class OpenClipSpace:
         precision: str,
         device: str,
         sha256: Mapping[str, str],
+        background: backgrounds.Colour | None = None,
     ) -> None:
+        self.background = background
         self.precision, self.device, self.sha256 = precision, device, dict(sha256)
         self.dtype = dtype_of(precision)
         self.model = model.to(device, self.dtype).eval()
@@ -70,12 +72,13 @@ class OpenClipSpace:
         dtype_of(spec.precision)
         if unknown := sorted(set(spec.options) - set(OPTIONS)):
             raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
+        background = backgrounds.background_of(spec.options)
         files = OpenClipFiles.of(spec)
         sha256 = files.hashes()
         _check_hash(spec, sha256)
         check_activation(spec, files.name, sha256.get("weights", ""))
         try:
-            model = build_model(files, spec.options)
+            model = build_model(files, {name: value for name, value in spec.options.items() if name == QUICK_GELU})
             tokenizer = open_clip.get_tokenizer(files.name)
         except UserError:
             raise
@@ -88,7 +91,7 @@ class OpenClipSpace:
         if not sha256:  # a tag or hub name says where the weights came from, not which they are: hash what was loaded
             sha256 = {"weights": _tensors_hash(model)}
             _check_hash(spec, sha256)
-        return cls(model, tokenizer, spec.precision, device, sha256)
+        return cls(model, tokenizer, spec.precision, device, sha256, background)
 
     @staticmethod
     def weight_files(spec: SpaceSpec) -> list[Path]:
@@ -103,7 +106,7 @@ class OpenClipSpace:
             # Lists, as in the JSON that a stored fingerprint is compared with.
             preprocessing: object = {
                 name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.config).items()
-            }
+            } | backgrounds.recorded(self.background)
         else:
             names = ("context_length", "vocab_size")
             preprocessing = {"tokenizer": type(self.tokenizer).__name__, "truncate": "end"} | {
@@ -126,7 +129,7 @@ class OpenClipSpace:
         """
         if modality == TEXT:
             return self.tokenizer(decode_text(payload))[0]
-        return self._fit(decode_image(payload, mode=""))
+        return self._fit(backgrounds.picture_on(payload, self.background, mode=""))
 
     @torch.inference_mode()
     def encode(self, modality: str, batch: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, IMAGE, TEXT
 from pipeline.precision import dtype_of
+from pipeline.spaces import background as backgrounds
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 from pipeline.spaces.transformers_files import CONFIG, PREPROCESSING, TOKENIZER, TransformersFolder
 from pipeline.spaces.transformers_inputs import OFFLINE, Pictures, Sounds, Texts, quiet
@@ -27,6 +28,7 @@ class TransformersSpace:
     """A frozen model of transformers behind the protocol, with the tokenizer and the processors of its folder.
 
     Options:
+        background: See `background`: a colour for transparent pixels.
         crop: ``center`` or ``start``: what CLAP without fusion hears of a clip longer than its window.
     """
 
@@ -39,10 +41,11 @@ class TransformersSpace:
             if hasattr(model, f"get_{modality}_features")
         }
         self.modalities = tuple(self.features)
+        self.background = backgrounds.background_of(spec.options)
         crop = str(spec.options.get("crop", CROPS[0]))
         words = int(getattr(model.config, "text_config", model.config).vocab_size)
         self.texts = Texts(folder.folder, _arguments(self.features[TEXT]), _positions(model), words)
-        self.pictures = Pictures(folder.folder) if IMAGE in self.features else None
+        self.pictures = Pictures(folder.folder, self.background) if IMAGE in self.features else None
         self.sounds = Sounds(folder.folder, crop) if AUDIO in self.features else None
         self.common: Fingerprint = {
             "family": "transformers",
@@ -67,9 +70,13 @@ class TransformersSpace:
         """
         dtype_of(spec.precision)
         for name, value in spec.options.items():
-            if value not in OPTIONS.get(name, ()):
+            if name != backgrounds.OPTION and value not in OPTIONS.get(name, ()):
                 known = "; ".join(f"{option}: {' or '.join(choices)}" for option, choices in OPTIONS.items())
-                raise UserError(f"A transformers space has no option {name}: {value!r}.", f"Choose {known}.")
+                raise UserError(
+                    f"A transformers space has no option {name}: {value!r}.",
+                    f"Choose {known}; {backgrounds.OPTION}: a colour.",
+                )
+        backgrounds.background_of(spec.options)
         folder = TransformersFolder.of(spec.checkpoint)
         folder.weights_sha256(spec.sha256)
         return cls(_load_model(folder, spec.model), folder, spec, device)
@@ -86,6 +93,7 @@ class TransformersSpace:
             preprocessing |= {"tokenizer": type(self.texts.tokenizer).__name__, "length": self.texts.length}
         elif self.pictures and modality == IMAGE:
             preprocessing |= {"processor": type(self.pictures.processor).__name__.removesuffix("Pil")}
+            preprocessing |= backgrounds.recorded(self.background)
         elif self.sounds:
             drawn = "chunks drawn by content" if self.sounds.fusion else self.sounds.crop
             preprocessing |= {

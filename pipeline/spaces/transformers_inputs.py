@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers.utils import logging
 
 from pipeline.decode.audio import MAX_FRAMES, decode_audio
-from pipeline.decode.images import decode_image
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import seed_from, sha256_bytes
+from pipeline.spaces.background import Colour, picture_on
 
 # A picture's shorter side may be resized to 224 pixels: a longer one would grow beyond any memory.
 MAX_ASPECT = 100
@@ -61,7 +61,8 @@ class Texts:
 class Pictures:
     """Pixels of a picture, [3, H, W], by the image processor of the folder as Pillow computes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, background: Colour | None = None) -> None:
+        self.background = background
         # Both versions of the library can also resize by torchvision, with other numbers.
         slow = {"use_fast": False} if transformers.__version__.startswith("4.") else {"backend": "pil"}
         self.processor = _loaded("image processor", folder, transformers.AutoImageProcessor, **slow)
@@ -73,7 +74,7 @@ class Pictures:
 
     def __call__(self, payload: bytes) -> Tensor:
         """Pixels of the bytes of one file."""
-        image = decode_image(payload)
+        image = picture_on(payload, self.background)
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise SampleError("preprocess", f"one side of the picture is over {MAX_ASPECT} times the other")
         try:

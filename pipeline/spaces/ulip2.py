@@ -12,13 +12,13 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.decode.images import decode_image
 from pipeline.decode.points import decode_points
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import seed_from, sha256_bytes
 from pipeline.modalities import IMAGE, POINT, TEXT
 from pipeline.precision import dtype_of
+from pipeline.spaces import background as backgrounds
 from pipeline.spaces.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
 from pipeline.spaces.clip_text import CONTEXT, ClipText
 from pipeline.spaces.clouds import FARTHEST_AMONG, NORMALISATIONS, CloudSettings, prepare_cloud
@@ -64,7 +64,7 @@ class Ulip2Towers(ClipText):
 class Ulip2Space:
     """The frozen space of ULIP or ULIP-2 with a PointBERT on xyz coordinates.
 
-    Options of the spec: ``points``, ``sampling`` and ``normalisation`` of `CloudSettings`.
+    Options of the spec: ``points``, ``sampling`` and ``normalisation`` of `CloudSettings`, and ``background``.
     """
 
     modalities = (POINT, IMAGE, TEXT)
@@ -72,6 +72,7 @@ class Ulip2Space:
 
     def __init__(self, towers: Ulip2Towers, spec: SpaceSpec, sha256: str, device: str) -> None:
         self.clouds = _cloud_settings(spec)
+        self.background = backgrounds.background_of(spec.options)
         self.precision = spec.precision
         self.sha256 = sha256
         self.device = torch.device(device)
@@ -87,6 +88,7 @@ class Ulip2Space:
             UserError: An option is wrong, or the checkpoint is missing, damaged, or of another release.
         """
         _cloud_settings(spec)  # a wrong option is said before a large file is read
+        backgrounds.background_of(spec.options)
         dtype_of(spec.precision)
         if spec.model not in ("", "pointbert"):
             raise UserError(f"ulip2 has no model {spec.model!r}.", "Leave `model` out: its point tower is PointBERT.")
@@ -108,7 +110,7 @@ class Ulip2Space:
         """Everything that can change an embedding of `modality`."""
         preprocessing, packages = {
             POINT: (self._cloud_preprocessing(), ("numpy",)),
-            IMAGE: (_IMAGE_PREPROCESSING, ("timm", "pillow")),
+            IMAGE: (_IMAGE_PREPROCESSING | backgrounds.recorded(self.background), ("timm", "pillow")),
             TEXT: (_TEXT_PREPROCESSING, ("open_clip_torch",)),
         }[modality]
         return {
@@ -142,7 +144,7 @@ class Ulip2Space:
             seed = seed_from("cloud", sha256_bytes(payload))
             return torch.from_numpy(prepare_cloud(decode_points(payload), self.clouds, seed))
         if modality == IMAGE:
-            return prepare_image(decode_image(payload))
+            return prepare_image(backgrounds.picture_on(payload, self.background))
         tokens: Tensor = self._tokenize([decode_text(payload)])[0]
         return tokens
 
@@ -189,11 +191,12 @@ def prepare_image(image: Image.Image) -> Tensor:
 
 
 def _cloud_settings(spec: SpaceSpec) -> CloudSettings:
-    known = [field.name for field in fields(CloudSettings)]
+    known = [*(field.name for field in fields(CloudSettings)), backgrounds.OPTION]
     unknown = [name for name in spec.options if name not in known]
     if unknown:
         raise UserError(f"ulip2 has no option {unknown[0]!r}.", f"Its options are: {', '.join(known)}.")
     given: dict[str, str | int | float | bool] = {"points": CloudSettings.points, **spec.options}
+    given.pop(backgrounds.OPTION, None)
     points = given.pop("points")
     if not isinstance(points, int) or points < GROUPS:
         raise UserError(

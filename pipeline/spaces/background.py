@@ -1,0 +1,54 @@
+"""What shows through the transparent pixels of a picture: nothing is put there unless the space says so.
+
+Dropping transparency, as the libraries do, shows the colours below it, which nobody was meant to see: often black, and
+in some files arbitrary.
+"""
+
+from collections.abc import Mapping
+
+from PIL import Image, ImageColor
+
+from pipeline.decode.images import decode_image
+from pipeline.errors import UserError
+
+OPTION = "background"
+Colour = tuple[int, int, int]
+
+
+def background_of(options: Mapping[str, object]) -> Colour | None:
+    """The colour that the option ``background`` names, such as ``white`` or ``'#808080'``; None without the option.
+
+    Raises:
+        UserError: It names no colour, or a transparent one.
+    """
+    if OPTION not in options:
+        return None
+    name = options[OPTION]
+    try:
+        red, green, blue = ImageColor.getrgb(str(name))
+    except ValueError:
+        raise UserError(
+            f"The option {OPTION} is {name!r}, which is no colour.",
+            "Write a name such as white, or '#ffffff' in quotes.",
+        ) from None
+    return red, green, blue
+
+
+def recorded(background: Colour | None) -> dict[str, object]:
+    """What a fingerprint says of it: nothing where nothing is done, so that older embeddings stay valid."""
+    return {OPTION: "#{:02x}{:02x}{:02x}".format(*background)} if background else {}
+
+
+def picture_on(payload: bytes, background: Colour | None, mode: str = "RGB") -> Image.Image:
+    """The picture in a file, see `decode_image`; over `background` where it has transparent pixels.
+
+    Raises:
+        SampleError: The bytes cannot be used.
+    """
+    if background is None:
+        return decode_image(payload, mode=mode)
+    image = decode_image(payload, mode="")
+    if not image.has_transparency_data:
+        return image.convert(mode) if mode else image
+    below = Image.new("RGBA", image.size, (*background, 255))
+    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from pipeline.connect.config import load_config
 from pipeline.errors import UserError
@@ -10,7 +11,6 @@ from pipeline.evaluate.baselines.link_data import LinkData, evenly
 from pipeline.evaluate.folders import Folders
 from pipeline.hashing import seed_from
 from pipeline.links import Link
-from pipeline.methods import method_called
 from pipeline.store import PAIRS, Store, common_keys, read_embeddings
 
 
@@ -53,11 +53,11 @@ def load_link_data(
         for space, modality in zip(spaces, modalities, strict=True)
     ]
     config = load_config(folders.models / link.connection)
-    pseudo = None
-    # Partners that were drawn are numbers of rows, several to one: no table of pairs lies there.
-    if method_called(config.method).pairs != "drawn":
-        columns = [link.memory_column(space) for space in spaces]
-        vectors = Store.open(folders.pairs / link.place / link.sets[0], PAIRS).read(columns).vectors
+    pairs, pseudo = Store.open(folders.pairs / link.place / link.sets[0], PAIRS), None
+    columns = [link.memory_column(space) for space in spaces]
+    # Where partners are numbers of rows, several to one (coupling), no table of pairs lies there.
+    if all({*columns} <= {*pq.read_schema(pairs.folder / part.name).names} for part in pairs.manifest.parts):
+        vectors = pairs.read(columns).vectors
         pseudo = evenly(vectors[columns[0]], most), evenly(vectors[columns[1]], most)
     train = next((trained.train for trained in config.links if trained.name == link.name), {})
     return LinkData(

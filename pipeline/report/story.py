@@ -45,6 +45,8 @@ def story(inputs: Inputs, tables: list[Table]) -> list[str]:
     """Sentences of the opening paragraph; only what the files say."""
     main = inputs.main
     if main is None:
+        if any(files.config for files in inputs.connections.values()):
+            return ["Only bounds and negative controls have been trained: no connection from unpaired data."]
         return ["No connection has been trained yet."]
     said = [_joined(main), *(_data(main, part) for part in main.parts)]
     sides = next((table.sides for table in tables if table.sides), None)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import UserError
+from pipeline.inert import inert
 
 LARGEST_BYTES = 500_000
 DEEPEST = 32
@@ -32,7 +33,7 @@ UNMISTAKABLE = {
 # Numbers of YAML 1.2 that 1.1 takes for words.
 NUMBER_ELSEWHERE = re.compile(r"[-+]?0[0-9]+|0o[0-7]+|[-+]\.[0-9]+")
 STRING, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class _Refused(yaml.MarkedYAMLError):
 def shown(value: object, longest: int = LONGEST_SHOWN) -> str:
     """`value` as messages give it: on one line, nothing in it that a terminal obeys, at most `longest` characters."""
     text = value if isinstance(value, str) else repr(value)
-    text = CONTROL.sub(lambda match: ascii(match[0])[1:-1], text[: longest + 1])
+    text = inert(text[: longest + 1])
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
@@ -141,7 +142,7 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         node = super().compose_scalar_node(anchor)
-        if CONTROL.search(node.value.replace("\n", "").replace("\t", "")):
+        if CONTROL.search(node.value):
             _refuse_if(True, f"{shown(repr(node.value))} holds a control character", node, "Remove it.")
         if event.style is None and event.tag is None and not _is_unmistakable(node):
             _refuse_if(True, *_mistakable(node))

@@ -24,6 +24,8 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
             f"{params_file} has no {', '.join(sorted(missing))}, and dvc.yaml depends on it.",
             "Write the default down: `mcr schema` has it, and presets/ show it.",
         )
+    if params_file.absolute() == Path("params.yaml").absolute() and Path(".dvc").is_dir():
+        _ask_dvc()
     if written.aliases:
         named = ", ".join(f"line {line}: *{name}" for line, name in written.aliases[:3])
         say(
@@ -36,10 +38,23 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
     )
 
 
+def _ask_dvc() -> None:
+    """Let DVC resolve what its stages depend on, before any of them runs."""
+    from pipeline.doctor.finding import FAIL
+    from pipeline.doctor.links import linked_outputs
+    from pipeline.doctor.storage import dvc
+    from stages.context import RESULTS
+
+    found = [*dvc(Path("."), RESULTS).findings, *linked_outputs(Path("."), RESULTS)]
+    if failed := [finding for finding in found if finding.level == FAIL]:
+        listed = "\n  ".join(finding.said for finding in failed)
+        raise UserError(f"`dvc repro` cannot run here:\n  {listed}", failed[0].hint)
+
+
 def _named_by_dvc() -> set[str]:
     """Top-level keys of params.yaml that a stage depends on: DVC knows no defaults."""
     import yaml
 
     stages = yaml.safe_load(STAGES.read_text())["stages"].values()
-    named = [name for stage in stages for name in stage.get("do", stage)["params"]]
+    named = [name for stage in stages for name in stage.get("do", stage).get("params", [])]
     return {name.partition(".")[0] for name in named}

@@ -20,6 +20,7 @@ from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.fetch import fetch
 from stages.init import init
+from stages.inputs import inputs
 from stages.metrics import metrics
 from stages.plan import plan
 from stages.prepare import crop, prepare
@@ -58,6 +59,7 @@ def options(
 
 
 for command in (
+    inputs,
     shard,
     encode,
     retrieve,

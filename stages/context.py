@@ -12,6 +12,9 @@ from stages.printing import note, say
 DATA = Path("data")
 SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
 MODELS, METRICS, REPORTS = DATA / "models", DATA / "metrics", DATA / "reports"
+# What raw data and weights hold, for DVC.
+INPUTS = DATA / "inputs"
+RESULTS = (INPUTS, SHARDS, EMBEDDINGS, PAIRS, MODELS, METRICS, REPORTS)
 # What is known about evaluation sets besides their embeddings: classes, boxes.
 ANNOTATIONS = DATA / "annotations"
 SWEEPS = DATA / "sweeps"

@@ -1,8 +1,9 @@
 """`mcr doctor`: can these parameters run on this machine?"""
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,22 +53,37 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
     import torch
 
     from pipeline.doctor import inputs, packages, storage
+    from pipeline.doctor.links import linked_outputs
+    from pipeline.shard.sources.listing import listed_files
+    from stages.context import ANNOTATIONS, RESULTS
     from stages.specs import space_spec
 
     found = [packages.python(), *packages.packages(PROJECT)]
     cores, gpu = os.cpu_count() or 1, torch.cuda.is_available()
     found += packages.device(params.run.device if params else "auto", params.threads if params else 1, cores)
     found.append(packages.faiss(_faiss_users(params) if params else [], gpu))
-    place = storage.dvc(Path("."))
-    found += [storage.disk(Path(".")), *place.findings]
+    place = storage.dvc(Path("."), RESULTS)
+    found += [storage.disk(Path(".")), *place.findings, *linked_outputs(Path("."), RESULTS)]
     if params is None:
         return found
-    for name, settings in params.spaces.items():
-        spec = space_spec(settings)
+    for name, space in params.spaces.items():
+        spec = space_spec(space)
         found += [inputs.checkpoint(name, spec, place.made), *inputs.tokenizer(name, spec)]
         if load and Path(spec.checkpoint).absolute() not in place.made:
             found.append(inputs.loads(name, spec, "cuda" if gpu and params.run.device != "cpu" else "cpu"))
-    return found + [inputs.source(name, corpus.source, place.made) for name, corpus in params.corpora.items()]
+    found += inputs.unused(params.spaces, {job.space for job in params.encode.values()})
+    for name, corpus in params.corpora.items():
+        found.append(inputs.source(name, corpus.source, place.made, partial(listed_files, corpus)))
+    for name, task in params.evaluate.tasks.items():
+        for table in _tables(task.model_dump()):
+            found += inputs.table(name, ANNOTATIONS / table, place.made)
+    return found
+
+
+def _tables(settings: "dict[str, Any]") -> "list[str]":
+    """Files in data/annotations that a task names."""
+    found = [settings[name] for name in ("proposals", "regions") if settings.get(name)]
+    return found + [value["table"] for value in settings.values() if isinstance(value, dict) and value.get("table")]
 
 
 def _faiss_users(params: "Params") -> list[str]:

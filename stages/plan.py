@@ -34,7 +34,7 @@ def plan(
 
     params = load_params(params_file)
     device = prepare_torch(params)
-    runs = _print_changes()
+    runs = _print_changes(params)
     written = seconds = 0.0
     unknown = []
     for estimate in _estimates(params, runs, probe, device):
@@ -56,12 +56,13 @@ def plan(
         )
 
 
-def _print_changes() -> set[str]:
+def _print_changes(params: "Params") -> set[str]:
     """Print what DVC would run; the names of these stages, none where this is no DVC project."""
     from pipeline.plan.changes import stage_changes
+    from stages.inputs import look
 
     try:
-        changes = stage_changes(Path("."))
+        changes = stage_changes(Path("."), [one.path for one in look(params) if one.changed])
     except UserError as error:
         say(f"dvc: {error.message}")
         return set()

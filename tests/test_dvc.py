@@ -49,7 +49,7 @@ def import_closure(start: Path) -> set[str]:
     return {str(file.relative_to(ROOT)) for file in seen}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [name for name, stage in STAGES.items() if not stage.get("always_changed")])
 def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage):
     closure = import_closure(ROOT / "stages" / f"{stage}.py")
     code = [dep for dep in STAGES[stage]["deps"] if dep.startswith(("pipeline/", "stages/"))]

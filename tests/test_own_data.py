@@ -82,5 +82,5 @@ def test_three_steps_from_files_to_a_report(tmp_path: Path) -> None:
     assert "audio_image" in set(metrics.connection) and metrics.value.notna().all()
     report = (project.folder / "data/reports/index.html").read_text()
     assert "CLIP and CLAP, connected by text" in report
-    assert project.repro() == []
+    assert project.repro() == ["inputs"]
     shutil.rmtree(project.folder)

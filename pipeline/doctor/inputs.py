@@ -1,15 +1,15 @@
 """What the parameters name and somebody has to put in place: weights, tokenizers, raw data."""
 
-import glob
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sized
 from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
+from pipeline.doctor.stages import is_made
 from pipeline.errors import McrError, UserError
-from pipeline.hashing import sha256_file
-from pipeline.spaces import FAMILIES, SpaceSpec
+from pipeline.hashing import sha256_file, sha256_json
+from pipeline.spaces import FAMILIES, SpaceSpec, weight_files
 from pipeline.spaces.checkpoints import SUFFIXES
 
 
@@ -33,12 +33,14 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
             "Put the weights there (presets/ say where they come from), or run `dvc pull` if the project shares them."
         )
         return Finding(FAIL, subject, f"{path} does not exist", hint)
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else [path]
-    if not files:
-        return Finding(FAIL, subject, f"there are no weights in {path}", f"Put a {' or '.join(SUFFIXES)} file there.")
+    try:
+        files = [file for file in weight_files(spec) if file.name.endswith(SUFFIXES)]
+    except UserError as error:
+        return Finding(FAIL, subject, error.message, error.hint)
     hashes = {file: sha256_file(file) for file in files}
     said = ", ".join(f"{file} ({file.stat().st_size / 1e6:,.1f} MB, sha256 {found})" for file, found in hashes.items())
-    if spec.sha256 and spec.sha256 not in hashes.values():
+    whole = sha256_json({file.name: digest for file, digest in hashes.items()})  # of weights in several files
+    if spec.sha256 and spec.sha256 not in (*hashes.values(), whole):
         hint = f"Fetch the file again, or correct `sha256` of the space, which is {spec.sha256}."
         return Finding(FAIL, subject, f"other weights than expected: {said}", hint)
     return Finding(OK, subject, said)
@@ -75,24 +77,45 @@ def loads(name: str, spec: SpaceSpec, device: str) -> Finding:
     return Finding(OK, f"space {name}", f"loads: {', '.join(space.modalities)}, {space.dimension} dimensions")
 
 
-def source(name: str, place: str, made: Collection[Path]) -> Finding:
+def source(name: str, place: str, made: Collection[Path], listed: Callable[[], Sized]) -> Finding:
     """Is the raw data of corpus `name` there?
 
     Args:
         name: The corpus.
         place: Its folder, file, pattern or address.
         made: Absolute paths that a DVC stage makes.
+        listed: Lists its files, in the way in which `dvc repro` begins.
     """
-    subject, path = f"corpus {name}", Path(place)
-    if "://" in place:
-        return Finding(NOTE, subject, f"{place} is read from there when it is sharded")
-    if path.is_dir() and not any(path.iterdir()):
+    subject = f"corpus {name}"
+    try:
+        count = len(listed())
+    except McrError as error:
+        if is_made(Path(_before_pattern(place)).absolute(), made):
+            return Finding(NOTE, subject, f"{place} is not there yet", "`dvc repro` makes it.")
+        return Finding(FAIL, subject, error.message, error.hint)
+    if not count:
         return Finding(FAIL, subject, f"{place} is empty", "Put the raw data there.")
-    if path.exists() or glob.has_magic(place.replace("{", "[")):
-        return Finding(OK, subject, place)
-    if path.absolute() in made:
-        return Finding(NOTE, subject, f"{place} is not there yet", "`dvc repro` makes it.")
-    return Finding(FAIL, subject, f"{place} does not exist", "Put the raw data there, or correct its `source`.")
+    return Finding(OK, subject, f"{place}, {count:,} files")
+
+
+def table(task: str, path: Path, made: Collection[Path]) -> list[Finding]:
+    """Is the table that an evaluation task names there?"""
+    if path.is_file() or is_made(path.absolute(), made):
+        return []
+    return [Finding(FAIL, f"task {task}", f"{path} does not exist", "Put the table there; `mcr prepare` writes some.")]
+
+
+def unused(names: Collection[str], used: Collection[str]) -> list[Finding]:
+    """Spaces through which no corpus goes: `dvc repro` has a stage for each space, which would have nothing to do."""
+    hint = "Add a job to `encode`, or remove the space."
+    return [Finding(FAIL, f"space {name}", "no job in `encode` uses it", hint) for name in names if name not in used]
+
+
+def _before_pattern(place: str) -> str:
+    """The folder before the first part that is a pattern."""
+    parts = place.removeprefix("file://").split("/")
+    magic = (number for number, part in enumerate(parts) if set(part) & set("*?[{"))
+    return "/".join(parts[: next(magic, len(parts))])
 
 
 def _names_a_path(checkpoint: str) -> bool:

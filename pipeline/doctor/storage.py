@@ -1,10 +1,12 @@
 """Where results lie: free space, and how DVC keeps them."""
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
+from pipeline.doctor.stages import unmet
 
 LITTLE_SPACE = 10e9
 
@@ -33,16 +35,23 @@ def disk(folder: Path) -> Finding:
     return Finding(OK, "disk", said)
 
 
-def dvc(root: Path) -> Storage:
-    """Is `root` a DVC project whose stages can be read, and how does its cache hand out results?"""
+def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
+    """Is `root` a DVC project whose stages find what they need, and how does its cache hand out results?
+
+    Args:
+        root: The project.
+        ensured: Folders that are made where they are missing.
+    """
     from dvc import __version__
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.fs import generic
     from dvc.repo import Repo
+    from dvc.scm import SCMError
 
     try:
         with Repo(str(root)) as repo:
             made = frozenset(Path(out.fs_path) for out in repo.index.outs)
+            missing = unmet(repo, made, [folder.absolute() for folder in ensured])
             cache = repo.cache.local
             kinds = list(cache.cache_types)
             possible = ["copy"]
@@ -52,9 +61,21 @@ def dvc(root: Path) -> Storage:
                 )
                 kinds = [kind for kind in kinds if kind in possible]
             link = kinds[0] if kinds else "copy"
-            return Storage([_links(__version__, str(cache.path), link)], made, link)
+            return Storage([_links(__version__, str(cache.path), link), *missing], made, link)
     except NotDvcRepoError:
-        return Storage([Finding(FAIL, "DVC", f"{root.absolute()} is no DVC project", "Run `dvc init`.")])
+        return Storage(
+            [
+                Finding(
+                    FAIL,
+                    "DVC",
+                    f"{root.absolute()} is no DVC project",
+                    "Run `git init && dvc init`, or without git `dvc init --no-scm`.",
+                )
+            ]
+        )
+    except SCMError as error:
+        hint = "Run `git init`, or keep the project without git: `dvc config core.no_scm true`."
+        return Storage([Finding(FAIL, "DVC", f"{error}", hint)])
     except DvcException as error:
         return Storage([Finding(FAIL, "DVC", str(error), "Correct dvc.yaml; `dvc status` says more.")])
 

@@ -1,5 +1,6 @@
 """What `dvc repro` would run, and why; found without running anything."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,15 @@ class Change:
     reasons: list[str]
 
 
-def stage_changes(root: Path) -> list[Change]:
-    """The stages that `dvc repro` in `root` would run, dependencies first.
+def stage_changes(root: Path, other: Collection[Path] = ()) -> list[Change]:
+    """The stages that `dvc repro` in `root` would run because something changed, dependencies first.
 
     `dvc repro --dry` names only those whose own inputs changed already; here all that come after them are named too.
+    A stage that looks at each run whether something changed is named only if something did.
+
+    Args:
+        root: The project.
+        other: Files that such a stage would write anew.
 
     Raises:
         UserError: `root` is no DVC project, or its stages cannot be read.
@@ -40,8 +46,12 @@ def stage_changes(root: Path) -> list[Change]:
             graph = repo.index.graph
             found: list[Change] = []
             runs: set[Any] = set()
+            anew = {path.absolute() for path in other}
             for stage in _dependencies_first(graph):
-                reasons = _words(changed.get(stage.addressing, []))
+                entries = [entry for entry in changed.get(stage.addressing, []) if entry != "always changed"]
+                reasons = _words(entries) or [
+                    f"{dependency}: modified" for dependency in stage.deps if Path(dependency.fs_path) in anew
+                ]
                 if reasons or any(other in runs for other in graph.successors(stage)):
                     runs.add(stage)
                     found.append(Change(stage.addressing.rsplit(":", 1)[-1], reasons))

@@ -1,6 +1,7 @@
 """Everything that keeps parameters from running is a FAIL with a command; what runs is none."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from typer.testing import CliRunner
 
 from pipeline.doctor import inputs, packages, storage
 from pipeline.doctor.finding import FAIL, NOTE, OK
+from pipeline.doctor.links import linked_outputs
 from pipeline.errors import McrError
 from pipeline.hashing import sha256_bytes
+from pipeline.shard.settings import CorpusSettings
+from pipeline.shard.sources.listing import listed_files
 from pipeline.spaces import SpaceSpec
 from stages.cli import app
+from stages.context import RESULTS
 from tests.stages.tools_project import make_project
 
 NOWHERE: set[Path] = set()
@@ -67,14 +72,17 @@ def test_faiss(monkeypatch, installed, gpu, level):
 def test_checkpoints(tmp_path):
     weights = tmp_path / "clip" / "w.safetensors"
     weights.parent.mkdir()
-    spec = SpaceSpec("open_clip", str(weights.parent))
+    spec = SpaceSpec("open_clip", str(weights.parent), model="ViT-B-32")
     assert inputs.checkpoint("clip", spec, NOWHERE).level == FAIL
     weights.write_bytes(b"weights")
     digest = sha256_bytes(b"weights")
     found = inputs.checkpoint("clip", spec, NOWHERE)
     assert found.level == OK and digest in found.said
     for sha256, level in ((digest, OK), ("0" * 64, FAIL)):
-        assert inputs.checkpoint("c", SpaceSpec("open_clip", str(weights), sha256=sha256), NOWHERE).level == level
+        assert (
+            inputs.checkpoint("c", SpaceSpec("open_clip", str(weights), model="ViT-B-32", sha256=sha256), NOWHERE).level
+            == level
+        )
     gone = SpaceSpec("compact", str(tmp_path / "gone"))
     assert inputs.checkpoint("c", gone, NOWHERE).level == FAIL
     assert inputs.checkpoint("c", gone, {tmp_path / "gone"}).level == NOTE, "a stage makes it"
@@ -93,13 +101,19 @@ def test_tokenizers(tmp_path, monkeypatch):
 
 
 def test_sources(tmp_path):
-    assert inputs.source("c", str(tmp_path), NOWHERE).level == FAIL, "an empty folder"
+    def found(place: str, made: set[Path] = NOWHERE):
+        corpus = CorpusSettings(source=place, modalities=("text",))
+        return inputs.source("c", place, made, lambda: listed_files(corpus))
+
+    assert found(str(tmp_path)).level == FAIL, "an empty folder"
     (tmp_path / "a.txt").write_text("a")
-    assert inputs.source("c", str(tmp_path), NOWHERE).level == OK
-    assert inputs.source("c", str(tmp_path / "{00..10}.tar"), NOWHERE).level == OK
-    assert inputs.source("c", "s3://bucket/a", NOWHERE).level == NOTE
-    assert inputs.source("c", str(tmp_path / "gone"), NOWHERE).level == FAIL
-    assert inputs.source("c", str(tmp_path / "gone"), {tmp_path / "gone"}).level == NOTE
+    assert found(str(tmp_path)).level == found(f"{tmp_path}/*.txt").level == OK
+    assert found(f"{tmp_path}/{{00..10}}.tar").level == FAIL, "a pattern that matches nothing"
+    for place, package in (("s3://bucket/a", "s3fs"), ("gs://bucket/a", "gcsfs"), ("az://a/b", "adlfs")):
+        assert found(place).level == FAIL and package in found(place).said
+    for place in ("gone", "gone/*.png", "gone/{0..3}.tar", "gone/below/a.jsonl"):
+        assert found(f"{tmp_path}/{place}").level == FAIL
+        assert found(f"{tmp_path}/{place}", {tmp_path / "gone"}).level == NOTE, "a stage makes it"
 
 
 def test_dvc_with_a_cache_that_copies_outputs_at_every_run(tmp_path):
@@ -109,12 +123,48 @@ def test_dvc_with_a_cache_that_copies_outputs_at_every_run(tmp_path):
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', outs: [data/a]}}")
     found = storage.dvc(tmp_path)
     assert found.findings[0].level == OK and found.made == {tmp_path / "data/a"}
+    (tmp_path / "dvc.yaml").write_text(
+        "stages: {a: {cmd: 'true', deps: [data/x], params: [p.q], outs: [data/a]}, b: {cmd: 'true', deps: [data]}}"
+    )
+    (tmp_path / "params.yaml").write_text("p: {}")
+    said = [finding.said for finding in storage.dvc(tmp_path).findings if finding.level == FAIL]
+    assert any("stage a: data/x is not there" in one for one in said)
+    assert any("stage a: Parameters 'p.q' are missing" in one for one in said) and len(said) == 2
+    assert len(storage.dvc(tmp_path, [tmp_path / "data/x"]).findings) == 2, "the first stage makes that folder"
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', outs: [data/a]}}")
     with (tmp_path / ".dvc/config").open("a") as config:
         config.write("[cache]\n    type = hardlink\n")
     [finding] = storage.dvc(tmp_path).findings
     assert finding.level == NOTE and "dvc config cache.type reflink,copy" in finding.hint
-    (tmp_path / "dvc.yaml").write_text("stages: [")
-    assert storage.dvc(tmp_path).findings[0].level == FAIL
+    for broken in ("stages: [", "stages: {a: {cmd: 'true', outs: [x]}, b: {cmd: 'true', outs: [x]}}"):
+        (tmp_path / "dvc.yaml").write_text(broken)
+        assert storage.dvc(tmp_path).findings[0].level == FAIL
+
+
+def test_a_project_whose_git_repository_is_gone(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    with Repo.init(str(tmp_path)):
+        pass
+    shutil.rmtree(tmp_path / ".git")
+    [finding] = storage.dvc(tmp_path).findings
+    assert finding.level == FAIL and "git init" in finding.hint and "dvc config core.no_scm true" in finding.hint
+
+
+@pytest.mark.parametrize("link", ["data", "data/shards", "data/models"])
+def test_results_below_a_link_to_another_place(tmp_path, link):
+    root, elsewhere = tmp_path / "project", tmp_path / "disk"
+    elsewhere.mkdir()
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    with Repo.init(str(root)):
+        pass
+    (root / link).parent.mkdir(exist_ok=True)
+    assert linked_outputs(root, RESULTS) == []
+    (root / link).symlink_to(elsewhere)
+    found = linked_outputs(root, RESULTS)
+    assert found and all(finding.level == FAIL and str(elsewhere) in finding.said for finding in found)
+    with Repo(str(root)) as repo, repo.config.edit() as config:
+        config["core"]["no_scm"] = True
+    assert linked_outputs(root, RESULTS) == []
 
 
 def test_the_command(tmp_path, monkeypatch):

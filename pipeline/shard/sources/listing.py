@@ -13,7 +13,17 @@ from pipeline.shard.sources.unread import Unread
 # Kinds whose files name other files.
 MANIFESTS = ("table", "jsonl", "coco", "audiocaps", "clotho")
 # What remote protocols call the state of a file, the most reliable first.
-STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+STAMPS = (
+    "ETag",
+    "etag",
+    "Content-MD5",
+    "mtime",
+    "Last-Modified",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "created",
+)
 # Size of a file that is not there.
 ABSENT = -1
 

@@ -127,6 +127,8 @@ def _locate_remote(source: str) -> Place | None:
         raise UserError(
             f"{source} cannot be opened: {error}.", "Install the package for this kind of address."
         ) from error
+    except Exception as error:  # some connect already here
+        raise _unreachable(source, error) from error
     protocol = source.partition("://")[0]
     try:
         if pattern:
@@ -137,10 +139,13 @@ def _locate_remote(source: str) -> Place | None:
         if filesystem.isdir(path):
             return Place(RemoteFolder(filesystem, path, protocol), folders=[""])
     except Exception as error:  # each remote protocol raises errors of its own
-        raise UserError(
-            f"{source} cannot be reached ({error!r}).", "Check the address, the network and the rights."
-        ) from error
+        raise _unreachable(source, error) from error
     return None
+
+
+def _unreachable(source: str, error: Exception) -> UserError:
+    said = f"{error!r}"[:200]
+    return UserError(f"{source} cannot be reached ({said}).", "Check the address, the network and the rights.")
 
 
 def _matched_remotely(folder: RemoteFolder, pattern: str) -> Place:

@@ -23,7 +23,7 @@ from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.pointbert import PointBert
 from pipeline.store import read_embeddings
 from tests.spaces.make_tokenizers import offline_hub
-from tests.spaces.test_laion_clap import Pair, clip
+from tests.spaces.test_laion_clap import NEEDS_LIBRARY, Pair, clip
 from tests.spaces.test_open_clip import save_folder, tiny
 from tests.spaces.test_pointbert import Reference
 from tests.spaces.test_ulip2 import part, random_tensors, save
@@ -117,6 +117,7 @@ def clap(tmp_path: Path) -> Iterator[Pair]:
         yield Pair(tmp_path / "clap", fusion=False)
 
 
+@NEEDS_LIBRARY
 @pytest.mark.slow  # 14 s
 def test_laion_clap_rows_are_those_of_its_own_call(clap: Pair, tmp_path: Path) -> None:
     write_captions(tmp_path / "text")

@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate.annotations import class_key, read_labels
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.items import load_embeddings
+from pipeline.evaluate.named import by_sample
 from pipeline.evaluate.settings import TEXT, PromptedTask
 from pipeline.evaluate.views import unit
 
@@ -52,16 +53,16 @@ def load_classes(task: PromptedTask, spaces: tuple[Collection[str], Collection[s
     named = [key.rsplit(task.prompt_separator, 1)[0] for key in prompt_keys]
     classes = sorted(set(named))
     number = {name: at for at, name in enumerate(classes)}
-    table = read_labels(folders.annotations, task.labels)
+    table = by_sample(read_labels(folders.annotations, task.labels), keys, task.labels.table, task.corpus)
     rows = [row for row, key in enumerate(keys) if table.get(key)]
     if not rows:
         raise UserError(
             f"No sample of {task.corpus} has a class in the column {task.labels.column!r} (such as {', '.join(keys[:2])}).",
-            "Check that the keys of the labels are those of the samples.",
+            "Check that the keys of the labels are those of the samples, or the paths of their files.",
         )
     _check_classes(task, {name for row in rows for name in table[keys[row]]}, number)
     if len(rows) < len(keys):
-        log.info("%s: %d of %d samples have a class and are used", task.corpus, len(rows), len(keys))
+        log.warning("%s: %d of %d samples have a class and are used", task.corpus, len(rows), len(keys))
     labels = [sorted({number[class_key(name)] for name in table[keys[row]]}) for row in rows]
     kept = {space: vectors[rows] for space, vectors in samples.items()}
     return ClassSet(kept, prompts, np.array([number[name] for name in named]), classes, labels)

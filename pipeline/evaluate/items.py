@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.evaluate.annotations import marked_keys, read_labels, single_labels
 from pipeline.evaluate.folders import Folders
+from pipeline.evaluate.named import by_sample
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.settings import PairTask, RetrievalTask
 from pipeline.store import read_embeddings
@@ -55,16 +56,22 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
         load_embeddings(folders, names, task.corpus_of(modality), modality)
         for modality, names in zip(task.pair, spaces, strict=True)
     ]
+    items_of = _items([keys for keys, _ in tables], task.item_separator)
+    # A table may name samples, or the items that they show.
+    keys_and_items = {name for of in items_of for pair in of.items() for name in pair}
     labels = task.labels if isinstance(task, RetrievalTask) else None
     classes = single_labels(read_labels(folders.annotations, labels), labels) if labels else None
-
+    if labels and classes is not None:
+        classes = by_sample(classes, keys_and_items, labels.table, task.corpus)
     only = marked_keys(folders.annotations, task.only) if task.only else None
-    items_of = _items([keys for keys, _ in tables], task.item_separator)
+    if task.only and only is not None:
+        only = set(by_sample(dict.fromkeys(only, True), keys_and_items, task.only.table, task.corpus))
 
     def group(side: int, key: str) -> str | None:
-        if only is not None and key not in only:
+        item = items_of[side][key]
+        if only is not None and key not in only and item not in only:
             return None
-        return items_of[side][key] if classes is None else classes.get(key)
+        return item if classes is None else classes.get(key, classes.get(item))
 
     held = [{name for key in keys if (name := group(at, key)) is not None} for at, (keys, _) in enumerate(tables)]
     shared = held[0] & held[1]
@@ -83,9 +90,10 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
     sides = []
     for at, (modality, chosen, (keys, table)) in enumerate(zip(task.pair, kept, tables, strict=True)):
         if len(chosen) < len(keys):
-            log.info(
+            log.log(
+                logging.INFO if only is not None else logging.WARNING,
                 "%s: %d of %d %s items have a counterpart and are used", task.corpus, len(chosen), len(keys), modality
-            )
+            )  # fmt: skip
         rows = np.flatnonzero([group(at, key) in shared for key in keys])
         items = np.array([item_numbers[items_of[at][key]] for key in chosen])
         groups = np.array([numbers[str(group(at, key))] for key in chosen])

@@ -1,0 +1,61 @@
+"""Tables about samples name them by key, or by the name of the file that the key was made of."""
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+from pipeline.errors import UserError
+from pipeline.keys import key_of_file, key_of_name, key_of_path
+
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+# Tables of published sets name the videos that sounds and frames were taken from.
+VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+def by_sample(table: Mapping[str, Value], keys: Collection[str], where: str, corpus: str) -> dict[str, Value]:
+    """What a table says of the samples with these `keys`.
+
+    A sample is named by its key, by the path of its file (`sub/my photo.png`), or by that without its ending. Names that
+    are none of a sample are a warning, since a table may be about more samples than these.
+
+    Args:
+        table: Values by name, as the table has them.
+        keys: Of the samples.
+        where: The table, for messages.
+        corpus: The samples, for messages.
+
+    Raises:
+        UserError: Two names of the table are one sample, and say different things of it.
+    """
+    known = set(keys)
+    found: dict[str, Value] = {}
+    named_as: dict[str, str] = {}
+    unmatched: list[str] = []
+    for name, value in table.items():
+        key = key_among(name, known)
+        if not key:
+            unmatched.append(name)
+        elif key in found and found[key] != value:
+            raise UserError(
+                f"{where} says different things of {named_as[key]!r} and {name!r}, which are one sample of {corpus}.",
+                "Keep one of the two rows.",
+            )
+        else:
+            found[key], named_as[key] = value, name
+    if unmatched:
+        log.warning(
+            "%s: %d of %d names are no sample of %s, such as %s", where, len(unmatched), len(table), corpus,
+            ", ".join(map(repr, unmatched[:2])),
+        )  # fmt: skip
+    return found
+
+
+def key_among(name: str, known: Collection[str]) -> str:
+    """The key in `known` of the sample that is called `name`; empty if there is none."""
+    candidates = [name, key_of_name(name), key_of_file(name)]
+    if name.lower().endswith(VIDEOS):
+        candidates.append(key_of_path(name))
+    return next((key for key in candidates if key in known), "")

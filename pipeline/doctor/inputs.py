@@ -29,9 +29,7 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
             return Finding(NOTE, subject, f"{path} is not there yet", "`dvc repro` makes it.")
         if not _names_a_path(spec.checkpoint):
             return Finding(NOTE, subject, f"{spec.checkpoint} is fetched at its first use, which needs a network")
-        hint = (
-            "Put the weights there (presets/ say where they come from), or run `dvc pull` if the project shares them."
-        )
+        hint = "Run `mcr fetch` if params.yaml names them under `fetch`, put them there yourself, or run `dvc pull`."
         return Finding(FAIL, subject, f"{path} does not exist", hint)
     try:
         files = [file for file in weight_files(spec) if file.name.endswith(SUFFIXES)]

@@ -25,13 +25,14 @@ def background_of(options: Mapping[str, object]) -> Colour | None:
         return None
     name = options[OPTION]
     try:
-        red, green, blue = ImageColor.getrgb(str(name))
+        colour: tuple[int, ...] = ImageColor.getrgb(str(name))
+        if len(colour) == 3:
+            return colour[0], colour[1], colour[2]
     except ValueError:
-        raise UserError(
-            f"The option {OPTION} is {name!r}, which is no colour.",
-            "Write a name such as white, or '#ffffff' in quotes.",
-        ) from None
-    return red, green, blue
+        pass
+    raise UserError(
+        f"The option {OPTION} is {name!r}, which is no colour.", "Write a name such as white, or '#ffffff' in quotes."
+    )
 
 
 def recorded(background: Colour | None) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,18 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of the file at `path`, read in bounded memory."""
     with open_patiently(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """SHA-256 of the file at `path`, computed once in a process as long as its inode, size and times stay as they are."""
+    status = os.stat(path)
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if state not in _hashed:
+        _hashed[state] = sha256_file(path)
+    return _hashed[state]
+
+
+_hashed: dict[tuple[int, ...], str] = {}
 
 
 def sha256_json(value: object) -> str:

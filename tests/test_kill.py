@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.store import load_manifest
+from pipeline.store.journal import JOURNAL_NAME
+from pipeline.store.manifest import MANIFEST_NAME
 from tests.project import Project, shrink
 
 pytestmark = pytest.mark.slow
@@ -65,11 +68,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def committed_parts(project: Project) -> dict[str, int]:
-    """Parts listed by each manifest, by folder; epochs kept by each checkpoint."""
-    found = {
-        str(path.parent.relative_to(project.folder)): len(json.loads(path.read_text())["parts"])
-        for path in project.folder.glob("data/*/**/_manifest.json")
-    }
+    """Parts committed in each folder, by manifest or journal; epochs kept by each checkpoint."""
+    names = (MANIFEST_NAME, JOURNAL_NAME)
+    folders = {path.parent for name in names for path in project.folder.glob(f"data/*/**/{name}")}
+    found = {str(folder.relative_to(project.folder)): len(load_manifest(folder).parts) for folder in folders}
     for path in project.folder.glob("data/models/**/checkpoint/state.json"):
         found[str(path.parents[1].relative_to(project.folder))] = json.loads(path.read_text())["epoch"]
     return found

@@ -17,7 +17,21 @@ from pipeline.errors import UserError
 from pipeline.hashing import sha256_file, sha256_json, sha256_keys
 from pipeline.modalities import IMAGE, TEXT
 from pipeline.progress import Progress
-from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, Failure, Manifest, PartFolder, Rows, write_rows
+from pipeline.store import (
+    EMBEDDING_COLUMN,
+    EMBEDDINGS,
+    Failure,
+    Made,
+    Manifest,
+    PartFolder,
+    Rows,
+    Source,
+    Work,
+    run_parts,
+    write_rows,
+)
+from pipeline.store.manifest import place_of
+from pipeline.store.names import numbered
 
 CODE_VERSION = 1
 FOLDERS = {IMAGE: "img_emb", TEXT: "text_emb"}
@@ -100,27 +114,35 @@ def import_embeddings(
                 "Name the space that they were made by.",
             )
     encoder = {"family": "imported", "unverified": True, "layout": "clip-retrieval", "code_version": CODE_VERSION}
-    store = PartFolder(folder, EMBEDDINGS, {**described, "encoder": encoder})
-    progress.start("import", sum(len(block.keys) for block in blocks), "rows")
+    fingerprint = {**described, "encoder": encoder}
+    works = []
     for block in blocks:
-        name = f"part-{block.number:05d}.parquet"
-        source = sha256_json([sha256_file(block.array), sha256_keys(block.keys)])
-        if not store.reuse(name, source):
-            _commit(store, name, source, block)
-        progress.advance(len(block.keys))
-    return store.finish(max_rejected), store.computed
+        source = Source(sha256_json([sha256_file(block.array), sha256_keys(block.keys)]))
+        make = ImportedBlock(block, {"fingerprint": fingerprint, "source": source.digest})
+        works.append(Work(f"part-{numbered(block.number)}.parquet", source, make, len(block.keys)))
+    with PartFolder(folder, EMBEDDINGS, fingerprint, place=place_of(folder, 3)) as store:
+        run_parts(store, works, "import", "rows", progress)
+        return store.finish(max_rejected), store.computed
 
 
-def _commit(store: PartFolder, name: str, source: str, block: Block) -> None:
-    matrix, good = _unit_rows(_open(block.array))
-    bad = np.flatnonzero(~good)
-    rejected = [
-        Failure(block.keys[row], "import", "BadEmbedding", "the embedding is zero or not finite") for row in bad
-    ]
-    keys = [key for key, fine in zip(block.keys, good, strict=True) if fine]
-    rows = Rows(keys, {EMBEDDING_COLUMN: matrix if not len(bad) else matrix[good]}, {})
-    metadata = {"fingerprint": store.manifest.fingerprint, "source": source}
-    store.commit(name, source, keys, rejected, lambda path: write_rows(path, rows, metadata))
+@dataclass(frozen=True)
+class ImportedBlock:
+    """Makes the part of one array; see `pipeline.store.work.Make`."""
+
+    block: Block
+    metadata: dict[str, object]
+
+    def __call__(self, path: Path, progress: Progress) -> Made:
+        """Write the part to the file `path`."""
+        matrix, good = _unit_rows(_open(self.block.array))
+        keys = [key for key, fine in zip(self.block.keys, good, strict=True) if fine]
+        rejected = [
+            Failure(self.block.keys[row], "import", "BadEmbedding", "the embedding is zero or not finite")
+            for row in np.flatnonzero(~good)
+        ]
+        write_rows(path, Rows(keys, {EMBEDDING_COLUMN: matrix[good] if rejected else matrix}, {}), self.metadata)
+        progress.advance(len(good))
+        return Made(keys, rejected)
 
 
 def _unit_rows(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

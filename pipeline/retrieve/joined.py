@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
 from pipeline.store import EMBEDDING_COLUMN, Failure, Part, Store, read_rows
+from pipeline.store.names import numbered
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class JoinedStores:
             source = sha256_json([part.sha256, [self._second.parts[other][1].sha256 for other in read]])
             rejected = [self._failure(key, self._spaces[1]) for key in missing]
             rejected += [self._failure(key, self._spaces[0]) for key in extra]
-            yield JoinedPart(f"part-{number:05d}.parquet", source, keys, first_row, tuple(rejected))
+            yield JoinedPart(f"part-{numbered(number)}.parquet", source, keys, first_row, tuple(rejected))
             first_row += len(keys)
 
     @staticmethod
@@ -137,7 +138,7 @@ class SingleStores:
         self.parts: list[JoinedPart] = []
         first_row = 0
         for number, ((_, part), keys) in enumerate(zip(self._located.parts, self._located.keys, strict=True)):
-            self.parts.append(JoinedPart(f"part-{number:05d}.parquet", part.sha256, keys, first_row, ()))
+            self.parts.append(JoinedPart(f"part-{numbered(number)}.parquet", part.sha256, keys, first_row, ()))
             first_row += len(keys)
 
     def embeddings(self, part: JoinedPart) -> np.ndarray:

@@ -6,16 +6,16 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.atomic import atomic_path
 from pipeline.methods import code, method_called
 from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
+from pipeline.retrieve.joined import JoinedPart
 from pipeline.retrieve.maker import Neighbour, PairMaker, Solved
 from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
 from pipeline.retrieve.products import resolved
-from pipeline.store import PAIRS, PartFolder, write_rows
+from pipeline.store import PAIRS, Made, PartFolder, Source, Work, run_parts, write_rows
+from pipeline.store.parquet import write_table
 
 EXAMPLES_NAME = "_examples.parquet"
 EXAMPLES_SCHEMA = pa.schema(
@@ -62,26 +62,23 @@ def write_pairs(
         made_from["solved"] = dict(maker.solved)
     # True pairs are copied, whatever the device.
     arithmetic = "" if method.is_bound else arithmetic_of(device, resolved(wanted.settings.precision, device))
-    pairs = PartFolder(folder, PAIRS, made_from, arithmetic)
-    stale = [part for part in maker.parts if not pairs.reuse(part.name, part.source)]
-    if stale:
-        pairs.refuse_mixture()
-    progress.start(f"retrieve {wanted.link.label}", sum(len(part.keys) for part in stale), "queries")
-    for part in stale:
-        started = time.perf_counter()
-        rows = maker.rows(part)
-        computed = time.perf_counter()
-        write = partial(write_rows, rows=rows, metadata={"kind": PAIRS})
-        pairs.commit(part.name, part.source, rows.keys, part.rejected, write)
-        progress.advance(len(part.keys), compute=computed - started, write=time.perf_counter() - computed)
-    pairs.finish(max_rejected)
-    # After `finish`, which removes whatever the manifest does not list.
-    write_examples(folder / EXAMPLES_NAME, maker.examples())
+    works = [Work(part.name, Source(part.source), partial(_write, maker, part), len(part.keys)) for part in maker.parts]
+    with PartFolder(folder, PAIRS, made_from, arithmetic) as pairs:
+        run_parts(pairs, works, f"retrieve {wanted.link.label}", "queries", progress)
+        pairs.finish(max_rejected, {EXAMPLES_NAME: lambda path: write_examples(path, maker.examples())})
     return pairs
 
 
+def _write(maker: PairMaker, part: JoinedPart, path: Path, progress: Progress) -> Made:
+    started = time.perf_counter()
+    rows = maker.rows(part)
+    computed = time.perf_counter()
+    write_rows(path, rows, {"kind": PAIRS})
+    progress.advance(len(part.keys), compute=computed - started, write=time.perf_counter() - computed)
+    return Made(rows.keys, part.rejected)
+
+
 def write_examples(path: Path, examples: list[Neighbour]) -> None:
-    """Write the examples for the report to `path`; an empty table where a method has none."""
+    """Write the examples for the report to the file `path`; an empty table where a method has none."""
     table = pa.Table.from_pylist([asdict(example) for example in examples], schema=EXAMPLES_SCHEMA)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+    write_table(path, table)

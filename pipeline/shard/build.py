@@ -2,32 +2,33 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tarfile import TarError
+from typing import cast
 
-from pipeline.atomic import atomic_path
 from pipeline.errors import UserError
-from pipeline.hashing import sha256_json
 from pipeline.modalities import SOURCE_MODALITY_OF
 from pipeline.progress import Progress
-from pipeline.shard.duplicates import Duplicates, write_duplicates
+from pipeline.shard.duplicates import DUPLICATES_NAME, Duplicates, write_duplicates
 from pipeline.shard.likeness import likeness_of_parts
 from pipeline.shard.members import Conversion
+from pipeline.shard.part import ShardPart
 from pipeline.shard.repeats import check_repeats
-from pipeline.shard.samples import Held, check_sample, convert_samples
+from pipeline.shard.samples import Checked, check_sample
 from pipeline.shard.settings import CorpusSettings, source_options
 from pipeline.shard.sources import find_samples
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.shard.sources.unread import Unread
-from pipeline.store.contents import write_contents
-from pipeline.store.folder import PartFolder
-from pipeline.store.likeness import LIKENESS_NAME, likeness_by_part, write_likeness
-from pipeline.store.manifest import Failure, Manifest, Part
-from pipeline.store.shards import SHARDS, shard_keys, write_shard
+from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
+from pipeline.store.contents import CONTENTS_NAME, write_contents
+from pipeline.store.likeness import LIKENESS_NAME, Likeness, likeness_by_part, write_likeness
+from pipeline.store.manifest import place_of
+from pipeline.store.names import number_of, numbered
+from pipeline.store.shards import SHARDS, shard_keys
 
 log = logging.getLogger(__name__)
 
@@ -90,34 +91,26 @@ def build_shards(
     for key, _ in dropped:
         del found[key]
     known = likeness_by_part(folder)
-    shards = PartFolder(folder, SHARDS, _fingerprint(settings))
-    plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
-    progress.start("shard", len(found), "samples")
-    duplicates = Duplicates()
-    contents: list[tuple[str, str, str]] = []
-    for name, keys in plan.items():
-        held = Held()
-        checked = [check_sample(found[key], again[key], settings.modalities, held) for key in keys]
-        for one in checked:
-            if one.members:
-                duplicates.add(one.key, [digest for _, digest in one.members])
-            contents += [(one.key, SOURCE_MODALITY_OF[extension], digest) for extension, digest in one.members]
-        content_hash = sha256_json([[one.key, one.members, len(one.rejected)] for one in checked])
-        if not shards.reuse(name, content_hash):
-            kept: list[str] = []
-            rejected: list[Failure] = []
-            stream = convert_samples(checked, found, held, settings.conversion, kept, rejected)
-            # Both lists are whole only when the shard is written: what has to be decoded can still be rejected.
-            shards.commit(name, content_hash, kept, rejected, partial(write_shard, samples=stream))
-        progress.advance(len(keys))
-    check_repeats(contents, settings.modalities, settings.keep_repeated, folder)
-    manifest = shards.finish(settings.max_rejected, unread.counts())
-    write_contents(folder, contents)
-    digests = {part.name: part.sha256 for part in manifest.parts}
-    with atomic_path(folder / LIKENESS_NAME) as temporary:
-        write_likeness(temporary, digests, likeness_of_parts(folder, manifest.parts, known))
-    _report(folder, dropped or duplicates.rows(), settings.drop_duplicates)
-    return manifest, shards.computed
+    with PartFolder(folder, SHARDS, _fingerprint(settings), place=place_of(folder, 1)) as shards:
+        plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
+        works = []
+        for name, keys in plan.items():
+            part = ShardPart([(found[key], again[key]) for key in keys], settings.modalities, settings.conversion)
+            works.append(Work(name, part.source, part, len(keys)))
+        sources = run_parts(shards, works, "shard", "samples", progress)
+        checked = [one for source in sources for one in cast(list[Checked], source.found)]
+        repeated = dropped or _duplicates(checked)
+        contents = _contents(checked)
+        check_repeats(contents, settings.modalities, settings.keep_repeated, folder)
+        parts = tuple(part for _, part in sorted(shards.parts.items()))
+        tables: dict[str, Callable[[Path], None]] = {
+            CONTENTS_NAME: partial(write_contents, rows=contents),
+            LIKENESS_NAME: partial(_write_likeness, folder=folder, parts=parts, known=known),
+            DUPLICATES_NAME: partial(write_duplicates, rows=repeated),
+        }
+        manifest = shards.finish(settings.max_rejected, tables, unread.counts())
+        _warn_of_duplicates(folder, repeated, settings.drop_duplicates)
+        return manifest, shards.computed
 
 
 def _fingerprint(settings: ShardSettings) -> dict[str, object]:
@@ -152,16 +145,29 @@ def _by_key(
 
 def _same_bytes(found: Mapping[str, RawSample], settings: ShardSettings) -> list[tuple[str, str]]:
     """Keys of usable samples whose bytes an earlier key holds, and that key."""
+    return _duplicates(check_sample(found[key], 0, settings.modalities)[0] for key in sorted(found))
+
+
+def _duplicates(checked: Iterable[Checked]) -> list[tuple[str, str]]:
     duplicates = Duplicates()
-    for key in sorted(found):
-        checked = check_sample(found[key], 0, settings.modalities, Held())
-        if checked.members:
-            duplicates.add(key, [digest for _, digest in checked.members])
+    for one in checked:
+        if one.members:
+            duplicates.add(one.key, [digest for _, digest in one.members])
     return duplicates.rows()
 
 
-def _report(folder: Path, duplicates: list[tuple[str, str]], dropped: bool) -> None:
-    write_duplicates(folder, duplicates)
+def _contents(checked: Iterable[Checked]) -> list[tuple[str, str, str]]:
+    return [(one.key, SOURCE_MODALITY_OF[extension], digest) for one in checked for extension, digest in one.members]
+
+
+def _write_likeness(
+    path: Path, folder: Path, parts: tuple[Part, ...], known: Mapping[str, tuple[str, list[Likeness]]]
+) -> None:
+    digests = {part.name: part.sha256 for part in parts}
+    write_likeness(path, digests, likeness_of_parts(folder, parts, known))
+
+
+def _warn_of_duplicates(folder: Path, duplicates: list[tuple[str, str]], dropped: bool) -> None:
     if duplicates:
         key, first = duplicates[0]
         log.warning(
@@ -186,8 +192,8 @@ def _assign(
             plan[name] = sorted(held & present)
             present -= held
     fresh = [key for key in keys if key in present]
-    number = max((int(Path(name).stem) for name in plan), default=-1) + 1
+    number = max((number_of(name) or 0 for name in plan), default=-1) + 1
     for start in range(0, len(fresh), samples_per_shard):
-        plan[f"{number:05d}.tar"] = fresh[start : start + samples_per_shard]
+        plan[f"{numbered(number)}.tar"] = fresh[start : start + samples_per_shard]
         number += 1
     return plan

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.atomic import atomic_path
-from pipeline.reading import retried, written_by_us
+from pipeline.store.parquet import read_table, write_table
 
 DUPLICATES_NAME = "_duplicates.parquet"
 _SCHEMA = pa.schema([("key", pa.string()), ("first_key", pa.string())])
@@ -37,16 +35,11 @@ class Duplicates:
         return sorted((key, first[digest]) for digest, key in every if key != first[digest])
 
 
-def write_duplicates(folder: Path, rows: list[tuple[str, str]]) -> None:
-    """Write the table of duplicates to `folder`."""
-    table = pa.Table.from_pylist([{"key": key, "first_key": first} for key, first in rows], schema=_SCHEMA)
-    with atomic_path(folder / DUPLICATES_NAME) as temporary:
-        pq.write_table(table, temporary)
+def write_duplicates(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write the table of duplicates to the file `path`."""
+    write_table(path, pa.Table.from_pylist([{"key": key, "first_key": first} for key, first in rows], schema=_SCHEMA))
 
 
 def read_duplicates(folder: Path) -> list[tuple[str, str]]:
     """Key and first key of each sample whose bytes another sample of the corpus in `folder` holds as well."""
-    path = folder / DUPLICATES_NAME
-    with written_by_us(path, "Run `mcr shard` for this corpus again."):
-        rows = retried(lambda: pq.read_table(path, partitioning=None).to_pylist())
-        return [(row["key"], row["first_key"]) for row in rows]
+    return [(row["key"], row["first_key"]) for row in read_table(folder / DUPLICATES_NAME).to_pylist()]

@@ -5,21 +5,27 @@ from pipeline.store.join import common_keys
 from pipeline.store.manifest import Failure, Manifest, Part, load_complete_manifest, load_manifest
 from pipeline.store.parquet import Rows, read_rows, write_rows
 from pipeline.store.reader import EMBEDDING_COLUMN, EMBEDDINGS, PAIRS, Store, read_embeddings
+from pipeline.store.run import run_parts
+from pipeline.store.work import Made, Source, Work
 
 __all__ = [
     "EMBEDDINGS",
     "EMBEDDING_COLUMN",
     "PAIRS",
     "Failure",
+    "Made",
     "Manifest",
     "Part",
     "PartFolder",
     "Rows",
+    "Source",
     "Store",
+    "Work",
     "common_keys",
     "load_complete_manifest",
     "load_manifest",
     "read_embeddings",
     "read_rows",
+    "run_parts",
     "write_rows",
 ]

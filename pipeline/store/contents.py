@@ -10,25 +10,26 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic import atomic_path
 from pipeline.errors import UserError
 from pipeline.reading import open_patiently, written_by_us
+from pipeline.store.check import check_file
+from pipeline.store.manifest import load_manifest
+from pipeline.store.parquet import write_table
 
 CONTENTS_NAME = "_contents.parquet"
 BATCH_ROWS = 65_536
 _SCHEMA = pa.schema([("key", pa.string()), ("modality", pa.string()), ("sha256", pa.binary(32))])
 
 
-def write_contents(folder: Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Write key, modality and SHA-256 in hexadecimal of every member to `folder`; equal rows give equal bytes."""
+def write_contents(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write key, modality and SHA-256 in hexadecimal of every member to the file `path`; equal rows give equal bytes."""
     keys, modalities, hashes = [], [], []
     for key, modality, digest in rows:
         keys.append(key)
         modalities.append(modality)
         hashes.append(bytes.fromhex(digest))
     columns = [pa.array(keys, pa.string()), pa.array(modalities, pa.string()), pa.array(hashes, pa.binary(32))]
-    with atomic_path(folder / CONTENTS_NAME) as temporary:
-        pq.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), temporary, write_page_checksum=True)
+    write_table(path, pa.Table.from_arrays(columns, schema=_SCHEMA))
 
 
 def read_contents(folder: Path) -> Iterator[tuple[str, str, bytes]]:
@@ -41,6 +42,9 @@ def read_contents(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     path = folder / CONTENTS_NAME
     if not path.is_file():
         raise UserError(f"{folder} has no {CONTENTS_NAME}.", "Run `mcr shard` for this corpus, or `dvc repro`.")
+    recorded = load_manifest(folder).files.get(CONTENTS_NAME)
+    if recorded:
+        check_file(path, recorded, "Run `mcr shard` for this corpus again.")
     with (
         written_by_us(path, "Run `mcr shard` for this corpus again."),
         open_patiently(path) as file,

@@ -1,14 +1,19 @@
 """The manifest of a folder of parts: what it does not list does not exist."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.atomic import write_text
 from pipeline.errors import UserError
 from pipeline.reading import read_bytes, written_by_us
+from pipeline.store.journal import read_journal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Version 1 lists no tables and no place.
+READABLE_VERSIONS = (1, 2)
 # The underscore hides the file from Parquet readers that open the whole folder as one table.
 MANIFEST_NAME = "_manifest.json"
 FAILURES_NAME = "_failures.parquet"
@@ -52,16 +57,23 @@ class Part:
         """Samples that the source held: rows plus rejects."""
         return self.rows + len(self.rejected)
 
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Part":
+        """The part that a manifest or a journal describes."""
+        return cls(**{**entry, "rejected": tuple(Failure(**failure) for failure in entry["rejected"])})
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """State of a folder of parts, rewritten atomically after each commit.
+    """State of a folder of parts, written when all of them are there; until then the journal lists what is committed.
 
     Attributes:
         kind: ``shards``, ``embeddings`` or ``pairs``.
         fingerprint: Everything that can change the content of a part, apart from the part's own source.
         parts: Committed parts in the order of their names.
         complete: Whether every part that the stage planned is there; readers refuse an incomplete folder.
+        files: SHA-256 by name of the tables beside the parts: failures, contents, examples.
+        place: What the folder is about where its path says it too, such as ``clip/photos/image``; "" where unknown.
         not_read: How much of the source is neither in a part nor rejected, by what it is (``.gif``, ``hidden``).
     """
 
@@ -69,6 +81,8 @@ class Manifest:
     fingerprint: dict[str, object]
     parts: tuple[Part, ...] = ()
     complete: bool = False
+    files: dict[str, str] = field(default_factory=dict)
+    place: str = ""
     schema_version: int = field(default=SCHEMA_VERSION)
     not_read: dict[str, int] = field(default_factory=dict)
 
@@ -88,35 +102,57 @@ class Manifest:
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Read the manifest of `folder`.
+    """Read what is committed in `folder`: its manifest, and while it is under construction what its journal adds.
 
     Raises:
-        UserError: There is none, or a newer version of this program wrote it.
+        UserError: There is neither, or a newer version of this program wrote it.
         CorruptError: It is not a manifest.
     """
     path = folder / MANIFEST_NAME
-    if not path.is_file():
+    entries = read_journal(folder).entries
+    if not path.is_file() and not entries:
         raise UserError(f"{folder} has no {MANIFEST_NAME}.", "Run the stage that writes it, or `dvc repro`.")
+    manifest = read_manifest(path) if path.is_file() else None
+    if not entries:
+        assert manifest
+        return manifest
+    header = entries[0]
+    fingerprint = header.get("fingerprint", {})
+    parts = {part.name: part for part in manifest.parts} if manifest and manifest.fingerprint == fingerprint else {}
+    parts |= {part.name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
+    listed = tuple(parts[name] for name in sorted(parts))
+    return Manifest(header.get("kind", ""), fingerprint, listed, place=header.get("place", ""))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest in the file `path`.
+
+    Raises:
+        UserError: A newer version of this program wrote it.
+        CorruptError: It is not a manifest.
+    """
     with written_by_us(path, "Remove the folder and run the stage again."):
         content = json.loads(read_bytes(path))
         version = content["schema_version"]
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
             raise UserError(
-                f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}.",
+                f"{path} has schema version {version}, this program reads {' and '.join(map(str, READABLE_VERSIONS))}.",
                 "Use the version of mcr-connect that wrote it, or remove the folder and run the stage again.",
             )
-        parts = tuple(
-            Part(**{**part, "rejected": tuple(Failure(**failure) for failure in part["rejected"])})
-            for part in content.pop("parts")
-        )
-        return Manifest(**content, parts=parts)
+        content |= {"schema_version": SCHEMA_VERSION, "parts": tuple(Part.of(part) for part in content["parts"])}
+        return Manifest(**content)
+
+
+def place_of(folder: Path, levels: int) -> str:
+    """The end of the folder's path that says what it is about, see `Manifest.place`: so many `levels` of names."""
+    return "/".join(folder.absolute().parts[-levels:])
 
 
 def load_complete_manifest(folder: Path, kind: str) -> Manifest:
     """Read the manifest of a finished folder of `kind`.
 
     Raises:
-        UserError: Missing, unfinished, or of another kind.
+        UserError: Missing, unfinished, or of another kind; or the folder is not where it was made for.
     """
     manifest = load_manifest(folder)
     if manifest.kind != kind:
@@ -125,5 +161,10 @@ def load_complete_manifest(folder: Path, kind: str) -> Manifest:
         raise UserError(
             f"{folder} is unfinished: {len(manifest.parts)} parts are committed.",
             "Run the stage that writes it again; it continues where it stopped.",
+        )
+    if manifest.place and manifest.place != place_of(folder, manifest.place.count("/") + 1):
+        raise UserError(
+            f"{folder / MANIFEST_NAME} is that of {manifest.place}.",
+            "Something was moved or copied there: remove the folder and run the stage that writes it again.",
         )
     return manifest

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import CorruptError
-from pipeline.hashing import sha256_file
 from pipeline.reading import open_patiently, written_by_us
+from pipeline.store.check import check_file
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 
 SHARDS = "shards"
@@ -90,9 +90,6 @@ def verify_shard(folder: Path, part: Part) -> Path:
     Raises:
         CorruptError: The shard is missing or damaged.
     """
-    path = folder / part.name
-    if not path.is_file():
-        raise CorruptError(f"{path} is missing.", "Run `mcr shard` again; it writes only what is missing.")
-    if sha256_file(path) != part.sha256:
-        raise CorruptError(f"{path} is damaged: its hash is not that of the manifest.", _AGAIN)
-    return path
+    return check_file(
+        folder / part.name, part.sha256, "Run `mcr shard` again; it writes only what is missing or damaged."
+    )

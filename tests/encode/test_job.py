@@ -80,16 +80,17 @@ def test_a_run_that_dies_continues_at_the_last_committed_part(shards, tmp_path, 
                 raise MemoryError
             return super().encode(modality, batch)
 
+    dying, undisturbed = tmp_path / "dying" / "hash" / "photos", tmp_path / "undisturbed" / "hash" / "photos"
     with pytest.raises(MemoryError):
-        encode(Dying(), shards, tmp_path / "out")
-    assert len(load_manifest(tmp_path / "out" / "image").parts) == 1
+        encode(Dying(), shards, dying)
+    assert len(load_manifest(dying / "image").parts) == 1
     with pytest.raises(UserError, match="unfinished"):
-        Store.open(tmp_path / "out" / "image")
+        Store.open(dying / "image")
     again = HashSpace()
-    assert encode(again, shards, tmp_path / "out")["image"][1] == 2
+    assert encode(again, shards, dying)["image"][1] == 2
     assert len(again.encoded) == 15
-    encode(HashSpace(), shards, tmp_path / "undisturbed")
-    assert tree_bytes(tmp_path / "out") == tree_bytes(tmp_path / "undisturbed")
+    encode(HashSpace(), shards, undisturbed)
+    assert tree_bytes(dying) == tree_bytes(undisturbed)
 
 
 def test_another_kind_of_device_adds_no_part_and_redoes_none(shards, tmp_path, tree_bytes):

@@ -27,8 +27,8 @@ def test_same_input_gives_same_bytes_in_any_order_of_creation(photos, tmp_path, 
     other.mkdir()
     for path in sorted(photos.iterdir(), reverse=True):
         (other / path.name).write_bytes(path.read_bytes())
-    build(photos, tmp_path / "one")
-    build(other, tmp_path / "two")
+    build(photos, tmp_path / "one/corpus")
+    build(other, tmp_path / "two/corpus")
     assert tree_bytes(tmp_path / "one") == tree_bytes(tmp_path / "two")
 
 

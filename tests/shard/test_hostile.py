@@ -3,16 +3,16 @@
 import tarfile
 import tracemalloc
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
 from pipeline.progress import Silent
 from pipeline.shard import build
-from pipeline.shard import samples as samples_of_shard
 from pipeline.shard.limits import MAX_BYTES, MAX_TEXT_BYTES
 from pipeline.shard.sources import texts
+from pipeline.shard.sources.places import LocalFolder
 from tests.shard.makers import bomb, cloud, mesh, npy, npz, picture, shards, sound, tar
 
 GOOD = {
@@ -137,9 +137,8 @@ def test_files_above_the_limit_are_not_taken_into_memory(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
-def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch, kind):
-    """64 MB of sounds in one shard, at most 4 MB of them held."""
-    monkeypatch.setattr(samples_of_shard, "HELD_BYTES", 4 << 20)
+def test_memory_does_not_grow_with_the_corpus(tmp_path, kind):
+    """64 MB of sounds in one shard, one of them in memory at a time."""
     (tmp_path / "in").mkdir()
     files = [(f"s{number:02d}.flac", b"fLaC" + np.random.default_rng(number).bytes(1 << 20)) for number in range(64)]
     if kind == "tar":
@@ -166,17 +165,18 @@ def test_captions_beyond_memory_go_to_a_nameless_file(tmp_path, monkeypatch):
     assert {path.name for path in set(tmp_path.rglob("*")) - before if tmp_path / "out" not in path.parents} == {"out"}
 
 
-def test_a_file_that_changes_between_check_and_writing_stops_the_stage(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(samples_of_shard, "HELD_BYTES", 0)
-    real = build.write_shard
-
-    def late(path, samples):
-        (photos / "p003.png").write_bytes(picture(99))
-        real(path, samples)
-
-    monkeypatch.setattr(build, "write_shard", late)
-    with pytest.raises(UserError, match=r"p003.*changed while it was read"):
-        shards(photos, tmp_path / "out", "image")
+def test_a_new_shard_reads_each_file_once(photos, tmp_path, monkeypatch):
+    opened = Counter()
+    read = LocalFolder.read
+    monkeypatch.setattr(
+        LocalFolder, "read", lambda self, place, limit: opened.update([place]) or read(self, place, limit)
+    )
+    shards(photos, tmp_path / "out", "image", samples_per_shard=10)
+    assert set(opened.values()) == {1} and len(opened) == 25
+    opened.clear()
+    (photos / "p003.png").write_bytes(picture(99))
+    shards(photos, tmp_path / "out", "image", samples_per_shard=10)
+    assert sum(opened.values()) == 25 + 10, "to see what changed, and once more for the one shard that did"
 
 
 def test_a_rejected_conversion_keeps_its_place_and_is_not_done_again(tmp_path):

@@ -7,18 +7,25 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.store import EMBEDDINGS, PartFolder, Rows, Store, write_rows
+from pipeline.progress import Silent
+from pipeline.store import EMBEDDINGS, Made, PartFolder, Rows, Source, Store, Work, run_parts, write_rows
 from pipeline.store.manifest import MANIFEST_NAME, load_manifest
 
 NAMES = ["part-0.parquet", "part-1.parquet", "part-2.parquet"]
 
 
-def write(folder: Path, arithmetic: str, names: list[str], source: str = "s") -> PartFolder:
+def write(folder: Path, arithmetic: str, names: list[str], source: str = "s", finish: bool = True) -> PartFolder:
     """Keep what can be kept of `names` and make the rest, as the stages do."""
-    parts = PartFolder(folder, EMBEDDINGS, {"space": "s"}, arithmetic)
-    for name in [name for name in names if not parts.reuse(name, source)]:
-        rows = Rows([f"{name}-{row}" for row in range(3)], {"embedding": np.eye(3, dtype=np.float32)}, {})
-        parts.commit(name, source, rows.keys, (), lambda path, rows=rows: write_rows(path, rows, {}))
+
+    def make(path: Path, progress: object) -> Made:
+        rows = Rows([f"{path.name[:6]}-{row}" for row in range(3)], {"embedding": np.eye(3, dtype=np.float32)}, {})
+        write_rows(path, rows, {})
+        return Made(rows.keys)
+
+    with PartFolder(folder, EMBEDDINGS, {"space": "s"}, arithmetic) as parts:
+        run_parts(parts, [Work(name, Source(source), make) for name in names], "test", "samples", Silent())
+        if finish:
+            parts.finish(0.0)
     return parts
 
 
@@ -32,7 +39,7 @@ def older(folder: Path) -> None:
 
 
 def test_each_part_records_what_computed_it(tmp_path):
-    write(tmp_path, "cuda fp16", NAMES).finish(0.0)
+    write(tmp_path, "cuda fp16", NAMES)
     assert [part.arithmetic for part in load_manifest(tmp_path).parts] == ["cuda fp16"] * 3
 
 
@@ -40,31 +47,30 @@ def test_each_part_records_what_computed_it(tmp_path):
     ("before", "after"), [("cpu fp32", "cuda fp16"), ("cuda fp32", "cpu fp32"), ("cuda fp16", "cuda fp32")]
 )
 def test_a_resume_with_another_arithmetic_is_refused_in_words_and_changes_nothing(tmp_path, before, after, tree_bytes):
-    write(tmp_path, before, NAMES[:2])
+    write(tmp_path, before, NAMES[:2], finish=False)
     found = tree_bytes(tmp_path)
     with pytest.raises(UserError, match=f"partly computed with {before}.*with {after}") as caught:
         write(tmp_path, after, NAMES)
     assert before in caught.value.hint and "remove the folder" in caught.value.hint
     assert tree_bytes(tmp_path) == found
-    assert write(tmp_path, before, NAMES).finish(0.0).rows == 9
+    assert write(tmp_path, before, NAMES).manifest.rows == 9
 
 
 def test_what_is_complete_stays_valid_on_another_device(tmp_path, tree_bytes):
-    write(tmp_path, "cuda fp16", NAMES).finish(0.0)
+    write(tmp_path, "cuda fp16", NAMES)
     found = tree_bytes(tmp_path)
     again = write(tmp_path, "cpu fp32", NAMES)
-    again.finish(0.0)
     assert again.computed == 0 and tree_bytes(tmp_path) == found
 
 
 def test_another_device_may_make_all_of_it_anew(tmp_path):
-    write(tmp_path, "cuda fp16", NAMES).finish(0.0)
+    write(tmp_path, "cuda fp16", NAMES)
     again = write(tmp_path, "cpu fp32", NAMES, source="other")
-    assert {part.arithmetic for part in again.finish(0.0).parts} == {"cpu fp32"}
+    assert {part.arithmetic for part in again.manifest.parts} == {"cpu fp32"}
 
 
 def test_a_part_that_was_lost_is_not_made_again_by_another_device(tmp_path):
-    write(tmp_path, "cpu fp32", NAMES).finish(0.0)
+    write(tmp_path, "cpu fp32", NAMES)
     (tmp_path / NAMES[1]).unlink()
     with pytest.raises(UserError, match="partly computed"):
         write(tmp_path, "cuda fp32", NAMES)
@@ -75,13 +81,13 @@ def test_parts_of_earlier_versions_count_as_a_cpus(tmp_path):
     older(tmp_path)
     with pytest.raises(UserError, match="partly computed with cpu"):
         write(tmp_path, "cuda bf16", NAMES)
-    write(tmp_path, "cpu bf16", NAMES).finish(0.0)
+    write(tmp_path, "cpu bf16", NAMES)
     assert len(Store.open(tmp_path)) == 9
 
 
 def test_content_has_the_same_hash_whatever_computed_it(tmp_path):
     hashes = set()
     for number, arithmetic in enumerate(("cpu fp32", "cuda fp32")):
-        write(tmp_path / str(number), arithmetic, NAMES).finish(0.0)
+        write(tmp_path / str(number), arithmetic, NAMES)
         hashes.add(Store.open(tmp_path / str(number)).content_hash)
     assert len(hashes) == 1

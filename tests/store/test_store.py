@@ -98,15 +98,6 @@ def test_a_key_in_two_parts_is_an_error(tmp_path):
         store.read()
 
 
-def test_files_that_the_manifest_does_not_list_do_not_exist(tmp_path):
-    folder = tmp_path / "store"
-    folder.mkdir()
-    (folder / "part-9.parquet").write_bytes(b"left over from a killed run")
-    (folder / "part-8.parquet.tmp").write_bytes(b"half")
-    make_store(folder, [rows(5)])
-    assert sorted(path.name for path in folder.iterdir()) == ["_failures.parquet", MANIFEST_NAME, "part-0.parquet"]
-
-
 def test_missing_unfinished_and_foreign_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="has no _manifest"):
         Store.open(tmp_path / "none")
@@ -117,8 +108,8 @@ def test_missing_unfinished_and_foreign_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="holds embeddings, not pairs"):
         Store.open(tmp_path / "store", "pairs")
     manifest = tmp_path / "store" / MANIFEST_NAME
-    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(UserError, match="schema version 2"):
+    manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 3'))
+    with pytest.raises(UserError, match="schema version 3"):
         Store.open(tmp_path / "store")
     manifest.write_text(manifest.read_text()[:40])
     with pytest.raises(CorruptError, match="_manifest.json is damaged"):

@@ -135,7 +135,7 @@ def test_a_manifest_that_is_unfinished_or_gone(store):
     replace(manifest, complete=False).save(store)
     assert check_store(store).problems == ["it is unfinished: 2 parts are committed"]
     (store / MANIFEST_NAME).write_text("{")
-    assert "is not a manifest" in check_store(store).problems[0]
+    assert "is damaged" in check_store(store).problems[0]
     (store / MANIFEST_NAME).unlink()
     assert find_stores(store.parents[2]) == [store], "parts that lost their manifest are a store, a damaged one"
     assert "has no _manifest.json" in check_store(store).problems[0]

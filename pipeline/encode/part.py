@@ -1,0 +1,184 @@
+"""One part of an embedding store as a unit of work: a shard is read, decoded, embedded and written."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from time import perf_counter
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.encode.fitting import FittingEncoder
+from pipeline.encode.prepare import THREADS, Chunk, prepared_chunks
+from pipeline.progress import Progress, Silent
+from pipeline.spaces import Space, SpaceSpec, load_space
+from pipeline.store import EMBEDDING_COLUMN, Failure, Made, Part, Rows, Work, write_rows
+from pipeline.store.work import Record, write_part
+
+# A unit vector whose norm is further from 1 than this was not normalised, or is zero.
+NORM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How a space is run over a corpus.
+
+    Attributes:
+        batch_size: Samples per forward pass.
+        workers: How many samples are decoded at the same time, while the model computes.
+        max_rejected: Largest share of rejected samples, from 0 to 1.
+        device: Where the space computes.
+        decode: Where samples are decoded, see `prepared_chunks`.
+    """
+
+    batch_size: int
+    workers: int
+    max_rejected: float
+    device: str = "cpu"
+    decode: str = THREADS
+
+
+class Encoding:
+    """What the parts of one store have in common. Pickled without the space, which another process loads for itself.
+
+    Args:
+        spec: The frozen space.
+        modality: What of the samples is embedded.
+        shards: Folder of the shards.
+        settings: How the space is run.
+        fingerprint: What each part says about how it was made.
+        space: The space, loaded; None: it is loaded where it is needed.
+    """
+
+    def __init__(
+        self,
+        spec: SpaceSpec,
+        modality: str,
+        shards: Path,
+        settings: EncodeSettings,
+        fingerprint: dict[str, object],
+        space: Space | None = None,
+    ) -> None:
+        self.spec, self.modality, self.shards = spec, modality, shards
+        self.settings, self.fingerprint = settings, fingerprint
+        self._encoder = FittingEncoder(space, modality) if space else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_encoder": None}
+
+    @property
+    def encoder(self) -> FittingEncoder:
+        """The space of this process; what it learned about the memory of the device, it keeps from part to part."""
+        self._encoder = self._encoder or FittingEncoder(load_space(self.spec, self.settings.device), self.modality)
+        return self._encoder
+
+    def chunks(self, shards: Sequence[Part]) -> Generator[Chunk, None, None]:
+        """The samples of `shards`, decoded ahead of whoever takes them."""
+        how = self.settings
+        return prepared_chunks(
+            self.encoder.space, self.modality, self.shards, shards, how.workers, how.batch_size, how.decode
+        )
+
+    def embed(self, chunks: Iterable[Chunk], progress: Progress) -> "EmbeddedShard":
+        """Embed the samples of one shard."""
+        keys: list[str] = []
+        rejected: list[Failure] = []
+        blocks = [np.empty((0, self.encoder.space.dimension), np.float32)]
+        for batch in self._batches(chunks, rejected, progress):
+            started = perf_counter()
+            embeddings = self.encoder(torch.stack([tensor for _, tensor in batch])).numpy()
+            good = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < NORM_TOLERANCE  # False for NaN as well
+            for (key, _), row, fine in zip(batch, embeddings, good, strict=True):
+                if fine:
+                    keys.append(key)
+                else:
+                    what = "is zero" if np.isfinite(row).all() else "is not finite"
+                    rejected.append(Failure(key, "encode", "BadEmbedding", f"the embedding {what}"))
+            blocks.append(embeddings[good])
+            progress.advance(len(batch), compute=perf_counter() - started)
+        return EmbeddedShard(keys, rejected, np.concatenate(blocks))
+
+    def _batches(
+        self, chunks: Iterable[Chunk], rejected: list[Failure], progress: Progress
+    ) -> Iterator[list[tuple[str, Tensor]]]:
+        """The good samples of one part in their order. Rejects would leave short batches; filled up, the cut depends
+        neither on where they are nor on the chunks."""
+        size = self.settings.batch_size
+        carry: list[tuple[str, Tensor]] = []
+        for chunk in chunks:
+            bad = [result for _, result in chunk.samples if isinstance(result, Failure)]
+            rejected += bad
+            progress.advance(len(bad), read=chunk.read, decode=chunk.decode / self.settings.workers)
+            carry += [(key, result) for key, result in chunk.samples if isinstance(result, Tensor)]
+            while len(carry) >= size:
+                yield carry[:size]
+                carry = carry[size:]
+        if carry:
+            yield carry
+
+    def reading_ahead(self, folder: Path, works: Sequence[Work], progress: Progress) -> Iterator[Record]:
+        """The engine of a single process: while one part is computed, the next is read and the last one written."""
+        shards = [work.make.shard for work in works if isinstance(work.make, EncodedShard)]
+        with closing(self.chunks(shards)) as chunks, ThreadPoolExecutor(1, "write") as writer:
+            of_shards = groupby(chunks, key=lambda chunk: chunk.shard.name)
+            written: Future[tuple[Record, float]] | None = None
+            try:
+                for work, (_, own) in zip(works, of_shards, strict=True):
+                    embedded = self.embed(own, progress)
+                    if written:
+                        yield _told(written, progress)
+                    written = writer.submit(_timed, folder, work, embedded)
+            except (Exception, KeyboardInterrupt):
+                if written:  # What is done before the error counts.
+                    yield _told(written, progress)
+                raise
+            if written:
+                yield _told(written, progress)
+
+
+@dataclass(frozen=True)
+class EmbeddedShard:
+    """One shard's embeddings [N, D] by key, and the samples without one."""
+
+    keys: list[str]
+    rejected: list[Failure]
+    embeddings: NDArray[np.float32]
+
+    def write(self, part: "EncodedShard", path: Path) -> Made:
+        """Write them to the file `path` as `part`."""
+        metadata = {"fingerprint": part.encoding.fingerprint, "source": part.shard.sha256}
+        write_rows(path, Rows(self.keys, {EMBEDDING_COLUMN: self.embeddings}, {}), metadata)
+        return Made(self.keys, self.rejected)
+
+
+@dataclass(frozen=True)
+class EncodedShard:
+    """Makes the part of one shard; see `pipeline.store.work.Make`."""
+
+    encoding: Encoding
+    shard: Part
+
+    def __call__(self, path: Path, progress: Progress) -> Made:
+        """Write the part to the file `path`."""
+        with closing(self.encoding.chunks([self.shard])) as chunks:
+            return self.encoding.embed(chunks, progress).write(self, path)
+
+
+def _timed(folder: Path, work: Work, embedded: EmbeddedShard) -> tuple[Record, float]:
+    """The part, written, and how many seconds that took."""
+    started = perf_counter()
+    make = cast(EncodedShard, work.make)
+    record = write_part(folder, work, Silent(), lambda path, _: embedded.write(make, path))
+    return record, perf_counter() - started
+
+
+def _told(written: "Future[tuple[Record, float]]", progress: Progress) -> Record:
+    record, seconds = written.result()
+    progress.advance(0, write=seconds)
+    return record

@@ -1,7 +1,6 @@
 """Encoding: resumable, row by row accounted for, stale parts redone with a reason."""
 
 import logging
-import os
 import threading
 import time
 from collections import Counter

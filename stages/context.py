@@ -90,18 +90,28 @@ class ConsoleProgress:
         return line
 
 
-def prepare_torch(params: Params) -> str:
-    """Fix the thread count and deterministic kernels; return the device to compute on."""
+def set_up_torch(params: Params) -> None:
+    """Fix the thread count and deterministic kernels."""
     import torch
     from threadpoolctl import threadpool_limits
-
-    from pipeline.precision import check_float32
 
     torch.set_num_threads(params.threads)
     threadpool_limits(params.threads)  # NumPy's own, which adds up in as many pieces as it has threads
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing
+
+
+def device_of(params: Params) -> str:
+    """The device to compute on, such as ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: It does not multiply float32 as such.
+    """
+    import torch
+
+    from pipeline.precision import check_float32
+
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
     device = chosen if params.run.device == "auto" else params.run.device
     if device != "cpu":

@@ -42,7 +42,7 @@ def embed(
     from pipeline.modalities import TEXT
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
-    from stages.context import prepare_torch
+    from stages.context import device_of, set_up_torch
     from stages.options import pick
     from stages.specs import space_spec
 
@@ -53,7 +53,8 @@ def embed(
         raise UserError(f"{output} is neither {PARQUET} nor {NPY}.", "Let its name end in one of the two.")
     params = load_params(params_file)
     [(_, settings)] = pick(params.spaces, [space], "space")
-    frozen = load_space(space_spec(settings), prepare_torch(params))
+    set_up_torch(params)
+    frozen = load_space(space_spec(settings), device_of(params))
     vectors = embed_files(frozen, paths)
     if texts:
         check_embeds(frozen, TEXT)

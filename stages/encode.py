@@ -28,12 +28,13 @@ def encode(
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
     from pipeline.store.prune import keep_only
-    from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, prepare_torch
+    from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, device_of, set_up_torch
     from stages.specs import space_spec
 
     params = load_params(params_file)
     jobs = _jobs(params, names or [], space)
-    device = prepare_torch(params)
+    set_up_torch(params)
+    device = device_of(params)
     made = []
     specs = {job.space: space_spec(params.spaces[job.space]) for job in jobs.values()}
     for space_name, spec in specs.items():
@@ -48,7 +49,9 @@ def encode(
                 spec,
                 SHARDS / job.corpus,
                 EMBEDDINGS / job.space / job.corpus,
-                EncodeSettings(settings.batch_size, params.run.workers, params.limits.max_rejected, device, params.run.decode),
+                EncodeSettings(
+                    settings.batch_size, params.run.workers, params.limits.max_rejected, device, params.run.decode
+                ),
                 progress,
             )
             for modality, (manifest, computed) in stores.items():

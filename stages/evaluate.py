@@ -14,10 +14,11 @@ def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
     from pipeline.evaluate.folders import Folders
     from pipeline.evaluate.run import evaluate as measure
     from pipeline.params.load import load_params
-    from stages.context import ANNOTATIONS, EMBEDDINGS, METRICS, MODELS, PAIRS, ConsoleProgress, prepare_torch
+    from stages.context import ANNOTATIONS, EMBEDDINGS, METRICS, MODELS, PAIRS, ConsoleProgress, device_of, set_up_torch
 
     params = load_params(params_file)
-    device = prepare_torch(params)
+    set_up_torch(params)
+    device = device_of(params)
     connections = {name: connection.links(name) for name, connection in params.connections.items()}
     folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS, ANNOTATIONS)
     summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)

@@ -30,10 +30,11 @@ def plan(
     from pipeline.doctor.storage import dvc
     from pipeline.params.load import load_params
     from pipeline.plan.estimates import in_bytes, in_time
-    from stages.context import prepare_torch
+    from stages.context import device_of, set_up_torch
 
     params = load_params(params_file)
-    device = prepare_torch(params)
+    set_up_torch(params)
+    device = device_of(params)
     runs = _print_changes(params)
     written = seconds = 0.0
     unknown = []

@@ -14,12 +14,13 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> Non
     from pipeline.retrieve.pair_set import PairSet
     from pipeline.retrieve.pseudo_pairs import write_pairs
     from pipeline.store.prune import keep_only
-    from stages.context import EMBEDDINGS, PAIRS, ConsoleProgress, account, prepare_torch
+    from stages.context import EMBEDDINGS, PAIRS, ConsoleProgress, account, device_of, set_up_torch
     from stages.options import pick
 
     params = load_params(params_file)
     connections = pick(params.connections, names, "connection")
-    device = prepare_torch(params)
+    set_up_torch(params)
+    device = device_of(params)
     for name, connection in connections:
         sets = [
             PairSet(link, connection.method, connection.retrieve_of(link.spaces), params.seed, EMBEDDINGS, each)

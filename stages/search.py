@@ -34,19 +34,15 @@ def search(
       mcr search bell.flac --in image -k 3 --save found
     """
     from pipeline.connect import ConnectedSpace
-    from pipeline.connect.embed import modality_of
-    from pipeline.connect.search import gallery_of, widest
+    from pipeline.connect.search import gallery_of, read_query, widest
     from pipeline.connect.search import search as nearest
     from pipeline.links import store_folder
-    from pipeline.modalities import TEXT
     from pipeline.params.load import load_params
-    from stages.context import EMBEDDINGS, MODELS, prepare_torch
+    from stages.context import EMBEDDINGS, MODELS, device_of, set_up_torch
     from stages.options import pick
 
     params = load_params(params_file)
-    file = Path(query)
-    source = modality_of(file) if file.suffix and file.is_file() else TEXT
-    payload = query.encode() if source == TEXT else file.read_bytes()
+    source, payload = read_query(query)
     # Neither bounds nor controls are what somebody wants to search with, unless they are named.
     usable = {
         name: entry.links(name)
@@ -55,7 +51,8 @@ def search(
     }
     name = connection or widest(usable, source, modality)
     [(_, chosen)] = pick(params.connections, [name], "connection")
-    space = ConnectedSpace.load(MODELS / name, prepare_torch(params))
+    set_up_torch(params)
+    space = ConnectedSpace.load(MODELS / name, device_of(params))
     gallery, corpora = gallery_of(chosen.links(name), space, modality)
     stores = {each: store_folder(EMBEDDINGS, gallery, each, modality) for each in ([corpus] if corpus else corpora)}
     results = nearest(space, source, payload, gallery, stores, count, through or None, modality)

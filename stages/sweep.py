@@ -35,11 +35,12 @@ def sweep(
     from pipeline.sweep.page import shown, sweep_page
     from pipeline.sweep.summary import summarise, with_differences
     from pipeline.sweep.variants import UNCHANGED, read_sweep
-    from stages.context import SWEEPS, prepare_torch
+    from stages.context import SWEEPS, device_of, set_up_torch
 
     chosen = read_sweep(file)
     params, names = _with_variants(params_file, chosen)
-    device = prepare_torch(params)
+    set_up_torch(params)
+    device = device_of(params)
     folder = SWEEPS / file.stem
     _train_all(params, chosen, names, folder, device)
     values = with_differences(pd.concat(_measured(params, chosen, names, folder, device), ignore_index=True))

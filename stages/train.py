@@ -15,13 +15,14 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     """
     from pipeline.params.load import load_params
     from pipeline.train.run import train_connection
-    from stages.context import MODELS, PAIRS, ConsoleProgress, prepare_torch
+    from stages.context import MODELS, PAIRS, ConsoleProgress, device_of, set_up_torch
     from stages.leaks import warn_of_leaks
     from stages.options import pick
 
     params = load_params(params_file)
     connections = pick(params.connections, names, "connection")
-    device = prepare_torch(params)
+    set_up_torch(params)
+    device = device_of(params)
     for name, connection in connections:
         warn_of_leaks(params, name)
         done = train_connection(

@@ -38,7 +38,7 @@ NO_TRAINING = 0  # the version of our training code that made them
 
 
 @dataclass(frozen=True)
-class Layout:
+class Published:
     """What one published file holds.
 
     Attributes:
@@ -61,10 +61,10 @@ class Layout:
 
 AUDIO_VISUAL, POINT_TEXT = {CLIP: IMAGE, CLAP: AUDIO}, {CLIP: TEXT, ULIP: POINT}
 LAYOUTS = {
-    "clap_clip": Layout("mlp", {CLIP: "Head_B.", CLAP: "Head_A."}, TEXT, AUDIO_VISUAL),
-    "ulip_clip": Layout("linear", {CLIP: "Head_A.", ULIP: "Head_B."}, IMAGE, POINT_TEXT),
-    "ex_clap": Layout("decoupled", {CLAP: ""}, TEXT, AUDIO_VISUAL),
-    "ex_ulip": Layout("decoupled", {ULIP: ""}, IMAGE, POINT_TEXT),
+    "clap_clip": Published("mlp", {CLIP: "Head_B.", CLAP: "Head_A."}, TEXT, AUDIO_VISUAL),
+    "ulip_clip": Published("linear", {CLIP: "Head_A.", ULIP: "Head_B."}, IMAGE, POINT_TEXT),
+    "ex_clap": Published("decoupled", {CLAP: ""}, TEXT, AUDIO_VISUAL),
+    "ex_ulip": Published("decoupled", {ULIP: ""}, IMAGE, POINT_TEXT),
 }
 # By kind: the first layer [hidden or output, input], and the last one [output, hidden].
 _ENDS = {
@@ -129,7 +129,7 @@ def _record(name: str, path: Path) -> dict[str, object]:
     return {IMPORTED: {"layout": name, "sha256": sha256_file(path)}}
 
 
-def _read(path: Path, layout: Layout, name: str) -> dict[str, tuple[ProjectorSpec, nn.Module]]:
+def _read(path: Path, layout: Published, name: str) -> dict[str, tuple[ProjectorSpec, nn.Module]]:
     """By role: the projector in the file, strictly loaded."""
     tensors = read_tensors(find_checkpoint(str(path)))
     known = tuple(layout.heads.values())
@@ -159,7 +159,7 @@ def _spec(head: Mapping[str, Tensor], kind: str, path: Path, name: str) -> Proje
 
 
 def _config(
-    layout: Layout,
+    layout: Published,
     heads: Mapping[str, tuple[ProjectorSpec, nn.Module]],
     spaces: Mapping[str, NamedSpace],
     connection: str,

@@ -1,13 +1,16 @@
 """Find the nearest items of any modality to a text, a picture, a sound or a shape, and which connection can do it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from pipeline.connect.connected_space import ConnectedSpace
+from pipeline.connect.embed import modality_of
 from pipeline.errors import UserError
 from pipeline.links import Link
+from pipeline.modalities import MODALITY_OF, TEXT
 from pipeline.precision import multiplying
 from pipeline.store.reader import read_embeddings
 
@@ -51,6 +54,23 @@ def search(
             (corpus, keys[row], score) for row, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
     return _nearest(found, count)
+
+
+def read_query(query: str) -> tuple[str, bytes]:
+    """Modality and bytes of what is looked for: a file, or the words themselves.
+
+    Raises:
+        UserError: It looks like the path of a file and there is none, or the file is of no modality.
+    """
+    file = Path(query)
+    if file.suffix and file.is_file():
+        return modality_of(file), file.read_bytes()
+    if file.suffix[1:].lower() in MODALITY_OF or re.search(r"\S[/\\]\S", query):
+        raise UserError(
+            f"There is no file {query}.",
+            "Correct its path; to look for words, leave the ending off and set a space beside a slash.",
+        )
+    return TEXT, query.encode()
 
 
 def widest(connections: Mapping[str, Sequence[Link]], source: str, target: str) -> str:

@@ -1,10 +1,13 @@
 """The command line: exit codes, streams, and a start without heavy libraries."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from stages.cli import app
@@ -52,9 +55,18 @@ def test_our_own_mistake_exits_with_1_and_shows_the_traceback_on_demand(tmp_path
     "command", [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
 )
 def test_every_command_explains_itself_with_an_example(command):
-    result = CliRunner().invoke(app, [command, "--help"])
+    """Below its usage line, and the example is one that the command understands."""
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    assert "mcr " in result.output
+    lines = [line.strip().removeprefix("Example: ") for line in result.output.splitlines() if "Usage:" not in line]
+    examples = [line for line in lines if line.startswith(f"mcr {command}")]
+    assert examples, "no example"
+    whole = typer.main.get_command(app)
+    for example in examples:
+        words = shlex.split(re.split(r" (?:&&|>|\|) ", example)[0])[1:]
+        with whole.make_context("mcr", words) as context:
+            name, own, rest = whole.resolve_command(context, [*context._protected_args, *context.args])
+            own.make_context(name, rest, parent=context)
 
 
 def test_help_imports_nothing_heavy():

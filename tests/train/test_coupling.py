@@ -12,6 +12,7 @@ from pipeline.connect import ConnectedSpace, ProjectorSpec, build_projector
 from pipeline.errors import CorruptError, UserError
 from pipeline.hashing import sha256_bytes
 from pipeline.store import PAIRS, PartFolder, Rows, Store, write_rows
+from pipeline.train import coupling
 from pipeline.train.coupled import Coupled
 from pipeline.train.coupling import Coupling, draw_overlap, draw_pairs
 from pipeline.train.run import train_connection
@@ -165,8 +166,18 @@ def info_nce(first: torch.Tensor, second: torch.Tensor, temperature: float) -> t
     return (cross(scores, target) + cross(scores.T, target)) / 2
 
 
+class Drawn:
+    """Draws that a test chooses itself: partners of `rows` items and texts, in the place of the objective's own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, counts: tuple[int, int, int], rows: int) -> None:
+        choose = np.random.default_rng(11)
+        self.first, self.second, self.texts = (torch.from_numpy(choose.integers(count, size=rows)) for count in counts)
+        monkeypatch.setattr(coupling, "draw_pairs", lambda *_: (self.first, self.second))
+        monkeypatch.setattr(coupling, "draw_overlap", lambda *_: self.texts)
+
+
 @pytest.mark.parametrize("statistics", ["joint", "separate"])
-def test_the_loss_is_its_definition(pairs, statistics):
+def test_the_loss_is_its_definition(pairs, statistics, monkeypatch):
     settings = SETTINGS.model_copy(
         update={"batch_statistics": statistics, "pseudo_weight": 0.7, "overlap_weight": 0.4, "noise_variance": 0.01}
     )
@@ -176,10 +187,10 @@ def test_the_loss_is_its_definition(pairs, statistics):
         for space in WIDTHS
     }
     batch = {"item": tables["item"][::7]}
+    drawn = Drawn(monkeypatch, (60, 80, 90), len(batch["item"]))
     terms = made(build(), batch, torch.Generator().manual_seed(9))
-    generator = torch.Generator().manual_seed(9)
-    chosen = draw_pairs(made._coupled, batch["item"], generator)
-    texts = draw_overlap(made._coupled, len(batch["item"]), generator)
+    generator = torch.Generator().manual_seed(9)  # Of the noise alone: the draws are the test's.
+    chosen, texts = (drawn.first, drawn.second), drawn.texts
     projected = []
     for number, projector in enumerate(build().values()):
         overlap = made._coupled.overlap[number][texts]

@@ -8,12 +8,12 @@ import torch
 
 from pipeline.connect import ConnectedSpace, ProjectorSpec, build_projector
 from pipeline.store import PAIRS, Store
-from pipeline.train.coupling import Coupling, draw_overlap, draw_pairs
+from pipeline.train.coupling import Coupling
 from pipeline.train.run import train_connection
 from pipeline.train.settings import DecoupledSettings, LeafCouplingTrainSettings
 from tests.links import make_link
 from tests.train.conftest import WIDTHS, World
-from tests.train.test_coupling import info_nce, make
+from tests.train.test_coupling import Drawn, info_nce, make
 
 SETTINGS = LeafCouplingTrainSettings(
     projector=DecoupledSettings(hidden=32), epochs=8, batch_size=256, learning_rate=3e-3, noise_variance=0.01
@@ -26,17 +26,17 @@ def world() -> World:
     return World(0)
 
 
-def test_the_loss_is_its_definition(tmp_path: Path, world: World) -> None:
+def test_the_loss_is_its_definition(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open(make(tmp_path, world, {"clip": 60, "clap": 80, "text": 90}, method="excoupling"), PAIRS)
     made = Coupling(LINK, WIDTHS, SETTINGS)
     batch = {"item": made.load((store,), "cpu")["item"][::7]}
     spec = ProjectorSpec(kind="decoupled", input=WIDTHS["clap"], hidden=32, dimension=WIDTHS["clip"])
     build = lambda: build_projector(spec, generator=torch.Generator().manual_seed(1))  # noqa: E731
+    drawn = Drawn(monkeypatch, (60, 80, 90), len(batch["item"]))
     terms = made({"clap": build()}, batch, torch.Generator().manual_seed(9))
 
     generator, leaf = torch.Generator().manual_seed(9), build()
-    base_rows, leaf_rows = draw_pairs(made._coupled, batch["item"], generator)
-    texts = draw_overlap(made._coupled, len(batch["item"]), generator)
+    base_rows, leaf_rows, texts = drawn.first, drawn.second, drawn.texts
     noisy = made._coupled.overlap[1][texts]
     noisy = noisy + torch.randn(noisy.shape, generator=generator) * 0.1
     noisy = noisy / noisy.norm(dim=1, keepdim=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.connect.config import ConnectionConfig, load_config
-from pipeline.connect.embed import embed_payloads
+from pipeline.connect.embed import check_rows, embed_payloads
 from pipeline.connect.projectors import DecoupledProjector
 from pipeline.connect.weights import load_projectors
 from pipeline.errors import CorruptError, UserError
@@ -90,7 +90,7 @@ class ConnectedSpace:
             modality: What they are embeddings of; only a leaf of Ex-MCR needs to know.
 
         Raises:
-            UserError: Unknown space, vectors of another width, or no modality where it matters.
+            UserError: Unknown space, vectors of another width, no modality where it matters, or a row without an embedding.
         """
         if space not in self.config.spaces:
             raise UserError(
@@ -105,7 +105,7 @@ class ConnectedSpace:
                 f"Pass an array [N, {width}].",
             )
         if space == self.config.base:
-            return vectors.to("cpu", torch.float32, copy=True)
+            return _checked(vectors.to("cpu", torch.float32, copy=True), space)
         project = self._way(space, modality)
         projected = torch.empty(len(vectors), self.dimension)
         for start in range(0, len(vectors), PROJECT_ROWS):
@@ -113,7 +113,7 @@ class ConnectedSpace:
             with torch.inference_mode(), multiplying():
                 rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
                 projected[start : start + len(rows)] = project(rows)
-        return projected
+        return _checked(projected, space)
 
     def _way(self, space: str, modality: str | None) -> Callable[[Tensor], Tensor]:
         """The projection of `space`; a leaf's overlapping modality skips the layer that only its other one needs."""
@@ -150,3 +150,8 @@ class ConnectedSpace:
         if name not in self._frozen:
             self._frozen[name] = load_space(SpaceSpec(**self.config.spaces[name].spec), self.device)
         return self._frozen[name]
+
+
+def _checked(vectors: Tensor, space: str) -> Tensor:
+    check_rows(vectors, lambda row: f"row {row} of those of {space}")
+    return vectors

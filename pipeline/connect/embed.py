@@ -1,6 +1,6 @@
 """Embed single files and texts through a frozen space, without shards and stores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -43,7 +43,7 @@ def embed_payloads(
         names: What to call them in messages; by default their numbers.
 
     Raises:
-        UserError: A payload cannot be used.
+        UserError: A payload cannot be used, or its embedding is not finite.
     """
     batches = []
     for start in range(0, len(payloads), EMBED_ROWS):
@@ -56,7 +56,26 @@ def embed_payloads(
                 message = f"{name} is not a usable {modality} ({error.step}: {error.message})."
                 raise UserError(message, "Remove or repair it.") from error
         batches.append(space.encode(modality, torch.stack(inputs)))
-    return torch.cat(batches) if batches else torch.empty(0, space.dimension)
+    vectors = torch.cat(batches) if batches else torch.empty(0, space.dimension)
+    check_rows(vectors, lambda row: names[row] if names else f"item {row}")
+    return vectors
+
+
+def check_rows(vectors: Tensor, name: Callable[[int], str]) -> None:
+    """Refuse `vectors` [N, D] of which one is not finite, or zero.
+
+    Raises:
+        UserError: With the `name` of the first such row.
+    """
+    lengths = vectors.float().norm(dim=1)
+    bad = ~(lengths.isfinite() & (lengths > 0))
+    if bad.any():
+        row = int(bad.int().argmax())
+        what = "is zero" if lengths[row] == 0 else "is not finite"
+        raise UserError(
+            f"The embedding of {name(row)} {what}.",
+            "Look at that input; if others are fine, it is to blame. If not, check the weights, or use precision fp32.",
+        )
 
 
 def embed_files(space: Space, files: Sequence[str | Path]) -> Tensor:

@@ -27,7 +27,7 @@ def load_projectors(path: Path, specs: Mapping[str, ProjectorSpec]) -> dict[str,
     """Build the projectors that `specs` describes, by space, with the weights in `path`, in evaluation mode.
 
     Raises:
-        UserError: The file is missing, or holds other tensors than the specs ask for.
+        UserError: The file is missing, holds other tensors than the specs ask for, or values that are not finite.
         CorruptError: It is not a safetensors file.
     """
     if not path.is_file():
@@ -52,6 +52,8 @@ def load_projectors(path: Path, specs: Mapping[str, ProjectorSpec]) -> dict[str,
         raise UserError(
             f"{path} does not fit its configuration: {shown}.", "Use the config.json that was written with the weights."
         )
+    if spoilt := [name for name, tensor in sorted(tensors.items()) if not tensor.isfinite().all()]:
+        raise UserError(f"{path} holds NaN or infinity in {spoilt[0]}.", "Train the connection again.")
     for space, projector in projectors.items():
         projector.load_state_dict({name: tensors[f"{space}.{name}"] for name in projector.state_dict()})
         projector.eval().requires_grad_(False)

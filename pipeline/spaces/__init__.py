@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.precision import multiplying
+from pipeline.spaces.finite import check_finite_weights
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
 
 # Adding a family is one file and one line here. Families are imported when one of their spaces is
@@ -24,10 +25,11 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
     """Load the frozen space that `spec` describes onto `device`.
 
     Raises:
-        UserError: Unknown family, or a checkpoint that is missing, damaged or of another architecture.
+        UserError: Unknown family, or a checkpoint that is missing, damaged, of another architecture, or not finite.
     """
     space: Space = _family(spec).load(spec, device)
-    # Here and not in each family, so that none can forget it.
+    # Both here and not in each family, so that none can forget them.
+    check_finite_weights(space, spec)
     space.encode = multiplying(spec.precision)(space.encode)  # type: ignore[method-assign]
     return space
 

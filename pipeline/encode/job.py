@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+from pipeline.decode.earlier import VERSION
 from pipeline.encode.ahead import short_turns
+from pipeline.encode.outdated import outdated
 from pipeline.encode.part import EncodedShard, EncodeSettings, Encoding
 from pipeline.errors import UserError
 from pipeline.precision import arithmetic_of
@@ -52,11 +55,20 @@ def encode_corpus(
         fingerprint = _fingerprint(space, name, spec, modality, settings.batch_size)
         encoding = Encoding(spec, modality, shards, settings, fingerprint, space)
         works = [
-            Work(_part_name(shard), Source(shard.sha256), EncodedShard(encoding, shard), shard.rows)
+            Work(
+                _part_name(shard),
+                Source(shard.sha256),
+                EncodedShard(encoding, shard),
+                shard.rows,
+                partial(outdated, shards, shard, modality),
+            )
             for shard in corpus.parts
         ]
         store = folder / modality
-        with PartFolder(store, EMBEDDINGS, fingerprint, arithmetic, place_of(store, 3)) as parts, short_turns():
+        with (
+            PartFolder(store, EMBEDDINGS, fingerprint, arithmetic, place_of(store, 3), VERSION) as parts,
+            short_turns(),
+        ):
             run_parts(parts, works, f"encode {name} {modality}", "samples", progress, encoding.reading_ahead)
             manifest = parts.finish(settings.max_rejected, not_read=_without(modality, parts.parts, corpus.parts))
             finished[modality] = (manifest, parts.computed)

@@ -35,6 +35,7 @@ class PartFolder:
         arithmetic: Kind of device and precision that this run computes with, see `Part`. It is no part of the
             fingerprint: what another device has finished stays valid.
         place: What the end of the folder's path says it is about, see `Manifest`.
+        decoders: Version of the decoders that this run reads samples with, see `Part`.
 
     Attributes:
         computed: Parts adopted so far.
@@ -46,10 +47,17 @@ class PartFolder:
     """
 
     def __init__(
-        self, folder: Path, kind: str, fingerprint: Mapping[str, object], arithmetic: str = "", place: str = ""
+        self,
+        folder: Path,
+        kind: str,
+        fingerprint: Mapping[str, object],
+        arithmetic: str = "",
+        place: str = "",
+        decoders: int = 0,
     ) -> None:
         self.folder = folder
         self.arithmetic = arithmetic
+        self.decoders = decoders
         self.computed = 0
         # Through JSON, so that what is compared is what a manifest can hold.
         self.manifest = Manifest(kind, json.loads(json.dumps(fingerprint)), place=place)
@@ -117,10 +125,12 @@ class PartFolder:
             reason = "the file is missing"
         elif sha256_file(self.folder / name) != part.sha256:
             reason = "the file is damaged"
+        elif part.decoders < self.decoders and work.outdated:
+            reason = work.outdated(part)
         if reason:
             log.info("%s/%s is stale: %s", self.folder, name, reason)
             return None
-        self._parts[name] = part
+        self._parts[name] = replace(part, decoders=self.decoders)
         return source
 
     def adopt(self, record: Record) -> Part:
@@ -131,7 +141,7 @@ class PartFolder:
             HeldError: Somebody broke the lock.
         """
         self._lock.check()
-        part = replace(record.part, arithmetic=self.arithmetic)
+        part = replace(record.part, arithmetic=self.arithmetic, decoders=self.decoders)
         temporary, path = self.folder / record.temporary, self.folder / part.name
         try:
             self._under_construction().append({"part": asdict(part), "temporary": record.temporary})

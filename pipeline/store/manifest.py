@@ -42,6 +42,7 @@ class Part:
         rejected: Samples of the source that are not in the file.
         arithmetic: Kind of device and precision that computed it, such as ``cuda fp16``; empty where nothing did, and in
             parts of earlier versions, which count as a CPU's.
+        decoders: Version of the decoders that made it, or that would have made the same; 0 where nothing was decoded.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Part:
     source: str
     rejected: tuple[Failure, ...] = ()
     arithmetic: str = ""
+    decoders: int = 0
 
     @property
     def samples_in(self) -> int:

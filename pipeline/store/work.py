@@ -58,12 +58,14 @@ class Work:
             to reuse; otherwise `make` tells.
         make: Writes it.
         samples: How many samples the source holds, for the progress.
+        outdated: Why a part that earlier decoders made is not what they would make now; empty if it is.
     """
 
     name: str
     source: Source | Callable[[], Source]
     make: Make
     samples: int = 0
+    outdated: Callable[[Part], str] | None = None
 
 
 @dataclass(frozen=True)

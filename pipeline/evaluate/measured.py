@@ -72,7 +72,7 @@ def add_numbers(
         where |= {"direction": direction, "metric": metric}
         found = {"value": number.value, "ci_low": low, "ci_high": high, "n": number.n, "chance": number.chance}
         tables.add("metrics", where | found)
-        tables.mirrored(name, contender.label, direction, metric, number.value)
+        tables.add_number(name, contender.label, direction, metric, number.value)
     if drawn is None:
         return
     # Each trained connection minus the first one of the task, item by item.

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.evaluate.classification import evaluate_classification
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.geometry import evaluate_geometry
+from pipeline.evaluate.headlines import headlines
 from pipeline.evaluate.localisation import evaluate_localisation
 from pipeline.evaluate.retrieval import evaluate_retrieval
 from pipeline.evaluate.settings import EvaluateSettings
@@ -60,5 +61,5 @@ def evaluate(
     progress, tables = progress or Silent(), Tables()
     for name, task in settings.tasks.items():
         TASKS[task.task](TaskRun(name, task, settings, folders, connections, seed, progress, device, tables))
-    tables.write(folders.metrics)
+    tables.write(folders.metrics, headlines(settings, tables.measured))
     return Summary(len(settings.tasks), tables.rows)

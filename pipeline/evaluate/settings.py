@@ -186,6 +186,11 @@ Task = Annotated[
 ]
 
 
+MOST_HEADLINES = 30
+Headline = Annotated[str, Field(pattern="^[^./][^/.]{0,23}$")]
+Measurement = Annotated[str, Field(pattern="^[^/]+/[^/]+/[^/]+(/[^/]+)?$")]
+
+
 class EvaluateSettings(Settings):
     """What is measured."""
 
@@ -195,4 +200,17 @@ class EvaluateSettings(Settings):
     baseline_rows: int = Field(
         100_000, ge=2, description="Rows per store, evenly spread, that the training-free baselines use at most."
     )
+    headlines: dict[Headline, Measurement] = Field(
+        {},
+        max_length=MOST_HEADLINES,
+        description="Numbers that `dvc metrics` shows, by a short name: task/contender/metric, or with /direction; a "
+        "contender is a connection, a baseline or frozen_<space>. Without any: one number of each connection.",
+    )
     tasks: dict[str, Task]
+
+    @model_validator(mode="after")
+    def _headlines_are_of_tasks(self) -> Self:
+        for name, place in self.headlines.items():
+            if (task := place.partition("/")[0]) not in self.tasks:
+                raise ValueError(f"the headline {name!r} is of the task {task!r}; there are {', '.join(self.tasks)}")
+        return self

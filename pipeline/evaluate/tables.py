@@ -1,7 +1,7 @@
 """The result tables: long Parquet for people and the report; JSON for ``dvc metrics`` and curves for ``dvc plots``."""
 
 import json
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path, write_text
 
-JSON_DIGITS = 6
+CURVE_DIGITS = 6
 CURVES = "plots"
+CURVE_HEADER = "candidates,recall\n"
 _WHICH = [(name, pa.string()) for name in ("task", "dataset", "connection", "method", "direction")]
 SCHEMAS = {
     "metrics": pa.schema(
@@ -80,12 +81,12 @@ class Tables:
 
     Attributes:
         parts: Tables by name, in the order in which they were added.
-        mirror: task -> label -> direction -> metric -> value.
+        measured: task -> contender -> direction -> metric -> value.
         curves: Recall (0 to 1) by number of candidates, by name of the file.
     """
 
     parts: dict[str, list[pa.Table]] = field(default_factory=lambda: {name: [] for name in SCHEMAS})
-    mirror: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    measured: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
     curves: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def add(self, name: str, columns: dict[str, Any]) -> None:
@@ -98,28 +99,34 @@ class Tables:
         ]
         self.parts[name].append(pa.Table.from_arrays(filled, schema=schema))
 
-    def mirrored(self, task: str, label: str, direction: str, metric: str, value: float) -> None:
-        """Set one number of the JSON mirror."""
-        directions = self.mirror.setdefault(task, {}).setdefault(label, {})
-        directions.setdefault(direction, {})[metric] = round(value, JSON_DIGITS)
+    def add_number(self, task: str, contender: str, direction: str, metric: str, value: float) -> None:
+        """Keep one number where headlines are chosen from."""
+        self.measured.setdefault(task, {}).setdefault(contender, {}).setdefault(direction, {})[metric] = value
 
     @property
     def rows(self) -> dict[str, int]:
         """Rows by table."""
         return {name: sum(len(part) for part in parts) for name, parts in self.parts.items()}
 
-    def write(self, folder: Path) -> None:
-        """Write all files to `folder`, each atomically; equal tables give equal bytes."""
+    def write(self, folder: Path, headlines: Mapping[str, float]) -> None:
+        """Write all files to `folder`, each atomically; equal tables give equal bytes.
+
+        Args:
+            folder: Where they go. Curves of earlier tasks are removed, other files stay.
+            headlines: What ``metrics.json`` holds.
+        """
         for name, parts in self.parts.items():
             table = pa.concat_tables([SCHEMAS[name].empty_table(), *parts]).combine_chunks()
             with atomic_path(folder / f"{name}.parquet") as temporary:
                 pq.write_table(table, temporary, compression="zstd")
-        write_text(folder / "metrics.json", json.dumps(self.mirror, indent=1, allow_nan=False) + "\n")
-        shutil.rmtree(folder / CURVES, ignore_errors=True)
-        (folder / CURVES).mkdir()  # DVC expects it, whatever the tasks are.
+        write_text(folder / "metrics.json", json.dumps(headlines, indent=1, allow_nan=False) + "\n")
+        (folder / CURVES).mkdir(exist_ok=True)  # DVC expects it, whatever the tasks are.
+        for path in (folder / CURVES).glob("*.csv"):
+            if path.stem not in self.curves and path.read_bytes().startswith(CURVE_HEADER.encode()):
+                path.unlink()
         for name, curve in self.curves.items():
-            lines = [f"{count},{recall:.{JSON_DIGITS}f}\n" for count, recall in curve.items()]
-            write_text(folder / CURVES / f"{name}.csv", "candidates,recall\n" + "".join(lines))
+            lines = [f"{count},{recall:.{CURVE_DIGITS}f}\n" for count, recall in curve.items()]
+            write_text(folder / CURVES / f"{name}.csv", CURVE_HEADER + "".join(lines))
 
 
 def _is_column(value: object) -> bool:

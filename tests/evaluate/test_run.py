@@ -74,10 +74,37 @@ def test_every_method_is_in_every_table(world: Folders) -> None:
     assert ((metrics.ci_low <= metrics.value) & (metrics.value <= metrics.ci_high)).mean() > 0.95
     chance = metrics.groupby("metric").chance.unique()
     np.testing.assert_allclose([*chance["R@5"], *chance["median_rank"]], [5 / 40, 20.5])
-    mirror = json.loads((world.metrics / "metrics.json").read_text())
-    row = metrics[(metrics.task == "kept") & (metrics.method == "frozen") & (metrics.metric == "mAP")]
-    row = row[row.direction == "mean"]
-    assert mirror["kept"]["frozen_clap"]["mean"]["mAP"] == pytest.approx(row.value.item(), abs=1e-6)
+    values = metrics[metrics.direction == "mean"].set_index(["task", "connection", "method", "metric"]).value
+    shown = json.loads((world.metrics / "metrics.json").read_text())
+    assert shown == {
+        f"{connection} R@10": pytest.approx(values["bridged", connection, method, "R@10"], abs=1e-4)
+        for connection, method in (("audio_image", "cmcr"), ("oracle", "oracle"))
+    }
+
+
+def test_headlines_are_what_was_chosen(world: Folders, caplog: pytest.LogCaptureFixture) -> None:
+    chosen = {
+        "CLAP": "kept/frozen_clap/mAP",
+        "hops": "bridged/two_hop_softmax/R@5/audio->image",
+        "typo": "kept/frozen_clop/mAP",
+    }
+    evaluate(settings(bridged=BRIDGED, kept=KEPT).model_copy(update={"headlines": chosen}), world, CONNECTIONS, 3)
+    metrics = pd.read_parquet(world.metrics / "metrics.parquet")
+    values = metrics[metrics.connection != "oracle"].set_index(["method", "direction", "metric"]).value.sort_index()
+    assert json.loads((world.metrics / "metrics.json").read_text()) == {
+        "CLAP": pytest.approx(values["frozen", "mean", "mAP"], abs=1e-4),
+        "hops": pytest.approx(values["two_hop_softmax", "audio->image", "R@5"], abs=1e-4),
+    }
+    assert "evaluate.headlines.typo: nothing was measured as kept/frozen_clop/mAP" in caplog.text
+
+
+def test_curves_of_earlier_tasks_go_and_files_of_others_stay(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED, kept=KEPT), world, CONNECTIONS, 3)
+    plots = world.metrics / "plots"
+    for name in ("mine.csv", "notes.txt"):
+        (plots / name).write_text("x,y\n1,2\n")
+    evaluate(settings(kept=KEPT), world, CONNECTIONS, 3)
+    assert {path.name for path in plots.iterdir()} == {"kept-audio_image.csv", "mine.csv", "notes.txt"}
 
 
 def test_numbers_equal_those_of_a_full_sort(world: Folders) -> None:

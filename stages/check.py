@@ -32,6 +32,9 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
             f"note: {params_file} repeats settings by {len(written.aliases)} YAML aliases ({named}); a value that one of "
             "them stands for cannot be changed by itself with `dvc exp run -S`: write the values out."
         )
+    for name, place in params.evaluate.headlines.items():
+        if (task := place.partition("/")[0]) not in params.evaluate.tasks:
+            say(f"note: the headline {name} is of the task {task}, which is not in evaluate.tasks: it will be missing.")
     say(
         f"{params_file} is valid: {len(params.corpora)} corpora, {len(params.spaces)} spaces, "
         f"{len(params.encode)} encode jobs, {len(params.connections)} connections, {len(params.evaluate.tasks)} tasks."

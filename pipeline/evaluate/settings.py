@@ -207,10 +207,3 @@ class EvaluateSettings(Settings):
         "contender is a connection, a baseline or frozen_<space>. Without any: one number of each connection.",
     )
     tasks: dict[str, Task]
-
-    @model_validator(mode="after")
-    def _headlines_are_of_tasks(self) -> Self:
-        for name, place in self.headlines.items():
-            if (task := place.partition("/")[0]) not in self.tasks:
-                raise ValueError(f"the headline {name!r} is of the task {task!r}; there are {', '.join(self.tasks)}")
-        return self

@@ -42,7 +42,6 @@ def test_there_are_never_more_than_thirty():
         ("a.b", "first/c0/R@10", "pattern"),
         ("a/b", "first/c0/R@10", "pattern"),
         ("a", "first/c0", "pattern"),
-        ("a", "frist/c0/R@10", "of the task 'frist'; there are first, second"),
     ],
 )
 def test_what_cannot_be_a_headline(name, place, message):

@@ -271,6 +271,15 @@ def test_check_warns_of_aliases_and_takes_them(tmp_path, monkeypatch, capsys):
     assert "YAML aliases (line" in capsys.readouterr().out
 
 
+def test_check_notes_a_headline_of_no_task(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    raw = copy.deepcopy(DEMO)
+    raw["evaluate"]["headlines"] = {"mine": "audio_imge/audio_image/R@10"}
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    check(Path("params.yaml"))
+    assert "the headline mine is of the task audio_imge" in capsys.readouterr().out
+
+
 def test_a_recipe_is_no_program(tmp_path):
     """What the shell of a stage is given is quoted, so that also a name that nobody checked is one argument."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()

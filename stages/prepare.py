@@ -49,11 +49,11 @@ def prepare(
         raise UserError(f"The template {bad!r} has no place for the class.", "Write {} where its name goes.")
     prepared = chosen.read(folder, tuple(template or chosen.templates))
     raw = Path("data/raw", name)
-    counts = write_prepared(name, prepared, folder, raw, ANNOTATIONS)
+    counts = write_prepared(name, prepared, raw, ANNOTATIONS)
     rows = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     say(f"# {name}, {prepared.split}: {prepared.listed:,} listed; {rows} in {raw} and {ANNOTATIONS}")
     say("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`:")
-    say_lines(yaml.safe_dump(entries(name, prepared, chosen.tasks, raw), sort_keys=False).removesuffix("\n"))
+    say_lines(yaml.safe_dump(entries(name, prepared, chosen.tasks, folder, raw), sort_keys=False).removesuffix("\n"))
 
 
 def crop(

@@ -1,5 +1,6 @@
 """What a prepared set adds to params.yaml: its corpora, and the tasks that it serves."""
 
+import os
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -8,17 +9,20 @@ from typing import Any
 from pipeline.prepare.prepared import SEPARATOR, Prepared
 
 
-def entries(name: str, prepared: Prepared, tasks: Sequence[str], raw: Path) -> dict[str, Any]:
+def entries(name: str, prepared: Prepared, tasks: Sequence[str], source: Path, raw: Path) -> dict[str, Any]:
     """The sections `corpora` and `evaluate` of the set `name`; the methods to measure are left to the user.
 
     Args:
         name: Of the set.
         prepared: Its content.
         tasks: What it is for.
+        source: Folder of its publishers' files.
         raw: Folder of its manifests.
     """
+    # From the manifest, so that the project can be moved together with its data.
+    files = Path(os.path.relpath(source.resolve(), raw.resolve())).as_posix()
     corpora: dict[str, Any] = {
-        f"{name}-{modality}": {"modalities": [modality], "source": f"{raw.as_posix()}/{modality}.jsonl"}
+        f"{name}-{modality}": {"modalities": [modality], "source": f"{raw.as_posix()}/{modality}.jsonl", "files": files}
         for modality in prepared.files
     }
     for modality in prepared.converted:

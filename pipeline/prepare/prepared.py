@@ -1,7 +1,6 @@
 """A published evaluation set in our own terms, and how it is written: manifests of files, captions, prompts, tables."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,13 +56,12 @@ def key_of(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name)
 
 
-def write_prepared(name: str, prepared: Prepared, source: Path, raw: Path, annotations: Path) -> dict[str, int]:
+def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) -> dict[str, int]:
     """Write the set to the folder `raw` and its tables to `annotations`; ``set.json`` is written last.
 
     Args:
         name: Of the set.
         prepared: Its content.
-        source: Folder of the published files, to which paths are relative.
         raw: Folder for the manifests.
         annotations: Folder for the tables.
 
@@ -76,8 +74,7 @@ def write_prepared(name: str, prepared: Prepared, source: Path, raw: Path, annot
     counts: dict[str, int] = {}
     for modality, samples in prepared.files.items():
         _check_unique(name, modality, [key for key, _ in samples])
-        # Relative to the manifest, so that the project can be moved together with its data.
-        rows = ({"key": key, "path": _from(source / path, raw)} for key, path in samples)
+        rows = ({"key": key, "path": path} for key, path in samples)
         counts[modality] = _write_lines(raw / f"{modality}.jsonl", rows)
     for modality, makers in prepared.converted.items():
         for key, make in makers.items():
@@ -104,10 +101,6 @@ def write_prepared(name: str, prepared: Prepared, source: Path, raw: Path, annot
     about |= {"classes": len(prepared.classes), "templates": list(prepared.templates)}
     write_text(raw / "set.json", json.dumps(about, indent=1) + "\n")
     return counts
-
-
-def _from(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def _numbered(texts: Iterable[tuple[str, str]]) -> Iterable[dict[str, str]]:

@@ -105,7 +105,7 @@ def test_without_a_name_the_sets_are_listed():
 def test_two_files_with_one_key_are_refused(tmp_path):
     prepared = Prepared("all", 2, {"audio": [("a_b", "a b.wav"), ("a_b", "a_b.wav")]})
     with pytest.raises(UserError, match="Two audio files of small would get the key 'a_b'"):
-        write_prepared("small", prepared, tmp_path, tmp_path / "raw", tmp_path / "annotations")
+        write_prepared("small", prepared, tmp_path / "raw", tmp_path / "annotations")
 
 
 def test_crops_show_what_the_box_holds(tmp_path):

@@ -28,7 +28,7 @@ class Method:
         summary: What it is, in a sentence.
         pairs: What the two sides of a pair are to each other: ``averaged`` (a real sample and softmax-weighted averages),
             ``drawn`` (two real samples, drawn as partners) or ``true`` (known to belong together, which makes the method a
-            bound for the others and never a result).
+            bound for the others and never a result); ``none`` where nothing is paired.
         keeps_base: Whether one space stays as it is and the others are projected into it, one link each; if not, two
             spaces are joined by one link and both get a projector.
         needs_overlap: Whether the spaces of a link must embed a modality in common.
@@ -36,13 +36,15 @@ class Method:
         retrieve_settings: Settings of the retrieve stage, a subclass of `pipeline.retrieve.settings.SearchSettings`.
         train_settings: Settings of the train stage, a subclass of `pipeline.train.settings.ScheduleSettings`.
         pair_maker: Makes the pairs, see `pipeline.retrieve.maker.PairMaker`.
-        objective: What training minimises, see `pipeline.train.objective.Objective`.
+        objective: What training minimises, see `pipeline.train.objective.Objective`; empty where nothing is trained.
+        trainer: Makes a link's part of the connected space from its pairs, see `pipeline.train.link.LinkJob`.
+        connected: What maps embeddings into the connected space, see `pipeline.connect.projected.Connected`.
     """
 
     name: str
     label: str
     summary: str
-    pairs: Literal["averaged", "drawn", "true"]
+    pairs: Literal["averaged", "drawn", "true", "none"]
     retrieve_settings: str
     train_settings: str
     pair_maker: str
@@ -50,6 +52,8 @@ class Method:
     sets: tuple[str, ...]
     keeps_base: bool = False
     needs_overlap: bool = True
+    trainer: str = ".link:train_link"
+    connected: str = ".projected:Projected"
 
     @property
     def is_bound(self) -> bool:

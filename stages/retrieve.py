@@ -31,4 +31,5 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> Non
             folder, most = PAIRS / wanted.place, params.limits.max_rejected
             pairs = write_pairs(wanted, folder, device, params.threads, most, ConsoleProgress())
             account("retrieve", wanted.place, pairs.manifest, pairs.computed)
+        (PAIRS / name).mkdir(parents=True, exist_ok=True)  # DVC expects it, also of a method that pairs nothing.
         keep_only(PAIRS / name, [PAIRS / wanted.place for wanted in sets])

@@ -36,6 +36,9 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
             progress=ConsoleProgress(),
         )
         for place, result in done.items():
+            if not result.epochs:
+                say(f"train {place}: in {result.pairs:,} kept, nothing is trained")
+                continue
             say(
                 f"train {place}: in {result.pairs:,} = {result.used:,} used in each epoch + "
                 f"{result.pairs - result.used:,} left for another epoch; "

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from pipeline import methods as module
-from pipeline.errors import UserError
+from pipeline.connect import ConnectedSpace
+from pipeline.errors import CorruptError, UserError
 from pipeline.methods import BUILT_IN, CMCR, Method, method_called, methods
 from pipeline.params.load import load_params
 from pipeline.plan.pairs import Sizes, cost_of
@@ -34,6 +35,11 @@ def words(path: str) -> str:
     """What a page, or a card, says, with single spaces."""
     text = Path(path).read_text()
     return " ".join((Page(text).text if path.endswith(".html") else text).split())
+
+
+def missing(page: str) -> str:
+    """What the page says is missing of this connection."""
+    return page.partition("inputs are missing")[2].partition("Results")[0]
 
 
 def check_pages(method: Method, label: str) -> None:
@@ -55,7 +61,10 @@ def check_pages(method: Method, label: str) -> None:
     assert (NOT_AVERAGED in page) == (method.pairs == "drawn")
     assert (KEPT in page) == (not method.keeps_base) == (KEPT in card)
     assert ("base, which stays as it is" in card) == method.keeps_base
-    assert "| overlapping modality | text |" in card and "`train.batch_size` | 16" in card
+    assert "| overlapping modality | text |" in card and ("`train.batch_size` | 16" in card) == bool(method.objective)
+    if method.pairs == "none":
+        assert "no partner is made and nothing is trained" in page and "history.parquet" not in missing(page)
+        return
     # Examples of pairs are found in their corpora: what lies there as a picture is one, what lies there as a sound sounds.
     html = Path("data/reports/index.html").read_text()
     pairs = html[html.index('id="pairs"') : html.index('id="accounting"')]
@@ -107,7 +116,7 @@ def test_a_method_of_another_package_walks_the_same_way(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(PLUGIN)
     module.methods.cache_clear()
     try:
-        assert list(methods())[-1] == "nearest"
+        assert {"nearest", "landmarks"} < set(methods())
         check_pages(method_called("nearest"), "Nearest neighbours")
     finally:
         module.methods.cache_clear()
@@ -128,6 +137,31 @@ def test_a_method_of_another_package_walks_the_same_way(tmp_path, monkeypatch):
     without = run(["-m", "stages.cli", "check"], tmp_path)
     assert without.returncode == 2
     assert "connections.main.method = 'nearest': is none of cmcr, coupling, exmcr, excoupling, oracle" in without.stderr
+
+
+def test_a_method_may_train_nothing_and_have_coordinates_of_its_own(tmp_path, monkeypatch):
+    done = run(["-m", "tests.walk", "landmarks"], tmp_path, PLUGIN)
+    assert done.returncode == 0, done.stderr
+    assert "train main/clip-clap: in 64 kept, nothing is trained" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(PLUGIN)
+    module.methods.cache_clear()
+    try:
+        check_pages(method_called("landmarks"), "Landmarks")
+        space = ConnectedSpace.load("data/models/main")
+        assert space.dimension == ROWS and not space.config.projectors
+        images, texts = (
+            Store.open(Path(f"data/embeddings/clip/{name}")).read().vectors["embedding"]
+            for name in ("photos/image", "captions/text")
+        )
+        expected = images.astype(np.float64) @ texts.T
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(space.project("clip", images), expected, atol=1e-5)
+        (Path("data/models/main/clip-clap") / "landmarks.safetensors").write_bytes(b"?")
+        with pytest.raises(CorruptError, match="not the file that was trained"):
+            ConnectedSpace.load("data/models/main")
+    finally:
+        module.methods.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def parameters(method: str) -> dict[str, Any]:
                 "method": method,
                 "join": join,
                 "retrieve": {},
-                "train": {"epochs": 1, "batch_size": 16, "projector": head},
+                "train": {"epochs": 1, "batch_size": 16, "projector": head} if record.objective else {},
             }
         },
         "evaluate": {"bootstrap": 20, "examples": 2, "tasks": {"held_out": {**task, "hub_temperature": 0.1}}},

@@ -58,7 +58,7 @@ class ConnectionConfig(Settings):
         code: Version of the training code; a change of it makes earlier results stale.
         spaces: The frozen spaces in the connection's order: the first that embeds a modality is its default.
         links: What joins them.
-        projectors: By space; a base has none.
+        projectors: By space; a base has none, and nothing has one where the method trains none.
         files: SHA-256 by name of the files that this configuration was written with.
     """
 
@@ -80,21 +80,19 @@ class ConnectionConfig(Settings):
 
     @property
     def dimension(self) -> int:
-        """Width E of the connected space: the base's own where there is one."""
-        return self.spaces[self.base].dimension if self.base else next(iter(self.projectors.values())).dimension
+        """Width E of what projectors make: the base's own where there is one; 0 where there are none."""
+        if self.base:
+            return self.spaces[self.base].dimension
+        return next((spec.dimension for spec in self.projectors.values()), 0)
 
     @property
     def pairs(self) -> str:
         """Content hash of the pairs of all links."""
         return sha256_json([link.pairs for link in self.links])
 
-    @property
-    def weights(self) -> dict[str, dict[str, ProjectorSpec]]:
-        """By file, relative to the configuration: the projectors in it."""
-        projected = {link.name: {space: self.projectors[space] for space in link.projected} for link in self.links}
-        if PROJECTOR_NAME in self.files:  # The folder of a link.
-            return {PROJECTOR_NAME: next(iter(projected.values()))}
-        return {f"{name}/{PROJECTOR_NAME}": specs for name, specs in projected.items()}
+    def file_of(self, link: str, name: str) -> str:
+        """Path, relative to this configuration, of a file of `link`: beside it in the link's own folder, else in that."""
+        return name if name in self.files else f"{link}/{name}"
 
     def overlap_of(self, space: str) -> str:
         """The overlapping modality by which `space` was joined."""
@@ -122,13 +120,12 @@ def unite(configs: Mapping[str, ConnectionConfig]) -> ConnectionConfig:
         configs: By name of the link, in the connection's order: the configuration in its folder.
     """
     first = next(iter(configs.values()))
-    name = PROJECTOR_NAME
     return first.model_copy(
         update={
             "spaces": {space: record for config in configs.values() for space, record in config.spaces.items()},
             "links": tuple(link for config in configs.values() for link in config.links),
             "projectors": {space: spec for config in configs.values() for space, spec in config.projectors.items()},
-            "files": {f"{link}/{name}": config.files[name] for link, config in configs.items()},
+            "files": {f"{link}/{name}": sha for link, config in configs.items() for name, sha in config.files.items()},
         }
     )
 
@@ -176,13 +173,13 @@ def _contradiction(config: ConnectionConfig) -> str:
     """What does not agree in `config`; empty if everything does."""
     if config.base and config.base not in config.spaces:
         return f"has a base {config.base} that is none of its spaces"
-    if config.projectors.keys() != config.spaces.keys() - {config.base}:
+    if config.projectors and config.projectors.keys() != config.spaces.keys() - {config.base}:
         return f"has projectors for {', '.join(config.projectors)} but spaces {', '.join(config.spaces)}"
-    if {space for link in config.links for space in link.projected} != config.projectors.keys():
+    if {space for link in config.links for space in link.projected} != config.spaces.keys() - {config.base}:
         return "does not say how each space was joined"
     if {link.base for link in config.links} != {config.base}:
         return "has links to different bases"
-    if {spec.dimension for spec in config.projectors.values()} != {config.dimension}:
+    if {spec.dimension for spec in config.projectors.values()} - {config.dimension}:
         return "has projectors of different output widths"
     for name, spec in config.projectors.items():
         if spec.input != (width := config.spaces[name].dimension):

@@ -1,19 +1,18 @@
 """The connected space: frozen spaces plus their projectors, where every modality can be compared with every other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.connect.config import ConnectionConfig, load_config
 from pipeline.connect.embed import check_rows, embed_payloads
-from pipeline.connect.projectors import DecoupledProjector
-from pipeline.connect.weights import load_projectors
-from pipeline.errors import CorruptError, UserError
-from pipeline.hashing import sha256_file
+from pipeline.connect.projected import Connected
+from pipeline.errors import UserError
+from pipeline.methods import code, method_called
 from pipeline.precision import multiplying
 from pipeline.spaces import Space, SpaceSpec, load_space
 
@@ -36,14 +35,14 @@ class ConnectedSpace:
         dimension: Width E of the connected space.
     """
 
-    def __init__(self, config: ConnectionConfig, projectors: dict[str, nn.Module], device: str = "cpu") -> None:
+    def __init__(self, config: ConnectionConfig, connected: Connected, device: str = "cpu") -> None:
         self.config = config
         self.device = device
         self.modalities = tuple(
             dict.fromkeys(modality for space in config.spaces.values() for modality in space.modalities)
         )
-        self.dimension = config.dimension
-        self._projectors = {name: projector.to(device).eval() for name, projector in projectors.items()}
+        self.dimension = connected.dimension
+        self._connected = connected
         self._frozen: dict[str, Space] = {}
 
     @classmethod
@@ -56,13 +55,8 @@ class ConnectedSpace:
         """
         folder = Path(folder)
         config = load_config(folder)
-        projectors: dict[str, nn.Module] = {}
-        for name, specs in config.weights.items():
-            projectors |= load_projectors(folder / name, specs)
-            if sha256_file(folder / name) != config.files.get(name):
-                message = f"{folder / name} is not the file that was trained."
-                raise CorruptError(message, "Run `dvc checkout`, or train again.")
-        return cls(config, projectors, device)
+        build = code(method_called(config.method).connected, "pipeline.connect")
+        return cls(config, build(config, folder, device), device)
 
     def space_of(self, modality: str) -> str:
         """Name of the space that embeds `modality`; the first in the connection's order if several do.
@@ -104,29 +98,13 @@ class ConnectedSpace:
                 f"Vectors of shape {list(vectors.shape)} cannot be projected from {space}.",
                 f"Pass an array [N, {width}].",
             )
-        if space == self.config.base:
-            return _checked(vectors.to("cpu", torch.float32, copy=True), space)
-        project = self._way(space, modality)
         projected = torch.empty(len(vectors), self.dimension)
         for start in range(0, len(vectors), PROJECT_ROWS):
             # The result itself stays an ordinary tensor that callers may change.
             with torch.inference_mode(), multiplying():
                 rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
-                projected[start : start + len(rows)] = project(rows)
+                projected[start : start + len(rows)] = self._connected(space, rows, modality)
         return _checked(projected, space)
-
-    def _way(self, space: str, modality: str | None) -> Callable[[Tensor], Tensor]:
-        """The projection of `space`; a leaf's overlapping modality skips the layer that only its other one needs."""
-        projector = self._projectors[space]
-        if not isinstance(projector, DecoupledProjector):
-            return projector
-        known = self.config.spaces[space].modalities
-        if modality not in known:
-            raise UserError(
-                f"To project from {space} it must be known of which modality the vectors are, not {modality!r}.",
-                f"Pass modality as one of: {', '.join(known)}.",
-            )
-        return projector.inter if modality == self.config.overlap_of(space) else projector
 
     def embed(self, modality: str, payloads: Sequence[bytes], space: str | None = None) -> Tensor:
         """Embed the bytes of N files of `modality` as unit rows [N, E], float32 on the CPU.

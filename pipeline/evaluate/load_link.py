@@ -53,10 +53,11 @@ def load_link_data(
         for space, modality in zip(spaces, modalities, strict=True)
     ]
     config = load_config(folders.models / link.connection)
-    pairs, pseudo = Store.open(folders.pairs / link.place / link.sets[0], PAIRS), None
+    pseudo = None
     columns = [link.memory_column(space) for space in spaces]
     # Where partners are numbers of rows, several to one (coupling), no table of pairs lies there.
-    if all({*columns} <= {*pq.read_schema(pairs.folder / part.name).names} for part in pairs.manifest.parts):
+    pairs = Store.open(folders.pairs / link.place / link.sets[0], PAIRS) if link.sets else None
+    if pairs and all({*columns} <= {*pq.read_schema(pairs.folder / p.name).names} for p in pairs.manifest.parts):
         vectors = pairs.read(columns).vectors
         pseudo = evenly(vectors[columns[0]], most), evenly(vectors[columns[1]], most)
     train = next((trained.train for trained in config.links if trained.name == link.name), {})

@@ -9,7 +9,6 @@ from pipeline.links import Link, Memory, name_of
 from pipeline.methods import Method, code, method_called, methods
 from pipeline.retrieve.settings import SearchSettings
 from pipeline.settings import Modality, Settings
-from pipeline.train.settings import ScheduleSettings
 
 
 class MemorySettings(Settings):
@@ -58,7 +57,7 @@ class Connection(Settings):
     method: str
     join: TwoSpaces | BaseAndLeaves
     retrieve: SearchSettings
-    train: ScheduleSettings
+    train: Settings
 
     @property
     def record(self) -> Method:
@@ -89,7 +88,7 @@ class Connection(Settings):
         """How the pairs of one link are made: the connection's settings with what the leaf changes."""
         return self.retrieve.changed_by(getattr(self.join.joined[spaces], "retrieve", None))
 
-    def train_of(self, spaces: tuple[str, str]) -> ScheduleSettings:
+    def train_of(self, spaces: tuple[str, str]) -> Settings:
         """How one link is trained: the connection's settings with what the leaf changes."""
         return self.train.changed_by(getattr(self.join.joined[spaces], "train", None))
 

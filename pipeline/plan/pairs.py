@@ -75,8 +75,13 @@ def true(link: Link, name: str, sizes: Sizes) -> Cost:
     return Cost(min(sizes.items.values()) * sizes.row, 0.0)
 
 
+def nothing(link: Link, name: str, sizes: Sizes) -> Cost:
+    """The overlapping modality as both spaces embed it, at most; nothing is searched."""
+    return Cost(sizes.queries * sizes.row, 0.0)
+
+
 # By `Method.pairs`. FAISS saves no operations: the normaliser of the softmax comes from a pass over the whole memory.
-COSTS: dict[str, _CostOf] = {"averaged": averaged, "drawn": drawn, "true": true}
+COSTS: dict[str, _CostOf] = {"averaged": averaged, "drawn": drawn, "true": true, "none": nothing}
 
 
 def cost_of(link: Link, kind: str, sizes: Sizes) -> Cost:

@@ -10,7 +10,7 @@ from pipeline.report.inputs import ConnectionFiles, Inputs, LinkFiles, Record
 from pipeline.store import Manifest
 
 # What the rows of the pairs are, by `Method.pairs`.
-COUNTED = {"averaged": "pseudo-pairs", "drawn": "samples and queries", "true": "true pairs"}
+COUNTED = {"averaged": "pseudo-pairs", "drawn": "samples and queries", "true": "true pairs", "none": "queries"}
 
 
 @dataclass(frozen=True)

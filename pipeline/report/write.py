@@ -178,7 +178,8 @@ def _missing(inputs: Inputs) -> list[str]:
     for files in inputs.connections.values():
         missing += [f"models/{files.name}/config.json"] if files.config is None else []
         for part in files.parts:
-            missing += [f"models/{part.link.place}/history.parquet"] if part.history is None else []
+            trained = files.record is None or files.record.objective
+            missing += [f"models/{part.link.place}/history.parquet"] if trained and part.history is None else []
             sets = [f"pairs/{part.link.place}/{name}" for name in part.link.sets]
             missing += [f"{name}/_manifest.json" for name in sets if not (inputs.data / name / MANIFEST_NAME).is_file()]
             if files is inputs.main:

@@ -7,9 +7,11 @@ from torch import nn
 
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.errors import UserError
+from pipeline.methods import CMCR as RECORD
+from pipeline.methods import ORACLE, method_called
 from pipeline.train.cmcr import CMCR
+from pipeline.train.link import build_objective
 from pipeline.train.oracle import Oracle
-from pipeline.train.run import build_objective
 from pipeline.train.settings import TrainSettings
 from tests.links import make_link
 
@@ -172,9 +174,9 @@ def test_the_oracle_is_plain_info_nce_without_noise() -> None:
 
 def test_a_method_is_named_and_gets_what_it_needs() -> None:
     spaces = {name: {"dimension": width} for name, width in WIDTHS.items()}
-    assert isinstance(build_objective("oracle", make_link(overlap=""), spaces, SETTINGS), Oracle)
+    assert isinstance(build_objective(ORACLE, make_link(overlap=""), spaces, SETTINGS), Oracle)
     with pytest.raises(UserError, match="no method 'cmrc'") as error:
-        build_objective("cmrc", make_link(), spaces, SETTINGS)
+        method_called("cmrc")
     assert "cmcr" in error.value.hint
     with pytest.raises(UserError, match="over a modality that both embed"):
-        build_objective("cmcr", make_link(overlap=""), spaces, SETTINGS)
+        build_objective(RECORD, make_link(overlap=""), spaces, SETTINGS)

@@ -13,7 +13,7 @@ from pipeline.connect.config import load_config
 from pipeline.errors import CorruptError, TryAgainError
 from pipeline.hashing import sha256_bytes, sha256_file
 from pipeline.reading import open_patiently, read_bytes, retried
-from pipeline.report.inputs import read_json, read_records
+from pipeline.report.connection_files import read_json, read_records
 from pipeline.shard.sources.places import LocalFolder
 from pipeline.store.manifest import load_manifest
 from pipeline.store.parquet import Rows, read_rows, write_rows

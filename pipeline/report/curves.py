@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles, LinkFiles, Record
 from pipeline.report.findings import yardstick
-from pipeline.report.inputs import BOUND, CONNECTION, CONTROL, ConnectionFiles, LinkFiles, Record
 from pipeline.report.plots import STYLES, Axes, Point, histogram, line_chart
 from pipeline.report.table import Row, Table, called
 

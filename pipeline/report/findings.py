@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.report.inputs import BOUND, CONNECTION, CONTROL, ConnectionFiles, Inputs
+from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
+from pipeline.report.inputs import Inputs
 from pipeline.report.table import FROZEN, Cell, Row, Table, candidates, metric_label
 
 YARDSTICKS = ("R@10", "R@5", "R@1")

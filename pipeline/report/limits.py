@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipeline.report.inputs import BOUND, CONTROL, Inputs
+from pipeline.report.connection_files import BOUND, CONTROL
+from pipeline.report.inputs import Inputs
 from pipeline.report.table import Table
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.hashing import sha256_json
-from pipeline.report.inputs import ConnectionFiles, Inputs, LinkFiles, Record
+from pipeline.report.connection_files import ConnectionFiles, LinkFiles, Record
+from pipeline.report.inputs import Inputs
 from pipeline.store import Manifest
 
 # What the rows of the pairs are, by `Method.pairs`.

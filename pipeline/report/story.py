@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from pipeline.report.connection_files import ConnectionFiles, LinkFiles
 from pipeline.report.findings import unpaired
-from pipeline.report.inputs import ConnectionFiles, Inputs, LinkFiles
+from pipeline.report.inputs import Inputs
 from pipeline.report.table import Table
 
 PLURALS = {"text": "captions", "image": "pictures", "audio": "sounds", "point": "point clouds"}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.methods import methods
-from pipeline.report.inputs import BOUND, CONNECTION, CONTROL, ConnectionFiles, Record
+from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles, Record
 
 BASELINE, FROZEN, HUBS = "baseline", "frozen", "hubs"
 GROUPS = {

@@ -12,10 +12,11 @@ from markupsafe import Markup
 from pipeline.atomic import write_text
 from pipeline.inert import content_policy, inert_lines
 from pipeline.links import Link
+from pipeline.report.connection_files import EXAMPLES_NAME, Record
 from pipeline.report.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.examples import Examples
 from pipeline.report.findings import Finding, findings, headlines, percent
-from pipeline.report.inputs import EXAMPLES_NAME, Inputs, Record
+from pipeline.report.inputs import Inputs
 from pipeline.report.limits import limits
 from pipeline.report.markdown import code, plain
 from pipeline.report.media import Gallery, read_members

@@ -8,7 +8,7 @@ import pytest
 from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.tables import SCHEMAS
 from pipeline.methods import code, methods
-from pipeline.report.inputs import BOUND, CONNECTION
+from pipeline.report.connection_files import BOUND, CONNECTION
 from pipeline.report.provenance import COUNTED
 from pipeline.report.story import PAIRS
 from pipeline.report.table import CONTROLS, GROUPS, HUBS, UNTRAINED, called

@@ -17,6 +17,14 @@ SOURCE_EXTENSIONS = {
 # Other names of the same format; in a shard its members have the usual one.
 ALIASES = {"jfif": "jpg", "jpe": "jpg", "wave": "wav"}
 
+# Endings that hardly any tool writes on purpose beside another one. Where a file of the same name has a usual ending,
+# that is the sample, and these are copies of it.
+RARE = {
+    *("gif", "bmp", "tif", "tiff", "jfif", "jpe"),
+    *("oga", "opus", "aiff", "aif", "aifc", "au", "snd", "caf", "w64", "wave"),
+    *("xyz", "stl"),
+}
+
 MODALITY_OF = {extension: modality for modality, extensions in EXTENSIONS.items() for extension in extensions}
 MODALITY_OF |= {alias: MODALITY_OF[extension] for alias, extension in ALIASES.items()}
 SOURCE_MODALITY_OF = MODALITY_OF | {

@@ -46,7 +46,9 @@ class Projected:
         self.dimension = config.dimension
         self._projectors: dict[str, nn.Module] = {}
         if not config.projectors:
-            raise UserError(f"{folder} has no projectors for {', '.join(config.spaces)}.", "Train the connection again.")
+            raise UserError(
+                f"{folder} has no projectors for {', '.join(config.spaces)}.", "Train the connection again."
+            )
         for link in config.links:
             path = checked_file(config, folder, config.file_of(link.name, PROJECTOR_NAME))
             specs = {space: config.projectors[space] for space in link.projected}

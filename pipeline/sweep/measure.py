@@ -43,7 +43,9 @@ def measure(
     task = settings.tasks[ablation.task].model_copy(
         update={"connections": tuple(trained), "space": "", "baselines": ""}
     )
-    changed = settings.model_copy(update={"tasks": {ablation.task: task}, "headlines": {}, "bootstrap": 0, "examples": 0})
+    changed = settings.model_copy(
+        update={"tasks": {ablation.task: task}, "headlines": {}, "bootstrap": 0, "examples": 0}
+    )
     evaluate(changed, folders, dict.fromkeys(trained, links), seed, progress, device)
     table = pd.read_parquet(folders.metrics / "metrics.parquet")
     own = table.method == method  # Not the same with its hubs corrected.

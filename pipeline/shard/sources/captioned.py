@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.errors import SampleError
-from pipeline.modalities import SOURCE_MODALITY_OF, TEXT
+from pipeline.modalities import RARE, SOURCE_MODALITY_OF, TEXT
 from pipeline.shard.sources.files import file_member
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
@@ -80,8 +80,10 @@ def item_samples(
 def file_finder(files: Folder, modality: str) -> Callable[[Iterable[str]], str | None]:
     """Finds the file of an item among those of `modality`, given the stems under which it may be stored."""
     by_stem: dict[str, str] = {}
+    rare: dict[str, str] = {}
     for name in files.walk().names:
         stem, _, extension = name.rpartition("/")[2].rpartition(".")
         if SOURCE_MODALITY_OF.get(extension.lower()) == modality:
-            by_stem.setdefault(stem, name)
+            (rare if extension.lower() in RARE else by_stem).setdefault(stem, name)
+    by_stem = rare | by_stem
     return lambda stems: next((by_stem[stem] for stem in stems if stem in by_stem), None)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.keys import key_of_path
-from pipeline.modalities import ALIASES, SOURCE_MODALITY_OF
+from pipeline.keys import key_of_name, key_of_path
+from pipeline.modalities import ALIASES, RARE, SOURCE_MODALITY_OF
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.sample import RawMember, RawSample
@@ -13,11 +13,7 @@ from pipeline.shard.sources.unread import Unread
 def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """A sample for each path, with the wanted modalities as its members; `names` are files of these modalities."""
     found: dict[str, list[dict[str, RawMember]]] = {}
-    for name in names:
-        extension = name.rpartition(".")[2].lower()
-        modality = SOURCE_MODALITY_OF[extension]
-        member = RawMember(ALIASES.get(extension, extension), folder, name)
-        key = key_of_path(name)
+    for key, modality, member in _members(folder, names):
         if len(options.modalities) == 1:
             yield RawSample(key, {modality: member})
             continue
@@ -29,3 +25,22 @@ def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions, un
     for key, several in found.items():
         for members in several:
             yield RawSample(key, members)
+
+
+def _members(folder: Folder, names: Sequence[str]) -> Iterator[tuple[str, str, RawMember]]:
+    """Key, modality and place of each file.
+
+    A file with a rare ending whose name another one has already (`a.gif` beside `a.png`) has its ending in its key.
+    """
+    endings = [name.rpartition(".")[2].lower() for name in names]
+    taken: set[tuple[str, str]] = set()
+    if not RARE.isdisjoint(endings):
+        usual = ((name, ending) for name, ending in zip(names, endings, strict=True) if ending not in RARE)
+        taken = {(key_of_path(name), SOURCE_MODALITY_OF[ending]) for name, ending in usual}
+    for name, ending in zip(names, endings, strict=True):
+        modality = SOURCE_MODALITY_OF[ending]
+        key = key_of_path(name)
+        if ending in RARE:
+            key = key_of_name(name) if (key, modality) in taken else key
+            taken.add((key, modality))
+        yield key, modality, RawMember(ALIASES.get(ending, ending), folder, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import SampleError
 from pipeline.keys import key_of_name
-from pipeline.modalities import ALIASES, SOURCE_MODALITY_OF, TEXT
+from pipeline.modalities import ALIASES, RARE, SOURCE_MODALITY_OF, TEXT
 from pipeline.shard.sources.options import TEXT_COLUMNS, SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.sample import RawMember, RawSample, samples_of
@@ -68,7 +68,8 @@ class _SampleReader:
         try:
             if entry.fault:
                 raise SampleError("read", entry.fault)
-            members = self._members(entry)
+            endings = self._endings(entry)
+            members = {modality: self._member(ending, entry.members[ending]) for modality, ending in endings.items()}
             texts = self._texts(entry, members.get(TEXT), row)
             members |= {TEXT: texts[0]} if texts else {}
             self._require(members.keys(), entry)
@@ -76,26 +77,32 @@ class _SampleReader:
             yield RawSample(key, fault=error.message)
         else:
             if all(modality in members for modality in self.options.modalities):  # else it is a reject as a whole
-                self._pass_over(extension for extension in entry.members if not self._is_read(extension))
+                self._pass_over(entry.members.keys() - {"json", *endings.values()})
             yield from samples_of(key, members, texts, self.options)
 
     def _pass_over(self, extensions: Iterable[str]) -> None:
         for extension in extensions:
             self.unread.file(f"x.{extension}")
 
-    def _is_read(self, extension: str) -> bool:
-        return extension == "json" or SOURCE_MODALITY_OF.get(extension) in self.options.modalities
+    def _endings(self, entry: Entry) -> dict[str, str]:
+        """By wanted modality the ending of the member that is read: of several, the usual one.
 
-    def _members(self, entry: Entry) -> dict[str, RawMember]:
-        members: dict[str, RawMember] = {}
-        for extension, member in entry.members.items():
+        Raises:
+            SampleError: Two are usual.
+        """
+        found: dict[str, str] = {}
+        for extension in sorted(entry.members, key=lambda one: one in RARE):
             modality = SOURCE_MODALITY_OF.get(extension, "")
-            if modality in members:
+            if modality in found and extension not in RARE:
                 raise SampleError("read", f"the sample has two members of {modality}")
             if modality in self.options.modalities:
-                place = (self.number, member.offset, member.size)
-                members[modality] = RawMember(ALIASES.get(extension, extension), self.tars, place)
-        return members
+                found.setdefault(modality, extension)
+        # In the order of the tar, in which the shard's hash of its source has them.
+        return dict(sorted(found.items(), key=lambda item: list(entry.members).index(item[1])))
+
+    def _member(self, extension: str, member: Member) -> RawMember:
+        place = (self.number, member.offset, member.size)
+        return RawMember(ALIASES.get(extension, extension), self.tars, place)
 
     def _texts(self, entry: Entry, text: RawMember | None, row: int) -> list[RawMember]:
         """The captions of a sample: its .txt, which is `text`, or a value of its .json."""

@@ -14,7 +14,7 @@ from pipeline.keys import KEY, key_of_path
 from pipeline.shard.sources import places, walk
 from pipeline.store import load_manifest
 from stages.context import account
-from tests.shard.makers import picture, shards, tar
+from tests.shard.makers import picture, shards, sound, tar
 
 
 @pytest.fixture
@@ -219,3 +219,36 @@ def test_a_manifest_written_before_this_count_is_read(tmp_path):
     del content["not_read"]
     path.write_text(json.dumps(content))
     assert load_manifest(shards_folder).not_read == {}
+
+
+def test_files_of_one_name_and_several_endings(tmp_path):
+    """What was read before more endings were keeps its key; a copy in a rarer format is a sample of its own."""
+    (tmp_path / "in").mkdir()
+    for name, kind in (
+        ("a.bmp", "BMP"),
+        ("a.gif", "GIF"),
+        ("a.png", "PNG"),
+        ("b.bmp", "BMP"),
+        ("b.gif", "GIF"),
+        ("c.jfif", "JPEG"),
+    ):
+        (tmp_path / "in" / name).write_bytes(picture(len(kind), kind))
+    samples, rejected, _ = shards(tmp_path / "in", tmp_path / "out", "image")
+    assert {key.partition("-")[0]: list(one) for key, one in samples.items()} == {
+        "a": ["png"], "a_bmp": ["bmp"], "a_gif": ["gif"], "b": ["bmp"], "b_gif": ["gif"], "c": ["jpg"]
+    }  # fmt: skip
+    assert not rejected
+    for name in ("a.bmp", "a.gif", "a.png"):
+        (tmp_path / "in" / name).with_suffix(".txt").write_text("words")
+    tar(tmp_path / "x.tar", [(path.name, path.read_bytes()) for path in sorted((tmp_path / "in").glob("a.*"))])
+    samples, rejected, manifest = shards(tmp_path / "x.tar", tmp_path / "out2", "image", "text")
+    assert samples == {"a": {"png": picture(3), "txt": b"words"}} and not rejected
+    assert manifest.not_read == {".bmp": 1, ".gif": 1}
+
+
+def test_a_sound_of_a_caption_set_is_the_usual_one_of_its_name(tmp_path):
+    (tmp_path / "c.csv").write_text("audiocap_id,youtube_id,start_time,caption\n1,v,3,words\n")
+    (tmp_path / "v.aiff").write_bytes(sound(1, "AIFF"))
+    assert list(shards(tmp_path / "c.csv", tmp_path / "a", "audio")[0]["v_3"]) == ["aiff"]
+    (tmp_path / "v.wav").write_bytes(sound(1, "WAV"))
+    assert list(shards(tmp_path / "c.csv", tmp_path / "b", "audio")[0]["v_3"]) == ["wav"]

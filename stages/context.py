@@ -124,9 +124,11 @@ def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str
     it took as `spent` says."""
     total = manifest.rows + manifest.rejected
     kinds = ", ".join(f"{what} {count:,}" for what, count in manifest.not_read.items())
+    transparent = sum(part.transparent for part in manifest.parts)
     say(
         f"{stage} {name}: in {total:,} = {manifest.rows:,} out + {manifest.rejected:,} rejected"
         + (f", {sum(manifest.not_read.values()):,} not read ({kinds})" if kinds else "")
+        + (f"; {transparent:,} pictures have transparency" if transparent else "")
         + f"; {computed} of {len(manifest.parts)} parts computed, the others were up to date"
         + (f"; {spent}" if spent else "")
     )

@@ -64,6 +64,17 @@ def decode_image(payload: bytes, max_pixels: int = MAX_PIXELS, mode: str = "RGB"
         raise _damaged(error) from error
 
 
+def has_transparency(payload: bytes) -> bool:
+    """Whether the picture in a file has an alpha channel or a transparent colour, by its header; false if it cannot be
+    read."""
+    if payload.startswith((b"\xff\xd8", b"BM")):  # JPEG and BMP have none, and are most of all pictures
+        return False
+    try:
+        return open_image(payload).has_transparency_data
+    except SampleError:
+        return False
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits as grey of 8; Pillow's own conversion makes everything above 255 white."""
     values = np.asarray(image).astype(np.uint32)

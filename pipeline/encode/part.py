@@ -89,8 +89,9 @@ class Encoding:
         """Embed the samples of one shard."""
         keys: list[str] = []
         rejected: list[Failure] = []
+        transparent: list[int] = []
         blocks = [np.empty((0, self.encoder.space.dimension), np.float32)]
-        for batch in self._batches(chunks, rejected, progress):
+        for batch in self._batches(_noting(chunks, transparent), rejected, progress):
             started = perf_counter()
             embeddings = self.encoder(torch.stack([tensor for _, tensor in batch])).numpy()
             good = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < NORM_TOLERANCE  # False for NaN as well
@@ -102,7 +103,7 @@ class Encoding:
                     rejected.append(Failure(key, "encode", "BadEmbedding", f"the embedding {what}"))
             blocks.append(embeddings[good])
             progress.advance(len(batch), compute=perf_counter() - started)
-        return EmbeddedShard(keys, rejected, np.concatenate(blocks))
+        return EmbeddedShard(keys, rejected, np.concatenate(blocks), sum(transparent))
 
     def _batches(
         self, chunks: Iterable[Chunk], rejected: list[Failure], progress: Progress
@@ -144,17 +145,18 @@ class Encoding:
 
 @dataclass(frozen=True)
 class EmbeddedShard:
-    """One shard's embeddings [N, D] by key, and the samples without one."""
+    """One shard's embeddings [N, D] by key, the samples without one, and how many pictures have transparency."""
 
     keys: list[str]
     rejected: list[Failure]
     embeddings: NDArray[np.float32]
+    transparent: int
 
     def write(self, part: "EncodedShard", path: Path) -> Made:
         """Write them to the file `path` as `part`."""
         metadata = {"fingerprint": part.encoding.fingerprint, "source": part.shard.sha256}
         write_rows(path, Rows(self.keys, {EMBEDDING_COLUMN: self.embeddings}, {}), metadata)
-        return Made(self.keys, self.rejected)
+        return Made(self.keys, self.rejected, transparent=self.transparent)
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,12 @@ class EncodedShard:
         """Write the part to the file `path`."""
         with closing(self.encoding.chunks([self.shard])) as chunks:
             return self.encoding.embed(chunks, progress).write(self, path)
+
+
+def _noting(chunks: Iterable[Chunk], transparent: list[int]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        transparent.append(chunk.transparent)
+        yield chunk
 
 
 def _timed(folder: Path, work: Work, embedded: EmbeddedShard) -> tuple[Record, float]:

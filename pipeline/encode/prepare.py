@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.decode.images import has_transparency
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.encode.ahead import read_ahead
 from pipeline.errors import SampleError
-from pipeline.modalities import MODALITY_OF, TEXT
+from pipeline.modalities import IMAGE, MODALITY_OF, TEXT
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part
 from pipeline.store.shards import ShardSample, read_shard, verify_shard
@@ -41,12 +42,14 @@ class Chunk:
         samples: Keys, and the decoded samples or why there is none.
         read: Seconds that reading them took; with the first chunk, verifying the shard.
         decode: Seconds that one thread spent on decoding them.
+        transparent: How many are pictures with an alpha channel or a transparent colour.
     """
 
     shard: Part
     samples: list[tuple[str, Tensor | Failure]]
     read: float
     decode: float
+    transparent: int = 0
 
 
 def prepared_chunks(
@@ -120,7 +123,7 @@ def _submit(
         samples = read_shard(verify_shard(folder, shard))
         few = _few(samples, modality)
         while True:
-            yield pool.submit(_decode, decode, shard, few, perf_counter() - started)
+            yield pool.submit(_decode, decode, modality, shard, few, perf_counter() - started)
             started = perf_counter()
             few = _few(samples, modality)
             if not few:
@@ -142,7 +145,7 @@ def _few(samples: Iterator[ShardSample], modality: str) -> list[tuple[str, bytes
     return few
 
 
-def _decode(decode: Decoder, shard: Part, few: Sequence[tuple[str, bytes]], read: float) -> Chunk:
+def _decode(decode: Decoder, modality: str, shard: Part, few: Sequence[tuple[str, bytes]], read: float) -> Chunk:
     started = perf_counter()
     samples: list[tuple[str, Tensor | Failure]] = []
     for (key, _), found in zip(few, decode([payload for _, payload in few]), strict=True):
@@ -150,4 +153,5 @@ def _decode(decode: Decoder, shard: Part, few: Sequence[tuple[str, bytes]], read
             samples.append((key, Failure(key, found.step, type(found).__name__, found.message)))
         else:
             samples.append((key, found))
-    return Chunk(shard, samples, read, perf_counter() - started)
+    transparent = sum(has_transparency(payload) for _, payload in few) if modality == IMAGE else 0
+    return Chunk(shard, samples, read, perf_counter() - started, transparent)

@@ -58,6 +58,8 @@ def _account(stage: str, name: str, manifest: Manifest, expected: int | None = N
     reasons = Counter(failure.message for part in manifest.parts for failure in part.rejected)
     frequent = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
     said = "; ".join(f"{count} x {message}" for message, count in frequent)
+    if transparent := sum(part.transparent for part in manifest.parts):
+        said = "; ".join(filter(None, [said, f"{transparent:,} pictures have transparency"]))
     samples_in = sum(part.samples_in for part in manifest.parts)
     return Account(
         stage,

@@ -43,6 +43,7 @@ class Part:
         arithmetic: Kind of device and precision that computed it, such as ``cuda fp16``; empty where nothing did, and in
             parts of earlier versions, which count as a CPU's.
         decoders: Version of the decoders that made it, or that would have made the same; 0 where nothing was decoded.
+        transparent: Pictures among its samples with an alpha channel or a transparent colour; 0 also where nobody looked.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Part:
     rejected: tuple[Failure, ...] = ()
     arithmetic: str = ""
     decoders: int = 0
+    transparent: int = 0
 
     @property
     def samples_in(self) -> int:

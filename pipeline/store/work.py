@@ -32,11 +32,13 @@ class Made:
         keys: Of its rows, in their order.
         rejected: Samples of the source that are not in it.
         source: What it was made from, where only the making tells.
+        transparent: Pictures with an alpha channel or a transparent colour among the samples of the source.
     """
 
     keys: Sequence[str]
     rejected: Sequence[Failure] = ()
     source: Source | None = None
+    transparent: int = 0
 
 
 class Make(Protocol):
@@ -96,5 +98,13 @@ def write_part(folder: Path, work: Work, progress: Progress, make: Make | None =
         made = (make or work.make)(temporary, progress)
         digest = sha256_file(temporary)
     source = made.source or (work.source if isinstance(work.source, Source) else work.source())
-    part = Part(work.name, len(made.keys), digest, sha256_keys(made.keys), source.digest, tuple(made.rejected))
+    part = Part(
+        work.name,
+        len(made.keys),
+        digest,
+        sha256_keys(made.keys),
+        source.digest,
+        tuple(made.rejected),
+        transparent=made.transparent,
+    )
     return Record(part, temporary.name, source)

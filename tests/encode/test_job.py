@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.encode.ahead import read_ahead
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import CorruptError, UserError
 from pipeline.progress import Silent
+from pipeline.report.provenance import _account
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.spaces import SpaceSpec
 from pipeline.store import Store, load_manifest, read_embeddings
+from stages.context import account
 from tests.conftest import HashSpace, png
 
 SPEC = SpaceSpec("hash", "nowhere")
@@ -231,6 +234,24 @@ def test_bad_zero_and_non_finite_samples_are_rejected_by_key(tmp_path, hash_spac
     assert "zero" in failures.message["00000008"] and "finite" in failures.message["00000015"]
     with pytest.raises(UserError, match="3 of 20 samples were rejected"):
         encode(hash_space, tmp_path / "s", tmp_path / "strict", max_rejected=0.1)
+
+
+def test_pictures_with_transparency_are_counted_and_said(photos, tmp_path, hash_space, capsys):
+    for number, (mode, form) in enumerate(
+        [("RGBA", "PNG"), ("LA", "PNG"), ("P", "GIF"), ("L", "PNG"), ("RGB", "JPEG")]
+    ):
+        options = {"transparency": 0} if mode == "P" else {}
+        Image.new(mode, (5, 5 + number)).save(photos / f"q{number}.{form.lower()}", form, **options)
+    (photos / "q9.png").write_bytes(b"\x89PNG, and no more")
+    build_shards(photos, tmp_path / "shards", ShardSettings(("image",), 10, "error", 0.5), Silent())
+    encode(hash_space, tmp_path / "shards", tmp_path / "out")
+    manifest = load_manifest(tmp_path / "out" / "image")
+    assert [part.transparent for part in manifest.parts] == [0, 0, 3, 0]
+    again, computed = encode(hash_space, tmp_path / "shards", tmp_path / "out")["image"]
+    assert computed == 0 and again.parts == manifest.parts
+    account("encode", "clip image", manifest, 0)
+    assert "; 3 pictures have transparency;" in capsys.readouterr().out
+    assert _account("encode", "clip/photos/image", manifest).reasons.endswith("3 pictures have transparency")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 64])

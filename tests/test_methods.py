@@ -102,24 +102,34 @@ def test_every_method_walks_from_the_parameters_to_the_page(method, tmp_path, mo
     assert (Path("data/models") / place / "projector.safetensors").is_file()
 
 
-def run(command: list[str], folder: Path, *paths: Path) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths)))}
-    return subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
-
-
-def test_a_method_of_another_package_walks_the_same_way(tmp_path, monkeypatch):
-    """One record, one file for its pairs, one for its objective; nothing of ours knows its name."""
-    done = run(["-m", "tests.walk", "nearest"], tmp_path, PLUGIN)
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """The folder in which both made-up methods have walked, in a process that finds their packages as installed ones."""
+    folder = tmp_path_factory.mktemp("others")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, PLUGIN)))}
+    command = [sys.executable, "-m", "tests.walk", "nearest", "landmarks"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "retrieve main: " in done.stdout and "train main/clip-clap: in 64 = 64 used" in done.stdout
-    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """The made-up packages in this process."""
     monkeypatch.syspath_prepend(PLUGIN)
     module.methods.cache_clear()
-    try:
-        assert {"nearest", "landmarks"} < set(methods())
-        check_pages(method_called("nearest"), "Nearest neighbours")
-    finally:
-        module.methods.cache_clear()
+    yield
+    monkeypatch.undo()
+    module.methods.cache_clear()
+
+
+def test_a_method_of_another_package_walks_the_same_way(walked, installed, monkeypatch):
+    """One record, one file for its pairs, one for its objective; nothing of ours knows its name."""
+    monkeypatch.chdir(walked / "nearest")
+    printed = Path("printed.txt").read_text()
+    assert "retrieve main: " in printed and "train main/clip-clap: in 64 = 64 used" in printed
+    assert {"nearest", "landmarks"} < set(methods())
+    check_pages(method_called("nearest"), "Nearest neighbours")
     code = [path.name for path in sorted((PLUGIN / "nearest").glob("*.py")) if path.stat().st_size]
     assert code == ["objective.py", "pairs.py", "record.py"]
     # Each sample of the first memory stands beside a sample of the second one, through the caption nearest to both.
@@ -134,34 +144,29 @@ def test_a_method_of_another_package_walks_the_same_way(tmp_path, monkeypatch):
         sound = int(np.argmax([float(stores["clap", "text"][caption] @ one) for one in stores["clap", "audio"]]))
         np.testing.assert_array_equal(partner, stores["clap", "audio"][sound])
 
-    without = run(["-m", "stages.cli", "check"], tmp_path)
-    assert without.returncode == 2
-    assert "connections.main.method = 'nearest': is none of cmcr, coupling, exmcr, excoupling, oracle" in without.stderr
+
+def test_without_its_package_a_method_is_none_of_the_known_ones(walked):
+    known = "cmcr, coupling, exmcr, excoupling, oracle"
+    with pytest.raises(UserError, match=f"connections.main.method = 'nearest': is none of {known}"):
+        load_params(walked / "nearest" / "params.yaml")
 
 
-def test_a_method_may_train_nothing_and_have_coordinates_of_its_own(tmp_path, monkeypatch):
-    done = run(["-m", "tests.walk", "landmarks"], tmp_path, PLUGIN)
-    assert done.returncode == 0, done.stderr
-    assert "train main/clip-clap: in 64 kept, nothing is trained" in done.stdout
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(PLUGIN)
-    module.methods.cache_clear()
-    try:
-        check_pages(method_called("landmarks"), "Landmarks")
-        space = ConnectedSpace.load("data/models/main")
-        assert space.dimension == ROWS and not space.config.projectors
-        images, texts = (
-            Store.open(Path(f"data/embeddings/clip/{name}")).read().vectors["embedding"]
-            for name in ("photos/image", "captions/text")
-        )
-        expected = images.astype(np.float64) @ texts.T
-        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        np.testing.assert_allclose(space.project("clip", images), expected, atol=1e-5)
-        (Path("data/models/main/clip-clap") / "landmarks.safetensors").write_bytes(b"?")
-        with pytest.raises(CorruptError, match="not the file that was trained"):
-            ConnectedSpace.load("data/models/main")
-    finally:
-        module.methods.cache_clear()
+def test_a_method_may_train_nothing_and_have_coordinates_of_its_own(walked, installed, monkeypatch):
+    monkeypatch.chdir(walked / "landmarks")
+    assert "train main/clip-clap: in 64 kept, nothing is trained" in Path("printed.txt").read_text()
+    check_pages(method_called("landmarks"), "Landmarks")
+    space = ConnectedSpace.load("data/models/main")
+    assert space.dimension == ROWS and not space.config.projectors
+    images, texts = (
+        Store.open(Path(f"data/embeddings/clip/{name}")).read().vectors["embedding"]
+        for name in ("photos/image", "captions/text")
+    )
+    expected = images.astype(np.float64) @ texts.T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(space.project("clip", images), expected, atol=1e-5)
+    (Path("data/models/main/clip-clap") / "landmarks.safetensors").write_bytes(b"?")
+    with pytest.raises(CorruptError, match="not the file that was trained"):
+        ConnectedSpace.load("data/models/main")
 
 
 @pytest.mark.parametrize(

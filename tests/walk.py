@@ -1,5 +1,6 @@
 """A small world of two spaces, and every stage after `encode` on it, for any method: from the parameters to the page."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,4 +133,8 @@ def walk(method: str) -> str:
 
 
 if __name__ == "__main__":
-    print(walk(sys.argv[1]))
+    start = Path.cwd()
+    for name in sys.argv[1:]:
+        (start / name).mkdir()
+        os.chdir(start / name)
+        Path("printed.txt").write_text(walk(name))

@@ -30,7 +30,6 @@ from pipeline.store import (
     run_parts,
     write_rows,
 )
-from pipeline.store.manifest import place_of
 from pipeline.store.names import numbered
 
 CODE_VERSION = 1
@@ -120,7 +119,7 @@ def import_embeddings(
         source = Source(sha256_json([sha256_file(block.array), sha256_keys(block.keys)]))
         make = ImportedBlock(block, {"fingerprint": fingerprint, "source": source.digest})
         works.append(Work(f"part-{numbered(block.number)}.parquet", source, make, len(block.keys)))
-    with PartFolder(folder, EMBEDDINGS, fingerprint, place=place_of(folder, 3)) as store:
+    with PartFolder(folder, EMBEDDINGS, fingerprint, corpus=folder.parent.name) as store:
         run_parts(store, works, "import", "rows", progress)
         return store.finish(max_rejected), store.computed
 

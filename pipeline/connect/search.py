@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.links import Link
 from pipeline.modalities import MODALITY_OF, TEXT
 from pipeline.precision import multiplying
-from pipeline.store.reader import read_embeddings
+from pipeline.store import read_placed
 
 
 @multiplying()
@@ -47,7 +47,7 @@ def search(
     query = space.embed(modality, [payload], query_space)[0]
     found: list[tuple[str, str, float]] = []
     for corpus, folder in stores.items():
-        keys, embeddings = read_embeddings([folder])
+        keys, embeddings = read_placed([folder])
         scores = space.project(gallery_space, embeddings, gallery_modality) @ query
         best = torch.topk(scores, min(count, len(keys)))
         found += [

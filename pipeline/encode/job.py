@@ -14,7 +14,6 @@ from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
 from pipeline.spaces import Space, SpaceSpec
 from pipeline.store import EMBEDDINGS, Manifest, Part, PartFolder, Source, Work, run_parts
-from pipeline.store.manifest import place_of
 from pipeline.store.shards import open_shards
 
 __all__ = ["EncodeSettings", "encode_corpus"]
@@ -64,9 +63,8 @@ def encode_corpus(
             )
             for shard in corpus.parts
         ]
-        store = folder / modality
         with (
-            PartFolder(store, EMBEDDINGS, fingerprint, arithmetic, place_of(store, 3), VERSION) as parts,
+            PartFolder(folder / modality, EMBEDDINGS, fingerprint, arithmetic, corpus.corpus, VERSION) as parts,
             short_turns(),
         ):
             run_parts(parts, works, f"encode {name} {modality}", "samples", progress, encoding.reading_ahead)

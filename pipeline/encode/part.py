@@ -19,10 +19,8 @@ from pipeline.encode.prepare import THREADS, Chunk, prepared_chunks
 from pipeline.progress import Progress, Silent
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.store import EMBEDDING_COLUMN, Failure, Made, Part, Rows, Work, write_rows
+from pipeline.store.reader import NORM_TOLERANCE
 from pipeline.store.work import Record, write_part
-
-# A unit vector whose norm is further from 1 than this was not normalised, or is zero.
-NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from functools import cache, partial
 import numpy as np
 
 from pipeline.connect import ConnectedSpace
+from pipeline.connect.config import CONFIG_NAME
 from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, LinkData
 from pipeline.evaluate.folders import Folders
@@ -16,8 +17,8 @@ from pipeline.evaluate.load_link import link_between, load_link_data
 from pipeline.evaluate.settings import MethodsTask
 from pipeline.evaluate.views import Scorer, Views
 from pipeline.links import Link
-from pipeline.store import Store
-from pipeline.store.folder import differences
+from pipeline.store import open_placed
+from pipeline.store.agreement import check_made_by
 
 FROZEN = "frozen"
 HUBS = "_hubs"
@@ -143,15 +144,9 @@ def _check_same_space(
     if frozen not in space.config.spaces:
         known = ", ".join(space.config.spaces)
         raise UserError(f"Connection {name} has no space {frozen!r}.", f"Choose one of: {known}.")
-    store = folders.store(frozen, corpus, modality)
-    encoded = Store.open(store).manifest.fingerprint.get("spec")
-    trained = space.config.spaces[frozen].spec
-    reasons = differences(trained, encoded) if isinstance(encoded, Mapping) else []
-    if reasons:
-        raise UserError(
-            f"{store} was not encoded by the space that connection {name} was trained on: {'; '.join(reasons)}.",
-            "Run `dvc repro`, so that both come from one checkpoint.",
-        )
+    store = open_placed(folders.store(frozen, corpus, modality))
+    record = space.config.spaces[frozen].model_dump(mode="json")
+    check_made_by(store, record, f"connection {name}", folders.models / name / CONFIG_NAME)
 
 
 def _frozen(first: np.ndarray, second: np.ndarray) -> Views:

@@ -16,7 +16,7 @@ from pipeline.evaluate.baselines.link_data import evenly
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.views import Views
 from pipeline.links import Link
-from pipeline.store import read_embeddings
+from pipeline.store import read_placed
 
 BLOCK_SCORES = 2**24
 
@@ -40,7 +40,7 @@ def bank(links: Sequence[Link], modality: str, space: str, folders: Folders, mos
     """Frozen embeddings [B, D] of `modality` among the unpaired data of `links`, at most `most`; None: there are none."""
     for link in links:
         if corpora := link.corpora_of(space, modality):
-            return evenly(read_embeddings([folders.store(space, corpus, modality) for corpus in corpora])[1], most)
+            return evenly(read_placed([folders.store(space, corpus, modality) for corpus in corpora])[1], most)
     return None
 
 

@@ -12,7 +12,7 @@ from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.named import by_sample
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.settings import PairTask, RetrievalTask
-from pipeline.store import read_embeddings
+from pipeline.store import read_placed
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def load_embeddings(
     Raises:
         UserError: A store is missing.
     """
-    found = {space: read_embeddings([folders.store(space, corpus, modality)]) for space in sorted(spaces)}
+    found = {space: read_placed([folders.store(space, corpus, modality)]) for space in sorted(spaces)}
     rows = {space: {key: row for row, key in enumerate(keys)} for space, (keys, _) in found.items()}
     keys = sorted(set.intersection(*(set(each) for each in rows.values())))
     most = max(len(each) for each in rows.values())

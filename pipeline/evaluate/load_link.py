@@ -11,7 +11,7 @@ from pipeline.evaluate.baselines.link_data import LinkData, evenly
 from pipeline.evaluate.folders import Folders
 from pipeline.hashing import seed_from
 from pipeline.links import Link
-from pipeline.store import PAIRS, Store, common_keys, read_embeddings
+from pipeline.store import PAIRS, Store, common_keys, read_placed
 
 
 def link_between(name: str, links: Sequence[Link], modalities: tuple[str, str]) -> tuple[Link, tuple[str, str]]:
@@ -42,14 +42,14 @@ def load_link_data(
         UserError: A store that is needed is missing.
     """
     overlaps = [
-        read_embeddings([folders.store(space, corpus, link.overlap) for corpus in link.queries]) for space in spaces
+        read_placed([folders.store(space, corpus, link.overlap) for corpus in link.queries]) for space in spaces
     ]
     # Ordered by key: what a baseline holds out must not depend on the order of the task's modalities.
     keys, rows, others = common_keys(overlaps[0][0], overlaps[1][0])
     order = np.argsort(np.array(keys))
     rows, others = rows[order], others[order]
     memories = [
-        read_embeddings([folders.store(space, corpus, modality) for corpus in link.memories[space].corpora])[1]
+        read_placed([folders.store(space, corpus, modality) for corpus in link.memories[space].corpora])[1]
         for space, modality in zip(spaces, modalities, strict=True)
     ]
     config = load_config(folders.models / link.connection)

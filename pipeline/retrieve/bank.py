@@ -13,7 +13,7 @@ from pipeline.retrieve.aggregate import Aggregate, aggregate
 from pipeline.retrieve.neighbours import TopK, aggregate_top_k
 from pipeline.retrieve.products import resolved
 from pipeline.retrieve.settings import RetrieveSettings
-from pipeline.store import read_embeddings
+from pipeline.store import read_placed
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Bank:
     @classmethod
     def read(cls, folders: Sequence[Path], search: Search) -> "Bank":
         """The memory in embedding stores of one space and modality."""
-        return cls(*read_embeddings(folders), search)
+        return cls(*read_placed(folders), search)
 
     def _build_index(self, threads: int, seed: int) -> TopK | None:
         settings = self._settings

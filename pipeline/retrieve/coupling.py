@@ -30,7 +30,7 @@ from pipeline.retrieve.products import resolved
 from pipeline.retrieve.profiles import Profiles, features, profile
 from pipeline.retrieve.sampling import Sampled, sample, sample_top_k
 from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
-from pipeline.store import Rows, Store, read_embeddings
+from pipeline.store import Rows, open_placed, read_placed
 
 EXAMPLE_QUERIES, EXAMPLE_NEIGHBOURS = 12, 5
 
@@ -59,7 +59,7 @@ class CouplingPairs:
         self._keys: dict[str, list[str]] = {}
         self._samples: dict[str, Tensor] = {}
         for space in self._link.spaces:
-            self._keys[space], embeddings = read_embeddings(pairs.memory_stores(space))
+            self._keys[space], embeddings = read_placed(pairs.memory_stores(space))
             self._samples[space] = torch.from_numpy(embeddings).to(self._device)
         self._space_of = {part.name: space for space in self._link.spaces for part in self._parts_of(space)}
         self.parts = [*(part for space in self._link.spaces for part in self._parts_of(space)), *text_parts]
@@ -67,7 +67,7 @@ class CouplingPairs:
     def _parts_of(self, space: str) -> list[JoinedPart]:
         found: list[JoinedPart] = []
         first_row = 0
-        for part in (p for folder in self._pairs.memory_stores(space) for p in Store.open(folder).manifest.parts):
+        for part in (p for folder in self._pairs.memory_stores(space) for p in open_placed(folder).manifest.parts):
             keys = self._keys[space][first_row : first_row + part.rows]
             name = f"{self._link.memory_column(space)}-{len(found):05d}.parquet"
             found.append(JoinedPart(name, part.sha256, keys, first_row, ()))

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
-from pipeline.store import EMBEDDING_COLUMN, Failure, Part, Store, read_rows
+from pipeline.store import EMBEDDING_COLUMN, Failure, Part, Store, open_placed
 from pipeline.store.names import numbered
 
 
@@ -107,27 +107,29 @@ class Located:
     """Parts of several stores under one numbering, and where each key is: (part number, row)."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self.parts: list[tuple[Path, Part]] = []
+        self.parts: list[tuple[Store, Part]] = []
         self.keys: list[list[str]] = []
         self.where: dict[str, tuple[int, int]] = {}
         for folder in folders:
-            for part, rows in Store.open(folder).parts(columns=[]):
-                self._add(folder, part, rows.keys)
+            store = open_placed(folder)
+            for part, rows in store.parts(columns=[]):
+                self._add(store, part, rows.keys)
         self.dimension = self.read(0).shape[1] if self.parts else 0
 
-    def _add(self, folder: Path, part: Part, keys: list[str]) -> None:
+    def _add(self, store: Store, part: Part, keys: list[str]) -> None:
         before = len(self.where)
         self.where |= {key: (len(self.parts), row) for row, key in enumerate(keys)}
         if len(self.where) != before + len(keys):
             raise UserError(
-                f"{folder / part.name} holds a key that occurs before it.", "Give every sample a key of its own."
+                f"{store.folder / part.name} holds a key that occurs before it.", "Give every sample a key of its own."
             )
-        self.parts.append((folder / part.name, part))
+        self.parts.append((store, part))
         self.keys.append(keys)
 
     def read(self, number: int) -> np.ndarray:
         """Embeddings of part `number`."""
-        return read_rows(self.parts[number][0], [EMBEDDING_COLUMN]).vectors[EMBEDDING_COLUMN]
+        store, part = self.parts[number]
+        return store.read_part(part, [EMBEDDING_COLUMN]).vectors[EMBEDDING_COLUMN]
 
 
 class SingleStores:

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, store_folder
 from pipeline.retrieve.settings import SearchSettings
-from pipeline.store import Store
+from pipeline.store import open_placed
+from pipeline.store.agreement import space_of
 
 CODE_VERSION = 1
-# These two describe one modality of a space; a connection is about the space.
-MODALITY_ENTRIES = ("modality", "encoder")
 
 Sources = Mapping[str, tuple[Path, ...]]
 """Embedding stores by the column of the pairs that is made from them."""
@@ -89,19 +87,9 @@ def fingerprint(pairs: PairSet) -> dict[str, object]:
 
 def stores_hash(folders: tuple[Path, ...]) -> str:
     """Hash of the content of several embedding stores, in their order."""
-    return sha256_json([Store.open(folder).content_hash for folder in folders])
+    return sha256_json([open_placed(folder).content_hash for folder in folders])
 
 
 def _space_fingerprint(pairs: PairSet, space: str) -> dict[str, object]:
     folders = (*pairs.memory_stores(space), *pairs.query_stores(space))
-    found = [
-        {name: value for name, value in Store.open(folder).manifest.fingerprint.items() if name not in MODALITY_ENTRIES}
-        for folder in folders
-    ]
-    for folder, entry in zip(folders, found, strict=True):
-        if {**entry, "batch_size": 0} != {**found[0], "batch_size": 0}:
-            raise UserError(
-                f"{folders[0]} and {folder} were not made by the same space {space!r}.",
-                "Encode both with the same space; `dvc repro` makes the stale one again.",
-            )
-    return found[0]
+    return space_of(space, [open_placed(folder) for folder in folders])

@@ -26,7 +26,6 @@ from pipeline.shard.sources.unread import Unread
 from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
 from pipeline.store.contents import CONTENTS_NAME, write_contents
 from pipeline.store.likeness import LIKENESS_NAME, Likeness, likeness_by_part, write_likeness
-from pipeline.store.manifest import place_of
 from pipeline.store.names import number_of, numbered
 from pipeline.store.shards import SHARDS, shard_keys
 
@@ -91,7 +90,7 @@ def build_shards(
     for key, _ in dropped:
         del found[key]
     known = likeness_by_part(folder)
-    with PartFolder(folder, SHARDS, _fingerprint(settings), place=place_of(folder, 1)) as shards:
+    with PartFolder(folder, SHARDS, _fingerprint(settings), corpus=folder.name) as shards:
         plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
         works = []
         for name, keys in plan.items():

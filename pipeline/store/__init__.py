@@ -1,5 +1,6 @@
 """Stores: folders of Parquet parts under a manifest, resumable, verified on reading."""
 
+from pipeline.store.agreement import open_placed, read_placed
 from pipeline.store.folder import PartFolder
 from pipeline.store.join import common_keys
 from pipeline.store.manifest import Failure, Manifest, Part, load_complete_manifest, load_manifest
@@ -24,7 +25,9 @@ __all__ = [
     "common_keys",
     "load_complete_manifest",
     "load_manifest",
+    "open_placed",
     "read_embeddings",
+    "read_placed",
     "read_rows",
     "run_parts",
     "write_rows",

@@ -34,7 +34,7 @@ class PartFolder:
         fingerprint: Everything that can change a part, apart from the part's own source.
         arithmetic: Kind of device and precision that this run computes with, see `Part`. It is no part of the
             fingerprint: what another device has finished stays valid.
-        place: What the end of the folder's path says it is about, see `Manifest`.
+        corpus: Whose samples these are, see `Manifest`.
         decoders: Version of the decoders that this run reads samples with, see `Part`.
 
     Attributes:
@@ -52,7 +52,7 @@ class PartFolder:
         kind: str,
         fingerprint: Mapping[str, object],
         arithmetic: str = "",
-        place: str = "",
+        corpus: str = "",
         decoders: int = 0,
     ) -> None:
         self.folder = folder
@@ -60,7 +60,7 @@ class PartFolder:
         self.decoders = decoders
         self.computed = 0
         # Through JSON, so that what is compared is what a manifest can hold.
-        self.manifest = Manifest(kind, json.loads(json.dumps(fingerprint)), place=place)
+        self.manifest = Manifest(kind, json.loads(json.dumps(fingerprint)), corpus=corpus)
         self._parts: dict[str, Part] = {}
         self._journal: Journal | None = None
         self._lock = FolderLock(folder)
@@ -267,7 +267,7 @@ class PartFolder:
             header = {
                 "kind": self.manifest.kind,
                 "fingerprint": self.manifest.fingerprint,
-                "place": self.manifest.place,
+                "corpus": self.manifest.corpus,
                 "own": sorted(self._own),
             }
             self._journal = Journal(self.folder, None if self._continues else header)

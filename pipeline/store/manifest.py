@@ -12,7 +12,7 @@ from pipeline.reading import read_bytes, written_by_us
 from pipeline.store.journal import read_journal
 
 SCHEMA_VERSION = 2
-# Version 1 lists no tables and no place.
+# Version 1 lists no tables and names no corpus.
 READABLE_VERSIONS = (1, 2)
 # The underscore hides the file from Parquet readers that open the whole folder as one table.
 MANIFEST_NAME = "_manifest.json"
@@ -77,7 +77,7 @@ class Manifest:
         parts: Committed parts in the order of their names.
         complete: Whether every part that the stage planned is there; readers refuse an incomplete folder.
         files: SHA-256 by name of the tables beside the parts: failures, contents, examples.
-        place: What the folder is about where its path says it too, such as ``clip/photos/image``; "" where unknown.
+        corpus: Whose samples these are; empty for pairs, and in manifests of the first version.
         not_read: How much of the source is neither in a part nor rejected, by what it is (``.gif``, ``hidden``).
     """
 
@@ -86,7 +86,7 @@ class Manifest:
     parts: tuple[Part, ...] = ()
     complete: bool = False
     files: dict[str, str] = field(default_factory=dict)
-    place: str = ""
+    corpus: str = ""
     schema_version: int = field(default=SCHEMA_VERSION)
     not_read: dict[str, int] = field(default_factory=dict)
 
@@ -125,7 +125,7 @@ def load_manifest(folder: Path) -> Manifest:
     parts = {part.name: part for part in manifest.parts} if manifest and manifest.fingerprint == fingerprint else {}
     parts |= {part.name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
     listed = tuple(parts[name] for name in sorted(parts))
-    return Manifest(header.get("kind", ""), fingerprint, listed, place=header.get("place", ""))
+    return Manifest(header.get("kind", ""), fingerprint, listed, corpus=header.get("corpus", ""))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -147,16 +147,11 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(**content)
 
 
-def place_of(folder: Path, levels: int) -> str:
-    """The end of the folder's path that says what it is about, see `Manifest.place`: so many `levels` of names."""
-    return "/".join(folder.absolute().parts[-levels:])
-
-
 def load_complete_manifest(folder: Path, kind: str) -> Manifest:
     """Read the manifest of a finished folder of `kind`.
 
     Raises:
-        UserError: Missing, unfinished, or of another kind; or the folder is not where it was made for.
+        UserError: Missing, unfinished, or of another kind.
     """
     manifest = load_manifest(folder)
     if manifest.kind != kind:
@@ -165,10 +160,5 @@ def load_complete_manifest(folder: Path, kind: str) -> Manifest:
         raise UserError(
             f"{folder} is unfinished: {len(manifest.parts)} parts are committed.",
             "Run the stage that writes it again; it continues where it stopped.",
-        )
-    if manifest.place and manifest.place != place_of(folder, manifest.place.count("/") + 1):
-        raise UserError(
-            f"{folder / MANIFEST_NAME} is that of {manifest.place}.",
-            "Something was moved or copied there: remove the folder and run the stage that writes it again.",
         )
     return manifest

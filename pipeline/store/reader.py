@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import CorruptError, UserError
-from pipeline.hashing import sha256_json, sha256_keys
+from pipeline.hashing import sha256_json
+from pipeline.store.check import check_file
+from pipeline.store.folder import differences
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parquet import Rows, read_rows
 
 EMBEDDINGS, PAIRS = "embeddings", "pairs"
 EMBEDDING_COLUMN = "embedding"
+# A unit vector whose norm is further from 1 than this was not normalised, or is zero.
+NORM_TOLERANCE = 1e-3
+AGAIN = "Remove it and run its stage again, which makes only what is missing."
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,25 @@ class Store:
             CorruptError: A part is missing, damaged, or is not the one that the manifest lists.
         """
         for part in self.manifest.parts:
-            rows = read_rows(self.folder / part.name, columns)
-            if len(rows.keys) != part.rows or sha256_keys(rows.keys) != part.keys_sha256:
-                raise CorruptError(
-                    f"{self.folder / part.name} does not hold the rows that the manifest lists.",
-                    "Remove the folder and run its stage again.",
-                )
-            yield part, rows
+            yield part, self.read_part(part, columns)
+
+    def read_part(self, part: Part, columns: Sequence[str] | None = None) -> Rows:
+        """Read one part, after its file was compared with the manifest; each file is hashed once per process.
+
+        Raises:
+            CorruptError: It is missing or damaged, or holds what no part of its kind may: numbers that are not finite, or
+                embeddings that are no unit vectors or of another width than the space.
+        """
+        path = check_file(self.folder / part.name, part.sha256, AGAIN)
+        rows = read_rows(path, columns)
+        if len(rows.keys) != part.rows:
+            raise CorruptError(f"{path} holds {len(rows.keys)} rows, the manifest lists {part.rows}.", AGAIN)
+        for name, matrix in rows.vectors.items():
+            unit = self.manifest.kind == EMBEDDINGS and name == EMBEDDING_COLUMN
+            check_vectors(
+                path, rows.keys, name, matrix, unit, self.manifest.fingerprint.get("dimension") if unit else None
+            )
+        return rows
 
     def read(self, columns: Sequence[str] | None = None) -> Rows:
         """Read all parts as one.
@@ -79,18 +96,44 @@ def read_embeddings(folders: Sequence[Path]) -> tuple[list[str], np.ndarray]:
 
     Raises:
         UserError: The stores were made by different spaces, or share a key.
+        CorruptError: A part is damaged, or holds a row that is no unit vector.
     """
-    stores = [Store.open(folder) for folder in folders]
+    return read_stores([Store.open(folder) for folder in folders])
+
+
+def read_stores(stores: Sequence[Store]) -> tuple[list[str], np.ndarray]:
+    """The same of stores that are open."""
+    first = stores[0]
     for store in stores[1:]:
-        if store.manifest.fingerprint != stores[0].manifest.fingerprint:
+        if reasons := differences(first.manifest.fingerprint, store.manifest.fingerprint):
             raise UserError(
-                f"{stores[0].folder} and {store.folder} have different fingerprints.",
+                f"{first.folder} and {store.folder} have different fingerprints: {'; '.join(reasons)}.",
                 "Encode both with the same space before using them together.",
             )
     tables = [store.read() for store in stores]
     keys = [key for table in tables for key in table.keys]
     if len(set(keys)) != len(keys):
         raise UserError(
-            f"The corpora of {', '.join(map(str, folders))} share keys.", "Give every sample a key of its own."
+            f"The corpora of {', '.join(str(store.folder) for store in stores)} share keys.",
+            "Give every sample a key of its own.",
         )
     return keys, np.concatenate([table.vectors[EMBEDDING_COLUMN] for table in tables])
+
+
+def check_vectors(
+    path: Path, keys: Sequence[str], column: str, matrix: np.ndarray, unit: bool, width: object = None
+) -> None:
+    """See that vectors [N, D] are finite and, if `unit`, of norm 1 within `NORM_TOLERANCE`, and as wide as they should be.
+
+    Raises:
+        CorruptError: They are not; the message names file, column and keys.
+    """
+    if width is not None and matrix.shape[1] != width:
+        raise CorruptError(f"{path} holds embeddings of width {matrix.shape[1]}, the space has {width}.", AGAIN)
+    squares = np.einsum("nd,nd->n", matrix, matrix)
+    good = np.abs(squares - 1) < 2 * NORM_TOLERANCE if unit else np.isfinite(squares)
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        shown = ", ".join(keys[row] for row in bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+        what = "no unit vectors" if unit and np.isfinite(squares).all() else "not finite"
+        raise CorruptError(f"{path} holds rows of {column} that are {what}: {shown}.", AGAIN)

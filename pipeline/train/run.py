@@ -10,7 +10,7 @@ from pipeline.methods import code, method_called
 from pipeline.progress import Progress, Silent
 from pipeline.settings import Settings
 from pipeline.store import PAIRS, Store
-from pipeline.store.folder import differences
+from pipeline.store.agreement import space_differences
 from pipeline.store.prune import keep_only
 from pipeline.train.fit import TrainResult
 from pipeline.train.link import LinkJob
@@ -75,7 +75,7 @@ def _check_bases(configs: Mapping[str, ConnectionConfig]) -> None:
         if not config.base:
             continue
         base, other = (each.spaces[each.base].model_dump(mode="json") for each in (first, config))
-        if reasons := differences(base, other):
+        if reasons := space_differences(base, other):
             raise UserError(
                 f"The leaves of {first.connection} were made from different bases: {'; '.join(reasons)}.",
                 "Run `dvc repro`, so that all of them come from one checkpoint.",

@@ -12,9 +12,8 @@ from pipeline.errors import McrError, UserError
 from pipeline.hashing import sha256_file, sha256_keys
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, Manifest, Part, load_manifest, read_rows
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME
+from pipeline.store.reader import NORM_TOLERANCE
 
-# What the encode stage accepts as a unit vector.
-NORM_TOLERANCE = 1e-3
 PARTS = "part-*.parquet"
 
 

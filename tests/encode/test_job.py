@@ -83,7 +83,7 @@ def test_a_run_that_dies_continues_at_the_last_committed_part(shards, tmp_path, 
                 raise MemoryError
             return super().encode(modality, batch)
 
-    dying, undisturbed = tmp_path / "dying" / "hash" / "photos", tmp_path / "undisturbed" / "hash" / "photos"
+    dying, undisturbed = tmp_path / "dying", tmp_path / "undisturbed"
     with pytest.raises(MemoryError):
         encode(Dying(), shards, dying)
     assert len(load_manifest(dying / "image").parts) == 1

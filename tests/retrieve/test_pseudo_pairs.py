@@ -104,7 +104,12 @@ def test_rows_are_joined_by_key_and_partners_follow_the_definition(wanted, tmp_p
 
 def test_the_fingerprint_says_what_the_pairs_were_made_from(wanted, tmp_path):
     found = run(wanted, tmp_path / "pairs").manifest.fingerprint
-    assert found["spaces"]["clip"] == {"space": "clip", "dimension": 12, "batch_size": 4}
+    assert found["spaces"]["clip"] == {
+        "space": "clip",
+        "dimension": 12,
+        "batch_size": 4,
+        "encoders": {"image": {"of": "image"}, "text": {"of": "text"}},
+    }
     assert found["memories"] == {"clip": "image", "clap": "audio"}
     assert found["sources"].keys() == {"clip_image", "clap_audio"}
     assert found["settings"]["temperature"] == TAU
@@ -277,7 +282,7 @@ def test_the_oracle_pairs_what_both_memories_know(wanted, tmp_path):
 
 def test_stores_of_another_space_are_refused(wanted, tmp_path):
     write_store(wanted.query_stores("clip")[0], "clap", "text", TEXTS, 1)
-    with pytest.raises(UserError, match="same space"):
+    with pytest.raises(UserError, match="embeddings of the space 'clap', not 'clip'"):
         run(wanted, tmp_path / "pairs")
 
 

@@ -177,21 +177,11 @@ def test_tables_belong_to_the_manifest_and_change_only_with_their_content(tmp_pa
     assert not (tmp_path / "_table.bin").exists(), "it was ours"
 
 
-def test_a_folder_of_another_place_is_refused_until_its_stage_ran_there(tmp_path):
-    with PartFolder(tmp_path / "photos", "shards", {}, place="photos") as parts:
-        run_parts(parts, works(0), "test", "samples", Silent())
-        parts.finish(0.0)
-    load_complete_manifest(tmp_path / "photos", "shards")
-    (tmp_path / "photos").rename(tmp_path / "pictures")
-    with pytest.raises(UserError, match="is that of photos"):
-        load_complete_manifest(tmp_path / "pictures", "shards")
-
-
 def test_a_manifest_of_the_first_version_is_read(tmp_path):
     build(tmp_path, works(0, 1))
     path = tmp_path / MANIFEST_NAME
     content = json.loads(path.read_text())
-    del content["files"], content["place"]
+    del content["files"], content["corpus"]
     path.write_text(json.dumps(content | {"schema_version": 1}))
     assert len(load_complete_manifest(tmp_path, "shards").parts) == 2
     assert build(tmp_path, works(0, 1)) == 0

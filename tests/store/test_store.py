@@ -1,19 +1,32 @@
 """Stores: exact, verified on reading, joined by key."""
 
+import os
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline import hashing
 from pipeline.errors import CorruptError, UserError
 from pipeline.hashing import sha256_keys
-from pipeline.store import EMBEDDINGS, PartFolder, Rows, Store, common_keys, read_embeddings, read_rows, write_rows
+from pipeline.store import (
+    EMBEDDINGS,
+    PAIRS,
+    PartFolder,
+    Rows,
+    Store,
+    common_keys,
+    read_embeddings,
+    read_rows,
+    write_rows,
+)
 from pipeline.store.manifest import MANIFEST_NAME
 
 
 def rows(count: int, seed: int = 0, prefix: str = "k") -> Rows:
-    vectors = np.random.default_rng(seed).standard_normal((count, 12)).astype(np.float32)
+    vectors = np.random.default_rng(seed).standard_normal((count, 12))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return Rows([f"{prefix}{row}" for row in range(count)], {"embedding": vectors}, {"score": np.arange(count) / 7})
 
 
@@ -78,8 +91,66 @@ def test_swapped_parts_are_an_error(tmp_path):
     make_store(folder, [rows(50, prefix="a"), rows(50, prefix="b")])
     first, second = folder / "part-0.parquet", folder / "part-1.parquet"
     first.write_bytes(second.read_bytes())
-    with pytest.raises(CorruptError, match="does not hold the rows"):
+    with pytest.raises(CorruptError, match="is damaged or was changed"):
         Store.open(folder).read()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 0.0, 400.0, 1.01, -0.5])
+def test_rows_that_are_no_unit_vectors_are_never_read(tmp_path, wrong):
+    """Their hash is right: somebody else wrote them, and a manifest that vouches for them."""
+    bad = rows(30)
+    bad.vectors["embedding"][17] *= np.float32(wrong)
+    make_store(tmp_path / "store", [rows(5, prefix="a"), bad])
+    with pytest.raises(
+        CorruptError, match=r"part-1.parquet holds rows of embedding that are (not finite|no unit).*: k17"
+    ):
+        Store.open(tmp_path / "store").read()
+
+
+def test_pairs_need_no_unit_norm_but_numbers(tmp_path):
+    halves = rows(5)
+    halves.vectors["embedding"] *= np.float32(0.5)
+    for number, value in enumerate((1.0, np.nan)):
+        halves.vectors["embedding"][3, 4] = value
+        with PartFolder(tmp_path / str(number), PAIRS, {}) as store:
+            store.commit("p.parquet", "s", halves.keys, (), lambda path: write_rows(path, halves, {}))
+            store.finish(0.0)
+    assert len(Store.open(tmp_path / "0", PAIRS).read().keys) == 5
+    with pytest.raises(CorruptError, match="embedding that are not finite: k3"):
+        Store.open(tmp_path / "1", PAIRS).read()
+
+
+def test_one_width(tmp_path):
+    make_store(tmp_path / "store", [rows(5)], {"space": "s", "dimension": 13})
+    with pytest.raises(CorruptError, match="embeddings of width 12, the space has 13"):
+        Store.open(tmp_path / "store").read()
+
+
+def test_other_values_under_the_same_keys_are_an_error(tmp_path):
+    folder = tmp_path / "store"
+    make_store(folder, [rows(50)])
+    write_rows(folder / "part-0.parquet", rows(50, seed=1), {})
+    with pytest.raises(CorruptError, match="is damaged or was changed"):
+        Store.open(folder).read()
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path, monkeypatch):
+    hashed = []
+    real = hashing.sha256_file
+    monkeypatch.setattr(hashing, "sha256_file", lambda path: hashed.append(path.name) or real(path))
+    store = make_store(tmp_path / "store", [rows(5, prefix="a"), rows(5, prefix="b")])
+    hashed.clear()
+    store.read()
+    Store.open(tmp_path / "store").read()
+    assert hashed == ["part-0.parquet", "part-1.parquet"]
+    part = tmp_path / "store" / "part-1.parquet"
+    content, status = bytearray(part.read_bytes()), part.stat()
+    content[len(content) // 2] ^= 1
+    with open(part, "r+b") as file:
+        file.write(content)
+    os.utime(part, ns=(status.st_atime_ns, status.st_mtime_ns))  # same inode, size and time of writing
+    with pytest.raises(CorruptError, match="part-1.parquet is damaged"):
+        store.read()
 
 
 def test_reordered_rows_are_an_error(tmp_path):

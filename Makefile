@@ -54,6 +54,7 @@ bench: install
 	python benchmarks/train.py
 	python benchmarks/encode.py
 
+# What `make install` and the stages made. Weights, annotations and raw data may be yours: they stay.
 clean:
-	rm -rf .venv .venv-next data/shards data/embeddings data/pairs data/models data/metrics data/reports data/spaces data/demo/raw
-	find data/annotations data/sweeps -mindepth 1 -not -path '*/tables' -not -name .gitkeep -delete
+	rm -rf .venv .venv-next data/inputs data/shards data/embeddings data/pairs data/models data/metrics data/reports data/demo/raw
+	find data/sweeps -mindepth 1 -not -path '*/tables' -not -name .gitkeep -delete

@@ -44,11 +44,11 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
 def _ask_dvc() -> None:
     """Let DVC resolve what its stages depend on, before any of them runs."""
     from pipeline.doctor.finding import FAIL
-    from pipeline.doctor.links import linked_outputs
+    from pipeline.doctor.links import harmful_links
     from pipeline.doctor.storage import dvc
-    from stages.context import RESULTS
+    from stages.context import ANNOTATIONS, RESULTS
 
-    found = [*dvc(Path("."), RESULTS).findings, *linked_outputs(Path("."), RESULTS)]
+    found = [*dvc(Path("."), RESULTS).findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS])]
     if failed := [finding for finding in found if finding.level == FAIL]:
         listed = "\n  ".join(finding.said for finding in failed)
         raise UserError(f"`dvc repro` cannot run here:\n  {listed}", failed[0].hint)

@@ -30,12 +30,12 @@ def inputs(params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr inputs
     """
     from pipeline.atomic import write_text
-    from pipeline.doctor.links import refuse_linked_outputs
+    from pipeline.doctor.links import refuse_harmful_links
     from pipeline.params.load import load_params
-    from stages.context import INPUTS, RESULTS
+    from stages.context import ANNOTATIONS, INPUTS, RESULTS
 
     params = load_params(params_file)
-    refuse_linked_outputs(Path("."), RESULTS)
+    refuse_harmful_links(Path("."), RESULTS, [ANNOTATIONS])
     for folder in (INPUTS / "corpora", INPUTS / "spaces", *RESULTS):
         folder.mkdir(parents=True, exist_ok=True)  # stages depend on them, also where there is nothing to put there
     seen = list(look(params))

@@ -178,11 +178,11 @@ def _linked(name: str, file: str) -> Change:
     return lambda odd: odd.move(name) / file
 
 
-def _checkpoint(place: str, file: str = "") -> Change:
+def _checkpoint(place: str) -> Change:
     def change(odd: Odd) -> Path:
         where = place.format(disk=odd.disk, up=os.path.relpath(odd.disk, odd.root))
         found = weights(odd.root / where)
-        odd.params["spaces"]["clip"]["checkpoint"] = where + file
+        odd.params["spaces"]["clip"]["checkpoint"] = where
         shutil.rmtree(odd.root / "data/spaces/clip")
         return found
 
@@ -274,13 +274,12 @@ FOUND: dict[str, Change] = {
     "a linked subfolder": _linked_subfolder,
     "a linked corpus": _linked("data/raw/c", "p0.png"),
     "linked raw data": _linked("data/raw", "c/p0.png"),
-    "linked results of one corpus": lambda odd: (odd.move("data/shards/c"), odd.root / "data/raw/c/p0.png")[1],
     "linked annotations": lambda odd: (odd.move("data/annotations"), odd.root / "data/raw/c/p0.png")[1],
     "linked spaces": _linked("data/spaces", "clip/weights.safetensors"),
     "a linked space": _linked("data/spaces/clip", "weights.safetensors"),
     "a checkpoint elsewhere": _checkpoint("{disk}/clip"),
     "a checkpoint above": _checkpoint("{up}/clip"),
-    "a checkpoint's file": _checkpoint("weights of mine", "/weights.safetensors"),
+    "a checkpoint with spaces": _checkpoint("weights of 'mine'"),
     "a checkpoint under another name": _checkpoint("data/spaces/ViT-B_32"),
     "all data on another disk, without git": _without_git,
     "a cache of links": _cache_of_links,
@@ -301,6 +300,8 @@ TOLD: dict[str, tuple[Change, str]] = {
     "no DVC": (_removed(".dvc"), "dvc init"),
     "data on another disk": (_moved("data"), "outside of the git repository"),
     "results on another disk": (_moved("data/embeddings"), "outside of the git repository"),
+    "results of one corpus on another disk": (_moved("data/shards/c"), "does not see when something behind it changes"),
+    "a link among annotations": (_moved("data/annotations/boxes"), "does not see when something behind it changes"),
     "a space without a job": (_set(encode={}), "no job in `encode`"),
     "no weights": (_removed("data/spaces/clip"), "does not exist"),
     "a space without its weights": (_half_a_space, "weights.safetensors"),

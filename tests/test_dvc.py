@@ -1,6 +1,8 @@
 """dvc.yaml against the code: a stage depends on what it really imports, no less and no more."""
 
 import ast
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,37 @@ def test_no_stage_depends_on_how_it_is_run():
 
 def test_byte_code_is_no_dependency():
     assert "__pycache__/" in (ROOT / ".dvcignore").read_text()
+
+
+def test_dvc_empties_no_folder_into_which_somebody_could_put_files():
+    for name, stage in STAGES.items():
+        for out in stage["outs"]:
+            path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            assert Path(path).suffix or options.get("persist"), f"{name}: {path} is a folder that does not persist"
+
+
+def test_clean_removes_results_and_leaves_what_may_be_somebodys(tmp_path):
+    results = (
+        "shards/c/00000.tar",
+        "embeddings/x",
+        "pairs/x",
+        "models/x",
+        "metrics/x",
+        "reports/x",
+        "inputs/x",
+        "sweeps/x/y",
+    )
+    others = (
+        "spaces/clip/weights.pt",
+        "annotations/boxes.csv",
+        "raw/c/a.png",
+        "annotations/.gitkeep",
+        "sweeps/tables/.gitkeep",
+    )
+    for name in (*results, *others):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    left = {str(path.relative_to(tmp_path / "data")) for path in tmp_path.glob("data/**/*") if path.is_file()}
+    assert left == set(others)

@@ -108,3 +108,18 @@ def test_raw_data_that_are_gone_leave_what_was_made_from_them(odd: Odd) -> None:
     Path("data/spaces/clip").rename("data/spaces/away")
     done = CliRunner().invoke(app, ["inputs"])
     assert isinstance(done.exception, McrError) and "data/spaces/clip" in done.exception.message
+
+
+@pytest.mark.parametrize("section", ["corpora", "spaces", "connections"])
+def test_dvc_repro_runs_no_name(odd: Odd, section: str) -> None:
+    """Names are checked before any command is given one, also where nobody ran `mcr check`."""
+    odd.params["encode"] = {}
+    odd.params["connections"] = {"a": {"method": "cmcr", "join": {}, "retrieve": {}, "train": {}}}
+    table = odd.params[section]
+    table["x'; touch FILE; echo '"] = next(iter(table.values()))
+    odd.write()
+    for name in ("embeddings", "shards", "pairs"):
+        (odd.root / "data" / name).mkdir(exist_ok=True)
+    with pytest.raises(AssertionError, match="is no name"):
+        repro(odd.root)
+    assert not (odd.root / "FILE").exists()

@@ -1,47 +1,57 @@
-"""Folders of results that are links to another place: DVC with git keeps nothing below them."""
+"""Links among results, behind which DVC keeps nothing or sees no change."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pipeline.doctor.finding import FAIL, Finding
 from pipeline.errors import UserError
 
+HINT = (
+    "Put the whole project on that disk, or, to link `data` itself, run `dvc config core.no_scm true` (then without "
+    "`dvc exp` and `dvc metrics diff`)."
+)
 
-def linked_outputs(root: Path, folders: Iterable[Path]) -> list[Finding]:
-    """A finding for each of `folders` whose results DVC would refuse after they were made.
 
-    DVC writes the name of each result to a .gitignore beside it. If that is outside of the repository, because a folder
-    above the result is a link, the stage fails when its work is done. A result that is itself a link is fine.
+def harmful_links(root: Path, results: Collection[Path], others: Collection[Path] = ()) -> list[Finding]:
+    """A finding for each link because of which `dvc repro` would fail after the work, or would not see a change.
+
+    DVC writes the name of each result to a .gitignore beside it: with git it refuses a result below a linked folder when
+    that has been made. And it does not look behind links inside of a folder on which a stage depends.
 
     Args:
         root: The project.
-        folders: Folders that hold results.
+        results: Folders that hold results.
+        others: Folders on which stages depend, besides those.
     """
     repository = _repository(root)
-    if repository is None:
-        return []
     found = []
-    for folder in folders:
+    for folder in (*results, *others):
         real = Path(os.path.realpath(root / folder))
-        if real.is_relative_to(repository) or not _tracks_with_git(root):
-            continue
-        hint = (
-            "Link each folder in it instead of itself, or put the whole project on that disk, or run "
-            "`dvc config core.no_scm true` (then without `dvc exp` and `dvc metrics diff`)."
-        )
-        found.append(Finding(FAIL, "DVC", f"{folder} is a link to {real}, outside of the git repository", hint))
+        if folder not in others and repository and not real.is_relative_to(repository) and _tracks_with_git(root):
+            said = f"{folder} is a link to {real}, outside of the git repository: DVC refuses results there"
+            found.append(Finding(FAIL, "DVC", said, HINT))
+        else:
+            said = "is a link, and DVC does not see when something behind it changes"
+            found += [Finding(FAIL, "DVC", f"{link} {said}", HINT) for link in _links_below(root, folder)]
     return found
 
 
-def refuse_linked_outputs(root: Path, folders: Iterable[Path]) -> None:
-    """As `linked_outputs`.
+def refuse_harmful_links(root: Path, results: Collection[Path], others: Collection[Path]) -> None:
+    """As `harmful_links`.
 
     Raises:
         UserError: There is a finding.
     """
-    for finding in linked_outputs(root, folders):
-        raise UserError(f"{finding.said}: DVC would refuse its results after they were made.", finding.hint)
+    for finding in harmful_links(root, results, others):
+        raise UserError(f"{finding.said}.", finding.hint)
+
+
+def _links_below(root: Path, folder: Path) -> Iterator[Path]:
+    for place, names, _ in os.walk(root / folder):
+        for name in names:
+            if os.path.islink(os.path.join(place, name)):
+                yield Path(os.path.relpath(os.path.join(place, name), root))
 
 
 def _repository(root: Path) -> Path | None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline.doctor import inputs, packages, storage
 from pipeline.doctor.finding import FAIL, NOTE, OK
-from pipeline.doctor.links import linked_outputs
+from pipeline.doctor.links import harmful_links
 from pipeline.errors import McrError
 from pipeline.hashing import sha256_bytes
 from pipeline.shard.settings import CorpusSettings
@@ -158,13 +158,13 @@ def test_results_below_a_link_to_another_place(tmp_path, link):
     with Repo.init(str(root)):
         pass
     (root / link).parent.mkdir(exist_ok=True)
-    assert linked_outputs(root, RESULTS) == []
+    assert harmful_links(root, RESULTS) == []
     (root / link).symlink_to(elsewhere)
-    found = linked_outputs(root, RESULTS)
+    found = harmful_links(root, RESULTS)
     assert found and all(finding.level == FAIL and str(elsewhere) in finding.said for finding in found)
     with Repo(str(root)) as repo, repo.config.edit() as config:
         config["core"]["no_scm"] = True
-    assert linked_outputs(root, RESULTS) == []
+    assert harmful_links(root, RESULTS) == []
 
 
 def test_the_command(tmp_path, monkeypatch):

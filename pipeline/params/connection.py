@@ -97,10 +97,10 @@ def _connection_of(method: Method) -> type[Connection]:
     """What a connection by `method` may say."""
     retrieve = code(method.retrieve_settings, "pipeline.retrieve")
     train = code(method.train_settings, "pipeline.train")
-    name, join = method.name.title(), TwoSpaces
+    name = method.name.title()
     fields: dict[str, Any] = {
         "method": (Literal[method.name], Field(description=method.summary)),
-        "join": (_leaves_of(name, retrieve, train) if method.keeps_base else join, ...),
+        "join": (_leaves_of(name, retrieve, train) if method.keeps_base else TwoSpaces, ...),
         "retrieve": (retrieve, ...),
         "train": (train, ...),
     }

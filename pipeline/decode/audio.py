@@ -61,15 +61,18 @@ def decode_audio(payload: bytes, max_frames: int = MAX_FRAMES) -> Sound:
     return Sound(wave, rate)
 
 
-def check_header(payload: bytes) -> None:
+def check_header(payload: bytes) -> int:
     """Refuse a file of which not even the header can be read.
+
+    Returns:
+        The frames that it has according to its header.
 
     Raises:
         SampleError: It is one.
     """
     try:
-        with soundfile.SoundFile(io.BytesIO(payload)):
-            return
+        with soundfile.SoundFile(io.BytesIO(payload)) as file:
+            return int(file.frames)
     except (RuntimeError, ValueError, TypeError) as error:
         raise SampleError("read", "a sound whose header is damaged") from error
 

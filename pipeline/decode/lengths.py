@@ -11,7 +11,7 @@ _SHORT = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d
 _RF64 = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 # Before an MPEG frame of layer II or III there are eleven set bits; how far, and how often, they are looked for.
 _SYNC = re.compile(rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd]")
-_JUNK, _TRIES = 1 << 20, 64
+_JUNK, _TRIES = 1 << 20, 16
 
 
 def promised_more(kind: str, log: str, payload: bytes) -> str:

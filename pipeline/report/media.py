@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.errors import SampleError
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
 from pipeline.reading import open_patiently, written_by_us
-from pipeline.report.thumbnails import point_png, shrink_picture, spectrogram_png
+from pipeline.report.thumbnails import Painter
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,7 @@ class Gallery:
 
     def __init__(self, members: Mapping[str, Members], budget: int) -> None:
         self._members = members
+        self._paint = Painter()
         self._left = budget
         self.left_out = 0
 
@@ -157,7 +158,9 @@ class Gallery:
             if modality == AUDIO:
                 return self._sound(key, member, caption)
             if modality == POINT:
-                return Shown(key, modality, self._afford(data_uri(point_png(member.content), "png")), caption=caption)
+                return Shown(
+                    key, modality, self._afford(data_uri(self._paint(POINT, member.content), "png")), caption=caption
+                )
         except (SampleError, OSError, ValueError, RuntimeError, MemoryError) as error:
             log.warning("%s of %s cannot be shown: %s", modality, key, error)
             return Shown(key, modality, caption=caption, note="cannot be decoded")
@@ -166,12 +169,12 @@ class Gallery:
     def _picture(self, key: str, member: Member, caption: str) -> Shown:
         content, extension, small = member.content, member.extension, True
         if len(content) > LARGEST_PICTURE or extension not in TYPES:
-            content, extension, small = shrink_picture(content), "jpg", False
+            content, extension, small = self._paint(IMAGE, content), "jpg", False
         uri = self._afford(data_uri(content, extension))
         return Shown(key, IMAGE, uri, small, caption=caption, note="" if uri else "left out: page budget")
 
     def _sound(self, key: str, member: Member, caption: str) -> Shown:
-        picture = self._afford(data_uri(spectrogram_png(member.content), "png"))
+        picture = self._afford(data_uri(self._paint(AUDIO, member.content), "png"))
         sound = self._afford(data_uri(member.content, member.extension))
         note = "" if sound else "not playable here: page budget"
         return Shown(key, AUDIO, picture, True, sound, caption, note)

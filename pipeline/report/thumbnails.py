@@ -7,7 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.decode.images import decode_image
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.decode.points import decode_points
+from pipeline.errors import SampleError
+from pipeline.modalities import AUDIO, IMAGE, POINT
 
 Array = NDArray[np.float64]
 
@@ -89,3 +92,32 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     # A palette of 64 keeps a spectrogram near one kilobyte.
     Image.fromarray(pixels).quantize(64, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+class Painter:
+    """Draws samples in a process of its own: they were decoded before, but perhaps on another machine.
+
+    Args:
+        limits: Of each drawing.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._apart: Isolated[tuple[str, bytes], bytes] = Isolated(_drawn, 1, limits)
+
+    def __call__(self, modality: str, content: bytes) -> bytes:
+        """A small picture of a sample.
+
+        Raises:
+            SampleError: It cannot be decoded.
+        """
+        if not POSSIBLE:
+            return _drawn((modality, content))
+        (found,) = self._apart([(modality, content)])
+        if isinstance(found, SampleError):
+            raise found
+        return found
+
+
+def _drawn(job: tuple[str, bytes]) -> bytes:
+    modality, content = job
+    return {IMAGE: shrink_picture, AUDIO: spectrogram_png, POINT: point_png}[modality](content)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.decode.audio import check_header, decode_audio
 from pipeline.decode.images import decode_image, open_image
+from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.decode.points import decode_points
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError
@@ -22,7 +23,9 @@ from pipeline.store.shards import read_shard
 # A JPEG is decoded at an eighth, a quarter or half of its size, but not below this: several times faster.
 DRAFT_SIDE = 64
 LOUDEST = 2**15 - 1
-MOST_THREADS = 8
+MOST_WORKERS = 8
+# Members that are handed to a process at a time.
+FEW, FEW_BYTES = 16, 1 << 20
 
 
 def likeness_of_parts(
@@ -33,18 +36,42 @@ def likeness_of_parts(
         part.name: rows for part in parts for digest, rows in [known.get(part.name, ("", []))] if digest == part.sha256
     }
     new = [part.name for part in parts if part.name not in found]
-    # One sample in memory for each thread; the decoders let the others run.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
-        found |= dict(zip(new, pool.map(lambda name: _likeness_of(folder / name), new), strict=True))
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    # A file can make its decoder crash, hang, or ask for all memory: each thread has a process that decodes for it.
+    with Isolated(_looked_at, workers) as apart, ThreadPoolExecutor(workers) as pool:
+        found |= dict(zip(new, pool.map(lambda name: _likeness_of(folder / name, apart), new), strict=True))
     return {part.name: found[part.name] for part in parts}
 
 
-def _likeness_of(shard: Path) -> list[Likeness]:
-    return [
-        likeness(sample.key, MODALITY_OF[extension], content)
+_Member = tuple[str, str, bytes]
+
+
+def _likeness_of(shard: Path, apart: Isolated[_Member, Likeness]) -> list[Likeness]:
+    members = (
+        (sample.key, MODALITY_OF[extension], content)
         for sample in read_shard(shard)
         for extension, content in sample.members.items()
-    ]
+    )
+    found: list[Likeness] = []
+    while few := _few(members):
+        if POSSIBLE and any(modality != TEXT for _, modality, _ in few):
+            answers = apart(few)
+        else:
+            answers = [_looked_at(member) for member in few]
+        for (key, modality, _), answer in zip(few, answers, strict=True):
+            found.append(Likeness(key, modality, None, None) if isinstance(answer, SampleError) else answer)
+    return found
+
+
+def _few(members: Iterator[_Member]) -> list[_Member]:
+    few: list[_Member] = []
+    while len(few) < FEW and sum(len(content) for _, _, content in few) < FEW_BYTES and (one := next(members, None)):
+        few.append(one)
+    return few
+
+
+def _looked_at(member: _Member) -> Likeness:
+    return likeness(*member)
 
 
 def likeness(key: str, modality: str, content: bytes) -> Likeness:

@@ -22,6 +22,7 @@ from pipeline.spaces.checkpoint_files import (
     checkpoint_files,
     find_checkpoint,
 )
+from pipeline.spaces.swelling import check_swelling
 from pipeline.spaces.torchscript import is_program, program_tensors
 
 __all__ = [
@@ -101,6 +102,7 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == SAFE_SUFFIX:
             return retried(lambda: load_file(path))
+        check_swelling(path)
         if is_program(path):
             return program_tensors(path)
         # Mapped, the optimizer's state in a training checkpoint (two thirds of CLAP's file) is never read.

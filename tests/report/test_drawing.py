@@ -1,14 +1,18 @@
 """Plots and pictures: what is drawn is where the numbers say."""
 
+import ctypes
 import io
 import re
 import tarfile
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.media import Gallery, Need, read_members
+from pipeline.decode.isolated import POSSIBLE, Limits
+from pipeline.report import media, thumbnails
+from pipeline.report.media import Gallery, Member, Need, read_members
 from pipeline.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, histogram, line_chart, thin, ticks
 from pipeline.report.thumbnails import log_mel, point_png, shrink_picture, spectrogram_png
 from tests.report import world
@@ -116,3 +120,22 @@ def test_low_tones_stand_at_the_bottom_of_the_picture():
     picture = np.asarray(Image.open(io.BytesIO(spectrogram_png(world.sound(0)))).convert("L")).astype(int)
     assert picture.shape == (40, 72)
     assert picture.mean(axis=1).argmax() > 30
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
+def test_a_sample_that_crashes_or_hangs_its_decoder_is_a_note_on_the_page(monkeypatch):
+    real = thumbnails.point_png
+    harm = {
+        b"crash": lambda: ctypes.string_at(0),
+        b"hang": lambda: time.sleep(1000),
+        b"swell": lambda: bytearray(1 << 45),
+    }
+    monkeypatch.setattr(thumbnails, "point_png", lambda content: harm.get(content, lambda: None)() or real(content))
+    monkeypatch.setattr(media, "Painter", lambda: thumbnails.Painter(Limits(1.0, 1 << 28)))
+    stream = io.BytesIO()
+    np.save(stream, np.random.default_rng(0).random((50, 3), dtype=np.float32))
+    contents = {"fine": stream.getvalue()} | {name.decode(): name for name in harm}
+    gallery = Gallery({"c": {(key, "point"): Member(content, "npy") for key, content in contents.items()}}, 99_999)
+    shown = {key: gallery.show(Need(key, "point", ("c",))) for key in [*contents, "fine"]}
+    assert shown.pop("fine").picture.startswith("data:image/png")
+    assert [one.note for one in shown.values()] == ["cannot be decoded"] * 3

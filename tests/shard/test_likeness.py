@@ -187,14 +187,14 @@ def test_a_shard_is_looked_at_once(tmp_path, monkeypatch):
     shards = corpus(tmp_path / "e", files)
     before = (shards / LIKENESS_NAME).read_bytes()
     seen = []
-    whole = module.likeness
-    monkeypatch.setattr(module, "likeness", lambda key, *rest: seen.append(key) or whole(key, *rest))
+    whole = module._likeness_of
+    monkeypatch.setattr(module, "_likeness_of", lambda shard, *rest: seen.append(shard.name) or whole(shard, *rest))
     settings = ShardSettings((IMAGE,), 2, "error", 0.0)
     build_shards(tmp_path / "e", shards, settings, Silent())
     assert not seen and (shards / LIKENESS_NAME).read_bytes() == before
     (tmp_path / "e" / "e2.png").write_bytes(saved(scene(9), "PNG"))
     build_shards(tmp_path / "e", shards, settings, Silent())
-    assert seen == ["e2", "e3"]
+    assert seen == ["00001.tar"]
 
 
 def test_corpora_of_an_earlier_version_are_compared_by_bytes_and_named(tmp_path):

@@ -2,22 +2,31 @@
 # A Python that runs and is 3.11 or 3.12, as laion_clap needs; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
-EXTRA ?= cpu
+# cpu or gpu: which FAISS. Where nothing is said, the one that is installed stays.
+EXTRA ?= $(or $(patsubst .venv/.installed-%,%,$(firstword $(wildcard .venv/.installed-*))),cpu)
+OTHER_FAISS = $(filter-out faiss-$(EXTRA),faiss-cpu faiss-gpu)
+GPU_PYTHON ?= 3.12
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-small install test test-next test-slow check bench demo-seeds clean
+.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal clean
 
 demo: install
 	dvc repro
 	@mcr metrics
 	@echo "The report: $(CURDIR)/data/reports/index.html"
 
-install: .venv/.installed
+install: .venv/.installed-$(EXTRA)
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed-$(EXTRA): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found."; echo "hint: install one, or run make PYTHON=/path/to/python."; exit 2; }
 	$(PYTHON) -m venv .venv
+	@# faiss-cpu and faiss-gpu own the same folder: what stays of one breaks the other, so both go first.
+	@if .venv/bin/pip show --quiet $(OTHER_FAISS) 2>/dev/null; then \
+		echo "$(OTHER_FAISS) is replaced by faiss-$(EXTRA)"; \
+		.venv/bin/pip uninstall --quiet --yes faiss-cpu faiss-gpu; \
+	fi
 	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),clap,dev]"
+	rm -f .venv/.installed*
 	touch $@
 
 test: install
@@ -38,6 +47,20 @@ test-next: .venv-next/.installed
 
 test-slow: install
 	pytest -m slow
+
+# The extras cpu, gpu and dev in fresh environments; minutes long, and it downloads a FAISS for each.
+test-extras: install
+	pytest -m extras tests/test_extras.py
+
+# Everything that is to be known about a GPU, in eight minutes: docs/gpu.md.
+gpu:
+	bash benchmarks/gpu/run.sh
+
+gpu-wheels: install
+	GPU_PYTHON=$(GPU_PYTHON) bash benchmarks/gpu/wheels.sh
+
+gpu-rehearsal: install
+	python -m benchmarks.gpu.rehearse
 
 demo-small: install
 	pytest -m "demo and not slow"

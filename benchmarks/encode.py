@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))  # also runs on a machine where the package is not
 
 from pipeline.encode.job import EncodeSettings, encode_corpus  # noqa: E402
 from pipeline.encode.prepare import prepared_chunks  # noqa: E402
-from pipeline.precision import PRECISIONS  # noqa: E402
+from pipeline.precision import PRECISIONS, multiplying  # noqa: E402
 from pipeline.progress import Silent  # noqa: E402
 from pipeline.spaces import Space, SpaceSpec, load_space  # noqa: E402
 from pipeline.spaces.compact import CompactModel, save_compact  # noqa: E402
@@ -79,8 +79,10 @@ def main() -> None:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def make_space(family: str, folder: Path, given: argparse.Namespace) -> tuple[SpaceSpec, Space]:
-    """A space of random weights, loaded from a file as a real one is."""
+def make_space(
+    family: str, folder: Path, given: argparse.Namespace, architecture: str = "ViT-B-32"
+) -> tuple[SpaceSpec, Space]:
+    """A space of random weights, loaded from a file as a real one is; `architecture` of OpenCLIP."""
     torch.manual_seed(0)
     if family == "compact":
         towers = {
@@ -94,9 +96,9 @@ def make_space(family: str, folder: Path, given: argparse.Namespace) -> tuple[Sp
     else:
         import open_clip
 
-        path = folder / "vit_b_32.pt"
-        torch.save(open_clip.create_model("ViT-B-32").state_dict(), path)
-        spec = SpaceSpec("open_clip", str(path), model="ViT-B-32", precision=given.precision)
+        path = folder / f"{architecture}.pt"
+        torch.save(open_clip.create_model(architecture).state_dict(), path)
+        spec = SpaceSpec("open_clip", str(path), model=architecture, precision=given.precision)
     return spec, load_space(spec, given.device)
 
 
@@ -161,6 +163,7 @@ def measure(
 
 
 @torch.inference_mode()
+@multiplying()
 def library_text(space: Any, batches: list[torch.Tensor]) -> None:
     """OpenCLIP's own text tower on the same batches."""
     for batch in batches:

@@ -7,13 +7,17 @@ the time depends on neither.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
 import torch
 
-from pipeline.precision import PRECISIONS
+sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine where the package is not installed
+
+from pipeline.precision import PRECISIONS, multiplying
 from pipeline.spaces.farthest import farthest_points
 from pipeline.spaces.pointbert import GROUPS, NEIGHBOURS, PointBert, cut_groups
 
@@ -47,6 +51,7 @@ class Clock:
 
 
 @torch.inference_mode()
+@multiplying()
 def measure(device: torch.device, clouds: int, points: int, repeats: int, precision: str) -> dict[str, float]:
     """Best seconds of each part for one batch of `clouds` with `points` each."""
     model = PointBert().eval().to(device, PRECISIONS[precision])

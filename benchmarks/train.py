@@ -15,6 +15,7 @@ import json
 import math
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,11 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine where the package is not installed
+
 from pipeline.connect import ProjectorSpec, build_projector
-from pipeline.links import Link, Memory
+from pipeline.links import Link, Memory  # noqa: E402
+from pipeline.precision import multiplying
 from pipeline.train.cmcr import CMCR
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.settings import ProjectorSettings, TrainSettings
@@ -62,6 +66,8 @@ def main() -> None:
         options.json.write_text(result + "\n")
 
 
+# All three in the precision of the training, fp32: a peer that rounds to TF32 would be compared with something else.
+@multiplying()
 def measure(device: str, batch: int, width: int, hidden: int, repeats: int) -> dict[str, Any]:
     """Step times of ours and of the peer at one size, and what they are worth."""
     tables = random_tables(batch * 4, width, device)
@@ -127,13 +133,17 @@ def heads_of(width: int, hidden: int, device: str) -> dict[str, torch.nn.Module]
     return {space: build_projector(spec).to(device) for space in SPACES}
 
 
+def objective_of(width: int, settings: TrainSettings) -> CMCR:
+    """The objective that is measured: two spaces of one width."""
+    memories = {space: Memory(modality=modality) for space, modality in SPACES.items()}
+    link = Link(connection="benchmark", name="clip-clap", spaces=("clip", "clap"), overlap="text", memories=memories)
+    return CMCR(link, dict.fromkeys(SPACES, width), settings)
+
+
 def our_step(tables: dict[str, torch.Tensor], batch: int, width: int, hidden: int, device: str) -> Callable[[], None]:
     """One step of the training loop, gather and noise included."""
     settings = settings_of(batch, width, hidden)
-    memories = {space: Memory(modality=modality) for space, modality in SPACES.items()}
-    link = Link(connection="benchmark", name="clip-clap", spaces=("clip", "clap"), overlap="text", memories=memories)
-    objective = CMCR(link, dict.fromkeys(SPACES, width), settings)
-    trainer = Trainer(objective, tables, heads_of(width, hidden, device), settings, Draws(0, "benchmark"))
+    trainer = Trainer(objective_of(width, settings), tables, heads_of(width, hidden, device), settings, Draws(0, "benchmark"))
     noise = torch.Generator(device).manual_seed(0)
     order = torch.randperm(batch * 4).to(device)[:batch]
 

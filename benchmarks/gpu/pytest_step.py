@@ -1,0 +1,33 @@
+"""Tests of the suite as one row of the table."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+from benchmarks.gpu.rows import OK, RED, SKIPPED, Row, Step
+
+# Packages that DVC is not needed for, which a GPU host has not.
+FOLDERS = ("connect", "encode", "evaluate", "retrieve", "spaces", "store", "train")
+QUICK = ("tests/retrieve/test_aggregate.py", "tests/retrieve/test_sampling.py", "tests/evaluate/test_ranking.py")
+
+
+def run_tests(step: Step, check: str, marks: str) -> None:
+    """Run the tests with `marks`; red where one fails, and skipped where all are."""
+    where = QUICK if step.small else tuple(f"tests/{folder}" for folder in FOLDERS)
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "--continue-on-collection-errors",
+               "-q", "--tb=short", "-m", marks, *where]  # fmt: skip
+    if not step.small and find_spec("xdist"):
+        command += ["-n", str(min(14, os.cpu_count() or 1))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout[-3000:], done.stderr[-1000:])
+    counts = {
+        word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", done.stdout[-300:])
+    }
+    failed = sum(counts.get(word, 0) for word in ("failed", "error", "errors"))
+    figure = ", ".join(f"{count} {word}" for word, count in counts.items()) or f"pytest ended with {done.returncode}"
+    verdict = SKIPPED if set(counts) == {"skipped"} else OK if counts.get("passed") and not failed else RED
+    step.add(Row(check, figure, "0 failed", verdict))
+    for line in [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:8]:
+        step.add(Row(line[:100], "", "", RED))

@@ -1,0 +1,79 @@
+"""The frozen spaces on the device against the CPU, and a batch that does not fit into the memory of the device."""
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.encode import make_space, payload
+from benchmarks.gpu.rows import Step
+from pipeline.encode.fitting import FittingEncoder
+from pipeline.spaces import SpaceSpec, load_space
+from tests.spaces.test_ulip2 import cloud_file, random_tensors, save
+
+# Smallest cosine with what the CPU computes in fp32. Small towers with batch norms keep fewer digits of bf16.
+EXACT, SHORT = 0.99999, {"open_clip": 0.999, "compact": 0.99, "ulip2": 0.99}
+
+
+def cases(folder: Path, step: Step) -> Iterator[tuple[SpaceSpec, str, list[bytes]]]:
+    """Spaces of random weights, with samples of each modality."""
+    count = step.size(64, 4)
+    given = argparse.Namespace(precision="fp32", device="cpu")
+    for family, modalities in (("compact", ("text", "image", "audio", "point")), ("open_clip", ("text", "image"))):
+        spec, _ = make_space(family, folder, given, step.architecture)
+        for modality in modalities:
+            yield spec, modality, [payload(family, modality, number) for number in range(count)]
+    if step.small:  # 700 MB of weights
+        return
+    spec = SpaceSpec("ulip2", str(save(folder, random_tensors())), options={"points": 2048})
+    yield spec, "point", [cloud_file(2048, number) for number in range(max(2, count // 8))]
+
+
+def compare(step: Step, spec: SpaceSpec, modality: str, payloads: list[bytes]) -> None:
+    """The smallest cosine of a row on the device with the same row on the CPU, in fp32 and in bf16."""
+    cpu = load_space(spec)
+    batch = torch.stack([cpu.preprocess(modality, each) for each in payloads])
+    expected = cpu.encode(modality, batch)
+    for precision, limit in (("fp32", EXACT), ("bf16", SHORT[spec.encoder])):
+        found = load_space(replace(spec, precision=precision), step.device).encode(modality, batch)
+        name = f"{spec.encoder} {modality} in {precision}: cosine with the CPU's"
+        step.at_least(name, float((found * expected).sum(1).min()), limit)
+
+
+def memory(step: Step, spec: SpaceSpec, count: int) -> None:
+    """A batch that does not fit is halved until it does, and gives the same rows."""
+    name = "a batch too large for the memory is halved"
+    if step.device == "cpu":
+        step.skipped(name, "its memory cannot be limited")
+        return
+    space = load_space(spec, step.device)
+    one = space.preprocess("image", payload("open_clip", "image", 0))
+    batch = one.repeat(count, 1, 1, 1)
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + 2**30) / total))
+    encode = FittingEncoder(space, "image")
+    rows = encode(batch)
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    alone = space.encode("image", one[None])
+    step.holds(name, encode.largest is not None, f"{encode.largest} of {count:,} at a time")
+    step.at_most("halved: largest difference to a row alone", float((rows - alone).abs().max()), 1e-4)
+
+
+def main() -> None:
+    """Compare all."""
+    step = Step.of_arguments()
+    logging.getLogger("pipeline").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        for spec, modality, payloads in cases(Path(folder), step):
+            compare(step, spec, modality, payloads)
+        path = Path(folder, f"{step.architecture}.pt")
+        memory(step, SpaceSpec("open_clip", str(path), model=step.architecture), 8192)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy, normalize
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine where the package is not installed
 
 from pipeline.connect import ProjectorSpec, build_projector
-from pipeline.links import Link, Memory  # noqa: E402
+from pipeline.links import Link, Memory
 from pipeline.precision import multiplying
 from pipeline.train.cmcr import CMCR
 from pipeline.train.loop import Draws, Trainer
@@ -143,7 +143,9 @@ def objective_of(width: int, settings: TrainSettings) -> CMCR:
 def our_step(tables: dict[str, torch.Tensor], batch: int, width: int, hidden: int, device: str) -> Callable[[], None]:
     """One step of the training loop, gather and noise included."""
     settings = settings_of(batch, width, hidden)
-    trainer = Trainer(objective_of(width, settings), tables, heads_of(width, hidden, device), settings, Draws(0, "benchmark"))
+    trainer = Trainer(
+        objective_of(width, settings), tables, heads_of(width, hidden, device), settings, Draws(0, "benchmark")
+    )
     noise = torch.Generator(device).manual_seed(0)
     order = torch.randperm(batch * 4).to(device)[:batch]
 

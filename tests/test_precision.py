@@ -31,6 +31,7 @@ from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.train.cmcr import CMCR
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.settings import TrainSettings
+from tests.devices import NEEDS_FAISS
 from tests.fake_cuda import MULTIPLY, watched
 from tests.links import make_link
 
@@ -157,7 +158,12 @@ ENTRIES: dict[str, Callable[[], object]] = {
 }
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+TOP_K = {"aggregate, top k", "sample, top k"}
+
+
+@pytest.mark.parametrize(
+    "entry", [pytest.param(name, marks=NEEDS_FAISS) if name in TOP_K else name for name in ENTRIES]
+)
 def test_what_multiplies_says_in_which_format(entry: str) -> None:
     with watched() as watch:
         ENTRIES[entry]()

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from benchmarks.gpu.rows import Step
-from benchmarks.train import PAPER, QUICK, measure
+from benchmarks.train import PAPER, measure
 from pipeline.evaluate.positives import Positives
 from pipeline.evaluate.ranking import rank
 
@@ -13,7 +13,7 @@ from pipeline.evaluate.ranking import rank
 def main() -> None:
     """Measure."""
     step = Step.of_arguments()
-    for batch, width, hidden in [QUICK] if step.small else [(4096, 512, 1024), (PAPER["batch"], 512, 1024)]:
+    for batch, width, hidden in [(128, 64, 64)] if step.small else [(4096, 512, 1024), (PAPER["batch"], 512, 1024)]:
         row = measure(step.device, batch, width, hidden, repeats=step.size(3, 1))
         figure = f"{row['ours_ms']:.2f} ms, {row['ratio']:.2f} x peer, {row['fraction']:.2f} of product"
         step.measured(f"training step, batch {batch:,}, {width} wide", figure)

@@ -94,7 +94,7 @@ def faiss(needed_by: list[str], gpu: bool) -> Finding:
     who = f", needed by {', '.join(needed_by)}" if needed_by else ""
     level = FAIL if needed_by else NOTE
     if len(installed) == 2:
-        hint = f"Run `pip uninstall -y faiss-cpu faiss-gpu && make install EXTRA={'gpu' if gpu else 'cpu'}`."
+        hint = f"Run `rm .venv/.installed-* && make install EXTRA={'gpu' if gpu else 'cpu'}`, which removes both first."
         return Finding(level, "faiss", f"faiss-cpu and faiss-gpu overwrite each other{who}", hint)
     if not installed:
         kind = "gpu" if gpu else "cpu"

@@ -8,7 +8,9 @@ from pipeline.errors import UserError
 from pipeline.retrieve import neighbours
 from pipeline.retrieve.aggregate import aggregate
 from pipeline.retrieve.neighbours import TopK, aggregate_top_k
+from tests.devices import NEEDS_FAISS
 
+pytestmark = NEEDS_FAISS
 TAU = 0.05
 
 

@@ -16,6 +16,7 @@ from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, write_pairs
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import EMBEDDINGS, PAIRS, PartFolder, Rows, Store, write_rows
 from pipeline.store.manifest import MANIFEST_NAME
+from tests.devices import NEEDS_FAISS
 from tests.links import make_link
 
 WIDTH = {"clip": 12, "clap": 8}
@@ -238,6 +239,7 @@ def test_parts_record_kind_of_device_and_precision_and_are_not_mixed(wanted, tmp
         run(wanted, tmp_path / "pairs")
 
 
+@NEEDS_FAISS
 @pytest.mark.parametrize("search", ["flat", "ivf"])
 def test_top_k_reports_its_missed_mass(wanted, tmp_path, search):
     settings = RetrieveSettings(temperature=TAU, search=search, top_k=3, ivf_lists=4, ivf_probes=4)

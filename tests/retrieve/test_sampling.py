@@ -7,7 +7,7 @@ import torch
 from pipeline.retrieve.neighbours import TopK
 from pipeline.retrieve.products import Blocks
 from pipeline.retrieve.sampling import pick, sample, sample_top_k
-from tests.devices import DEVICES
+from tests.devices import DEVICES, NEEDS_FAISS
 
 TAU, DRAWS = 1.5, 20_000
 
@@ -83,6 +83,7 @@ def test_pick_skips_items_without_weight_and_stays_inside():
     assert pick(cumulative, uniform).tolist() == [[1, 1, 3, 3]]
 
 
+@NEEDS_FAISS
 def test_top_k_draws_among_the_k_found_and_reports_what_it_misses(rows):
     queries, keys = rows
     index = TopK.flat(keys, 5, 1)

@@ -12,6 +12,7 @@ from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME
 from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
 from pipeline.store import PAIRS, Rows, Store, read_rows
+from tests.devices import NEEDS_FAISS
 from tests.retrieve.test_pseudo_pairs import PHOTOS, SOUNDS, TEXTS, content, run, vector, wanted, write_store
 
 averaged = wanted
@@ -128,8 +129,8 @@ def test_perplexities_are_reached_and_the_manifest_has_the_temperatures(wanted, 
         {"draws": 9},
         {"control": "shuffled_overlap"},
         {"control": "random_partners"},
-        {"search": "flat", "top_k": 3},
-        {"search": "ivf", "top_k": 3, "ivf_lists": 4, "ivf_probes": 2},
+        pytest.param({"search": "flat", "top_k": 3}, marks=NEEDS_FAISS),
+        pytest.param({"search": "ivf", "top_k": 3, "ivf_lists": 4, "ivf_probes": 2}, marks=NEEDS_FAISS),
     ],
     ids=str,
 )
@@ -196,6 +197,7 @@ def test_a_killed_run_continues_to_the_same_bytes(wanted, tmp_path, monkeypatch,
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
+@NEEDS_FAISS
 def test_top_k_reports_its_missed_mass(wanted, tmp_path):
     settings = SETTINGS.model_copy(update={"search": "flat", "top_k": 4})
     run(replace(wanted, settings=settings), tmp_path / "pairs")

@@ -14,6 +14,7 @@ from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, write_pairs
 from pipeline.retrieve.settings import LeafRetrieveSettings
 from pipeline.store import PAIRS, PartFolder, Store
 from pipeline.store.prune import keep_only
+from tests.devices import NEEDS_FAISS
 from tests.links import make_link
 from tests.retrieve.test_pseudo_pairs import TAU, content, vector, write_store
 
@@ -174,6 +175,7 @@ def test_examples_show_both_links_of_the_chain(wanted: PairSet, tmp_path: Path) 
     assert row.neighbour_key["clip_image"] == photos[int((np.array(bank("clip", "image", photos)) @ ask).argmax())]
 
 
+@NEEDS_FAISS
 @pytest.mark.parametrize("search", ["flat", "ivf"])
 def test_top_k_searches_reach_the_copy_as_well(wanted: PairSet, tmp_path: Path, search: str) -> None:
     settings = LeafRetrieveSettings(temperature=TAU, search=search, top_k=17, ivf_lists=2, ivf_probes=2)

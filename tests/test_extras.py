@@ -32,7 +32,8 @@ def pins() -> dict[str, str]:
 
 
 def pip(folder: Path, *arguments: str) -> str:
-    command = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", *arguments]
+    # -I: what lies in this folder, or on PYTHONPATH, is not installed there.
+    command = [str(folder / "bin/python"), "-I", "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
@@ -67,4 +68,4 @@ def test_the_faiss_of_an_extra_is_whole_and_searches_on_a_cpu(fresh: Path, extra
     pip(fresh, "check")
     listed = {name_of(one["name"]) for one in json.loads(pip(fresh, "list", "--format", "json"))}
     assert {name for name in listed if name.startswith("faiss")} == {FAISS[extra]}
-    subprocess.run([fresh / "bin/python", "-c", SEARCH], check=True)
+    subprocess.run([fresh / "bin/python", "-I", "-c", SEARCH], check=True)

@@ -11,7 +11,8 @@ from pipeline.evaluate.annotations import marked_keys, read_labels, single_label
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.named import by_sample
 from pipeline.evaluate.positives import Positives
-from pipeline.evaluate.settings import PairTask, RetrievalTask
+from pipeline.evaluate.repeated import warn_of_repeats
+from pipeline.evaluate.settings import TEXT, PairTask, RetrievalTask
 from pipeline.store import read_placed
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,8 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
         rows = np.flatnonzero([group(at, key) in shared for key in keys])
         items = np.array([item_numbers[items_of[at][key]] for key in chosen])
         groups = np.array([numbers[str(group(at, key))] for key in chosen])
+        if modality != TEXT and table:
+            warn_of_repeats(modality, task.corpus_of(modality), chosen, items, next(iter(table.values()))[rows])
         sides.append(Side(chosen, items, groups, {name: vectors[rows] for name, vectors in table.items()}))
     positives = Positives.of_items([str(g) for g in sides[0].groups], [str(g) for g in sides[1].groups])
     return EvaluationSet((sides[0], sides[1]), len(shown), positives)

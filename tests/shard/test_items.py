@@ -203,3 +203,20 @@ def test_a_part_of_captions_only_makes_an_empty_part_of_pictures(flickr, tmp_pat
     assert {part.rows for part in made["image"][0].parts} == {0, 1}
     keys, rows = read_embeddings([tmp_path / "emb" / "s" / "c" / "image"])
     assert len(keys) == ITEMS and rows.shape == (ITEMS, 64)
+
+
+def test_a_task_that_takes_copies_from_a_corpus_of_pictures_is_told(flickr, tmp_path, caplog):
+    """A corpus of one modality may hold copies; as an evaluation set, they are wrong answers for each other."""
+    keys = {"path_column": "image", "key_column": "n"}
+    table = pd.read_csv(flickr)
+    table.insert(0, "n", [f"r{number}" for number in range(len(table))])
+    table.to_csv(flickr, index=False)
+    shards(flickr, tmp_path / "shards", "image", options=keys)
+    shards(flickr, tmp_path / "texts", "text", options=keys)
+    encoded(tmp_path / "shards", tmp_path)
+    settings = EncodeSettings(7, 1, 0.0)
+    place = tmp_path / "emb" / "s" / "t"
+    encode_corpus(ItemSpace(), "s", SpaceSpec("compact", "x"), tmp_path / "texts", place, settings, Silent())
+    task = RetrievalTask(task="retrieval", corpus="c", corpora={"text": "t"}, modalities=("image", "text"), space="s")
+    load_set(task, (["s"], ["s"]), Folders(tmp_path / "emb", tmp_path, tmp_path, tmp_path))
+    assert "c: 48 image items look exactly like another" in caplog.text and "item_column" in caplog.text

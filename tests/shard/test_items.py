@@ -91,8 +91,8 @@ def encoded(folder, tmp_path):
 def test_the_captions_of_an_item_are_all_right_answers(flickr, tmp_path):
     """R@1 is 1 in both directions, over as many pictures as there are."""
     options = {"path_column": "image", "item_column": "image"}
-    shards(flickr, tmp_path / "shards", "image", "text", options=options, samples_per_shard=8)
-    made = encoded(tmp_path / "shards", tmp_path)
+    shards(flickr, tmp_path / "c", "image", "text", options=options, samples_per_shard=8)
+    made = encoded(tmp_path / "c", tmp_path)
     assert made["image"][0].rows == ITEMS and made["image"][0].not_read == {"samples without image": 5 * ITEMS}
     assert made["text"][0].rows == 5 * ITEMS and made["text"][0].not_read == {"samples without text": ITEMS}
     task = RetrievalTask(task="retrieval", corpus="c", modalities=("image", "text"), space="s", item_separator="-")
@@ -198,8 +198,8 @@ def test_settings_say_it(tmp_path):
 def test_a_part_of_captions_only_makes_an_empty_part_of_pictures(flickr, tmp_path):
     """Nothing that reads a store minds a part without rows."""
     options = {"path_column": "image", "item_column": "image"}
-    shards(flickr, tmp_path / "shards", "image", "text", options=options, samples_per_shard=2)
-    made = encoded(tmp_path / "shards", tmp_path)
+    shards(flickr, tmp_path / "c", "image", "text", options=options, samples_per_shard=2)
+    made = encoded(tmp_path / "c", tmp_path)
     assert {part.rows for part in made["image"][0].parts} == {0, 1}
     keys, rows = read_embeddings([tmp_path / "emb" / "s" / "c" / "image"])
     assert len(keys) == ITEMS and rows.shape == (ITEMS, 64)
@@ -211,12 +211,12 @@ def test_a_task_that_takes_copies_from_a_corpus_of_pictures_is_told(flickr, tmp_
     table = pd.read_csv(flickr)
     table.insert(0, "n", [f"r{number}" for number in range(len(table))])
     table.to_csv(flickr, index=False)
-    shards(flickr, tmp_path / "shards", "image", options=keys)
-    shards(flickr, tmp_path / "texts", "text", options=keys)
-    encoded(tmp_path / "shards", tmp_path)
+    shards(flickr, tmp_path / "c", "image", options=keys)
+    shards(flickr, tmp_path / "t", "text", options=keys)
+    encoded(tmp_path / "c", tmp_path)
     settings = EncodeSettings(7, 1, 0.0)
     place = tmp_path / "emb" / "s" / "t"
-    encode_corpus(ItemSpace(), "s", SpaceSpec("compact", "x"), tmp_path / "texts", place, settings, Silent())
+    encode_corpus(ItemSpace(), "s", SpaceSpec("compact", "x"), tmp_path / "t", place, settings, Silent())
     task = RetrievalTask(task="retrieval", corpus="c", corpora={"text": "t"}, modalities=("image", "text"), space="s")
     load_set(task, (["s"], ["s"]), Folders(tmp_path / "emb", tmp_path, tmp_path, tmp_path))
     assert "c: 48 image items look exactly like another" in caplog.text and "item_column" in caplog.text

@@ -48,6 +48,9 @@ def tokenizer(name: str, spec: SpaceSpec) -> list[Finding]:
     """Is the tokenizer there that the encoder would otherwise fetch from the Hugging Face Hub?"""
     subject = f"tokenizer of {name}"
     if spec.encoder == "laion_clap":
+        if not find_spec("laion_clap"):
+            hint = "Run `pip install -c constraints.txt '.[clap]'` in the project's folder."
+            return [Finding(FAIL, f"library of {name}", "laion_clap is not installed", hint)]
         from pipeline.spaces.laion_clap_library import roberta_folder
 
         try:

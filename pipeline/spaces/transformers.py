@@ -1,13 +1,18 @@
 """Models of the transformers library as spaces: CLIP, SigLIP, CLAP, and what else embeds by ``get_..._features``."""
 
 import inspect
+import io
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
+import numpy as np
+import soundfile
 import torch
 import transformers
+from PIL import Image
 from torch import Tensor
 
 from pipeline.errors import UserError
@@ -131,19 +136,45 @@ class TransformersSpace:
         return unit_rows(_pooled(self.features[modality](**arguments)))
 
     def _measure_dimension(self) -> int:
-        rows = self.encode(TEXT, self.preprocess(TEXT, b"a")[None])
-        if rows.ndim != 2:
+        """Width of the embeddings of every modality, found by embedding something small.
+
+        Raises:
+            UserError: It is not the same for all, or the model takes more than a text, a picture or a sound.
+        """
+        widths: dict[str, object] = {}
+        for modality in self.modalities:
+            try:
+                rows = self.encode(modality, self.preprocess(modality, _probe(modality))[None])
+                widths[modality] = rows.shape[1] if rows.ndim == 2 else f"{rows.ndim - 1} axes"
+            except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+                widths[modality] = f"nothing ({shorten(str(error), 80, placeholder=' ...')})"
+        found = set(widths.values())
+        if len(found) > 1 or not isinstance(width := found.pop(), int):
+            said = ", ".join(f"{width} of {modality}" for modality, width in widths.items())
             raise UserError(
-                f"{self.common['model']} gives {rows.ndim - 1} axes for one text, and an embedding has one.",
+                f"{self.common['model']} gives no embeddings of one width: {said}.",
                 "Choose a model that was trained with a contrastive loss, such as CLIPModel.",
             )
-        return rows.shape[1]
+        return width
+
+
+def _probe(modality: str) -> bytes:
+    """A file of `modality`, as small as it can be."""
+    if modality == TEXT:
+        return b"a"
+    buffer = io.BytesIO()
+    if modality == IMAGE:
+        Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    else:
+        soundfile.write(buffer, np.zeros(4800), 48_000, format="WAV")
+    return buffer.getvalue()
 
 
 def _load_model(folder: TransformersFolder, named: str) -> Any:
     name = named or next(iter(folder.config.get("architectures") or [""]))
-    model_class = getattr(transformers, name, None)
-    if not name or model_class is None or not hasattr(model_class, "get_text_features"):
+    model_class: Any = getattr(transformers, name, None)
+    embeds = [modality for modality in (IMAGE, AUDIO) if hasattr(model_class, f"get_{modality}_features")]
+    if not name or not embeds or not hasattr(model_class, "get_text_features"):
         raise UserError(
             f"transformers {transformers.__version__} has no contrastive model {name!r} (of {folder.folder}).",
             "Choose a model with get_text_features and get_image_features or get_audio_features, such as CLIPModel.",

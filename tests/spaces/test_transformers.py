@@ -220,3 +220,46 @@ def test_a_strip_would_not_fit_into_memory(folders: Path) -> None:
     Image.new("RGB", (1, 3000)).save(buffer, "PNG")
     with pytest.raises(SampleError, match="over 100 times the other"):
         load_space(SpaceSpec("transformers", str(folders / "clip"))).preprocess("image", buffer.getvalue())
+
+
+def relative(kind: str, folder: Path) -> None:
+    """Another model with ``get_..._features``, on the tokenizer and the pictures of the small CLIP."""
+    make_clip(folder)
+    known = transformers.CLIPConfig.from_pretrained(folder)
+    text, vision = known.text_config.to_dict(), known.vision_config.to_dict()
+    for settings in (text, vision):
+        settings.pop("model_type")
+    if kind == "CLIPSegModel":
+        config: object = transformers.CLIPSegConfig(text_config=text, vision_config=vision, projection_dim=24)
+    elif kind == "MetaClip2Model":
+        config = transformers.MetaClip2Config(text_config=text, vision_config=vision, projection_dim=24)
+    else:  # takes videos: several pictures at once
+        config = transformers.XCLIPConfig(
+            text_config=text, vision_config=vision | {"mit_hidden_size": 32}, projection_dim=24
+        )
+    torch.manual_seed(1)
+    getattr(transformers, kind)(config).save_pretrained(folder, safe_serialization=True)
+
+
+@pytest.mark.parametrize("kind", ["CLIPSegModel", "MetaClip2Model"])
+def test_relatives_agree_with_the_library(kind: str, tmp_path: Path) -> None:
+    relative(kind, tmp_path / "model")
+    model = getattr(transformers, kind).from_pretrained(tmp_path / "model").eval()
+    tokens = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")(
+        TEXTS[:2], padding=True, return_tensors="pt"
+    )
+    expected = theirs(model.get_text_features(**tokens))
+    torch.testing.assert_close(
+        ours(tmp_path / "model", "text", *map(str.encode, TEXTS[:2])), expected, atol=1e-5, rtol=0
+    )
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "model", **PIL)
+    picture = payload("image", 3)
+    pixels = processor(images=Image.open(io.BytesIO(picture)), return_tensors="pt")
+    expected = theirs(model.get_image_features(**pixels))
+    torch.testing.assert_close(ours(tmp_path / "model", "image", picture), expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_of_texts_and_videos_is_refused(tmp_path: Path) -> None:
+    relative("XCLIPModel", tmp_path / "model")
+    with pytest.raises(UserError, match="no contrastive model 'XCLIPModel'"):
+        load_space(SpaceSpec("transformers", str(tmp_path / "model")))

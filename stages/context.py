@@ -132,3 +132,14 @@ def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str
         + f"; {computed} of {len(manifest.parts)} parts computed, the others were up to date"
         + (f"; {spent}" if spent else "")
     )
+
+
+def break_locks(wanted: bool, *outputs: Path) -> None:
+    """If that is `wanted`, remove the locks in `outputs`, and say whose they were."""
+    from pipeline.store.lock import LOCK_NAME, break_lock
+
+    for path in (path for output in outputs if wanted for path in output.rglob(LOCK_NAME)):
+        holder = break_lock(path.parent)
+        note(
+            f"Broke the lock of {path.parent}" + (f", held by process {holder.pid} on {holder.host}" if holder else "")
+        )

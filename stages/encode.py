@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import UserError
-from stages.options import ParamsFile
+from stages.options import BreakLock, ParamsFile
 
 if TYPE_CHECKING:
     from pipeline.encode.settings import JobSettings
@@ -17,6 +17,7 @@ def encode(
     names: Annotated[list[str] | None, typer.Argument(help="Jobs in params.yaml.", show_default=False)] = None,
     space: Annotated[str, typer.Option(help="All jobs of this space; it is loaded once.", show_default=False)] = "",
     params_file: ParamsFile = Path("params.yaml"),
+    break_lock: BreakLock = False,
 ) -> None:
     """Encode corpora, one job (space, corpus) after the other.
 
@@ -28,7 +29,7 @@ def encode(
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
     from pipeline.store.prune import keep_only
-    from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, device_of, set_up_torch
+    from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, break_locks, device_of, set_up_torch
     from stages.specs import space_spec
 
     params = load_params(params_file)
@@ -42,6 +43,7 @@ def encode(
         for name, job in jobs.items():
             if job.space != space_name:
                 continue
+            break_locks(break_lock, EMBEDDINGS / job.space / job.corpus)
             progress = ConsoleProgress()
             stores = encode_corpus(
                 loaded,

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stages.options import ParamsFile
+from stages.options import BreakLock, ParamsFile
 from stages.printing import say
 
 
-def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
+def evaluate(params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
     """Measure connections, frozen spaces and baselines on the evaluation sets.
 
     Example: mcr evaluate && mcr metrics
@@ -14,13 +14,26 @@ def evaluate(params_file: ParamsFile = Path("params.yaml")) -> None:
     from pipeline.evaluate.folders import Folders
     from pipeline.evaluate.run import evaluate as measure
     from pipeline.params.load import load_params
-    from stages.context import ANNOTATIONS, EMBEDDINGS, METRICS, MODELS, PAIRS, ConsoleProgress, device_of, set_up_torch
+    from pipeline.store.lock import locked
+    from stages.context import (
+        ANNOTATIONS,
+        EMBEDDINGS,
+        METRICS,
+        MODELS,
+        PAIRS,
+        ConsoleProgress,
+        break_locks,
+        device_of,
+        set_up_torch,
+    )
 
     params = load_params(params_file)
     set_up_torch(params)
     device = device_of(params)
     connections = {name: connection.links(name) for name, connection in params.connections.items()}
     folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS, ANNOTATIONS)
-    summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
+    break_locks(break_lock, METRICS)
+    with locked(METRICS):
+        summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
     rows = ", ".join(f"{count:,} {name}" for name, count in summary.rows.items())
     say(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")

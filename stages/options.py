@@ -10,6 +10,9 @@ import typer
 from pipeline.errors import UserError
 
 Names = Annotated[list[str], typer.Argument(help="Names in params.yaml.", show_default=False)]
+BreakLock = Annotated[
+    bool, typer.Option("--break-lock", help="Take the output from a run that is gone for certain, on whatever machine.")
+]
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 
 Entry = TypeVar("Entry")

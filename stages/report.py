@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from stages.options import ParamsFile
+from stages.options import BreakLock, ParamsFile
 from stages.printing import say
 
 
-def report(params_file: ParamsFile = Path("params.yaml")) -> None:
+def report(params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
     """Write the report: one self-contained page, and a model card.
 
     Example: mcr report && open data/reports/index.html
     """
     from pipeline.params.load import load_params
     from pipeline.report.write import write_report
-    from stages.context import DATA, REPORTS
+    from pipeline.store.lock import locked
+    from stages.context import DATA, REPORTS, break_locks
     from stages.leaks import leaks_of
 
     params = load_params(params_file)
@@ -22,6 +23,8 @@ def report(params_file: ParamsFile = Path("params.yaml")) -> None:
         name: {str(modality): task.corpus_of(modality) for modality in task.pair}
         for name, task in params.evaluate.tasks.items()
     }
-    written = write_report(DATA, connections, tasks, params.report, REPORTS, leaks_of(params, params.connections))
+    break_locks(break_lock, REPORTS)
+    with locked(REPORTS):
+        written = write_report(DATA, connections, tasks, params.report, REPORTS, leaks_of(params, params.connections))
     left_out = f"; without {', '.join(written.missing)}" if written.missing else ""
     say(f"report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB) and {written.card}{left_out}")

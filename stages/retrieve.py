@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stages.options import Names, ParamsFile
+from stages.options import BreakLock, Names, ParamsFile
 
 
-def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
+def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
     """Make the pseudo-pairs of connections, exactly, over the whole memory.
 
     Example: mcr retrieve audio_image
@@ -14,7 +14,7 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> Non
     from pipeline.retrieve.pair_set import PairSet
     from pipeline.retrieve.pseudo_pairs import write_pairs
     from pipeline.store.prune import keep_only
-    from stages.context import EMBEDDINGS, PAIRS, ConsoleProgress, account, device_of, set_up_torch
+    from stages.context import EMBEDDINGS, PAIRS, ConsoleProgress, account, break_locks, device_of, set_up_torch
     from stages.options import pick
 
     params = load_params(params_file)
@@ -22,6 +22,7 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml")) -> Non
     set_up_torch(params)
     device = device_of(params)
     for name, connection in connections:
+        break_locks(break_lock, PAIRS / name)
         sets = [
             PairSet(link, connection.method, connection.retrieve_of(link.spaces), params.seed, EMBEDDINGS, each)
             for link in connection.links(name)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stages.options import Names, ParamsFile
+from stages.options import BreakLock, Names, ParamsFile
 
 
-def shard(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
+def shard(names: Names, params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
     """Write corpora as shards.
 
     Old shards do not move: new samples go to new shards, a shard is rewritten only if its samples changed.
@@ -14,11 +14,12 @@ def shard(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     """
     from pipeline.params.load import load_params
     from pipeline.shard.build import build_shards, settings_of
-    from stages.context import SHARDS, ConsoleProgress, account
+    from stages.context import SHARDS, ConsoleProgress, account, break_locks
     from stages.options import pick
 
     params = load_params(params_file)
     for name, corpus in pick(params.corpora, names, "corpus"):
+        break_locks(break_lock, SHARDS / name)
         settings, options = settings_of(corpus, params.limits.max_rejected)
         manifest, computed = build_shards(corpus.source, SHARDS / name, settings, ConsoleProgress(), options)
         account("shard", name, manifest, computed)

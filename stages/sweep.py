@@ -32,6 +32,7 @@ def sweep(
 
     from pipeline.atomic import atomic_path, write_text
     from pipeline.connect.config import load_config
+    from pipeline.store.lock import locked
     from pipeline.sweep.page import shown, sweep_page
     from pipeline.sweep.summary import summarise, with_differences
     from pipeline.sweep.variants import UNCHANGED, read_sweep
@@ -42,8 +43,10 @@ def sweep(
     set_up_torch(params)
     device = device_of(params)
     folder = SWEEPS / file.stem
-    _train_all(params, chosen, names, folder, device)
-    values = with_differences(pd.concat(_measured(params, chosen, names, folder, device), ignore_index=True))
+    with locked(folder):
+        _train_all(params, chosen, names, folder, device)
+        measured = _measured(params, chosen, names, folder, device)
+    values = with_differences(pd.concat(measured, ignore_index=True))
     # Of which pseudo-pairs the rows speak: the report says if they are not those of today.
     pairs = {
         name: load_config(folder / "models" / f"{rows[UNCHANGED]}, seed {chosen.seeds[0]}").pairs
@@ -53,7 +56,7 @@ def sweep(
     # The report depends on the folder of the summaries.
     for path, table in ((folder / "values.parquet", values), (SWEEPS / "tables" / f"{file.stem}.parquet", summary)):
         with atomic_path(path) as temporary:
-            table.to_parquet(temporary, index=False)
+            table.to_parquet(temporary, index=False, write_page_checksum=True)
     write_text(folder / "index.html", sweep_page(f"What each ingredient adds: {file.stem}", values, summary))
     for _, line in summary.iterrows():
         changed = "" if line.row == UNCHANGED else f"  {shown(line.difference, line.difference_deviation, '+')}"

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stages.options import Names, ParamsFile
+from stages.options import BreakLock, Names, ParamsFile
 from stages.printing import say
 
 
-def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
+def train(names: Names, params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
     """Train the projectors of connections.
 
     A killed run continues at its last checkpoint and ends with the bytes that it would have had.
@@ -14,8 +14,9 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     Example: mcr train audio_image
     """
     from pipeline.params.load import load_params
+    from pipeline.store.lock import locked
     from pipeline.train.run import train_connection
-    from stages.context import MODELS, PAIRS, ConsoleProgress, device_of, set_up_torch
+    from stages.context import MODELS, PAIRS, ConsoleProgress, break_locks, device_of, set_up_torch
     from stages.leaks import warn_of_leaks
     from stages.options import pick
 
@@ -25,16 +26,18 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml")) -> None:
     device = device_of(params)
     for name, connection in connections:
         warn_of_leaks(params, name)
-        done = train_connection(
-            [(link, connection.train_of(link.spaces)) for link in connection.links(name)],
-            connection.method,
-            PAIRS,
-            MODELS / name,
-            seed=params.seed,
-            threads=params.threads,
-            device=device,
-            progress=ConsoleProgress(),
-        )
+        break_locks(break_lock, MODELS / name)
+        with locked(MODELS / name):
+            done = train_connection(
+                [(link, connection.train_of(link.spaces)) for link in connection.links(name)],
+                connection.method,
+                PAIRS,
+                MODELS / name,
+                seed=params.seed,
+                threads=params.threads,
+                device=device,
+                progress=ConsoleProgress(),
+            )
         for place, result in done.items():
             if not result.epochs:
                 say(f"train {place}: in {result.pairs:,} kept, nothing is trained")

@@ -70,7 +70,7 @@ def write_scenes(path: Path, corpora: Iterable[Scenes]) -> None:
         columns |= {"common": common, "point_gallery": gallery}
         tables.append(pa.table(columns))
     with atomic_path(path) as temporary:
-        pq.write_table(pa.concat_tables(tables), temporary)
+        pq.write_table(pa.concat_tables(tables), temporary, write_page_checksum=True)
 
 
 def _write_lines(path: Path, lines: Iterable[tuple[str, str]]) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path, write_text
+from pipeline.store.parquet import write_table
 
 CURVE_DIGITS = 6
 CURVES = "plots"
@@ -118,7 +118,7 @@ class Tables:
         for name, parts in self.parts.items():
             table = pa.concat_tables([SCHEMAS[name].empty_table(), *parts]).combine_chunks()
             with atomic_path(folder / f"{name}.parquet") as temporary:
-                pq.write_table(table, temporary, compression="zstd")
+                write_table(temporary, table, compression="zstd")
         write_text(folder / "metrics.json", json.dumps(headlines, indent=1, allow_nan=False) + "\n")
         (folder / CURVES).mkdir(exist_ok=True)  # DVC expects it, whatever the tasks are.
         for path in (folder / CURVES).glob("*.csv"):

@@ -60,7 +60,7 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
                 written[column].append(value)
         progress.advance(1)
     with atomic_path(table) as temporary:
-        pq.write_table(pa.table(written), temporary)
+        pq.write_table(pa.table(written), temporary, write_page_checksum=True)
     return len(written["key"])
 
 

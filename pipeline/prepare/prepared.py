@@ -130,4 +130,8 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, str]]) -> int:
 
 def _write_table(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table({name: pa.array(list(column)) for name, column in columns.items()}), temporary)
+        pq.write_table(
+            pa.table({name: pa.array(list(column)) for name, column in columns.items()}),
+            temporary,
+            write_page_checksum=True,
+        )

@@ -27,6 +27,7 @@ from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
 from pipeline.store.contents import CONTENTS_NAME, write_contents
 from pipeline.store.likeness import LIKENESS_NAME, Likeness, likeness_by_part, write_likeness
 from pipeline.store.names import number_of, numbered
+from pipeline.store.overlap import refuse_overlap
 from pipeline.store.shards import SHARDS, shard_keys
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,11 @@ def build_shards(
             under several keys, or too many rejected samples.
     """
     options = options or SourceOptions(settings.modalities)
+    for place in (str(source), options.files):
+        if (
+            place and "://" not in place and Path(place).exists()
+        ):  # Patterns name files, which lie below no folder of ours.
+            refuse_overlap(Path(place), folder)
     unread = Unread()
     found, again = _by_key(find_samples(str(source), options, unread), settings.duplicates, source)
     dropped = _same_bytes(found, settings) if settings.drop_duplicates else []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -44,7 +44,8 @@ class Checkpoint:
         """Keep the state after `epoch` epochs in place of the one before."""
         path = self.folder / f"epoch-{epoch:05d}.safetensors"
         with atomic_path(path) as temporary:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+            plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(plain, temporary, metadata={"epoch": str(epoch)})
             digest = sha256_file(temporary)
         state = {
             "identity": self.identity,
@@ -72,6 +73,8 @@ class Checkpoint:
             path = self.folder / state["file"]
             if not reasons and sha256_file(path) != state["sha256"]:
                 reasons = [f"{path.name} is damaged"]
+            if not reasons and (epoch := _epoch_in(path)) not in (None, state["epoch"]):
+                reasons = [f"{path.name} is that of epoch {epoch}, {STATE_NAME} says {state['epoch']}"]
             if not reasons:
                 self._refuse_mixture(state.get("arithmetic", CPU))
                 return int(state["epoch"]), retried(lambda: load_file(path))
@@ -95,3 +98,10 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the state; the run is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _epoch_in(path: Path) -> int | None:
+    """The epoch that the file of tensors itself says; None of one that an earlier version wrote."""
+    with safe_open(path, "pt") as file:
+        said = (file.metadata() or {}).get("epoch")
+    return None if said is None else int(said)

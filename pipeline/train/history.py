@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.atomic import atomic_path
+from pipeline.store.parquet import write_table
 
 HISTORY_NAME = "history.parquet"
 
@@ -30,4 +30,4 @@ def write_history(
     columns |= {name: pa.array(values[:, number]) for number, name in enumerate(terms)}
     columns["learning_rate"] = pa.array(rates, pa.float64())
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd")
+        write_table(temporary, pa.table(columns), compression="zstd")

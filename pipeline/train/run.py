@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.connect.config import CONFIG_NAME, ConnectionConfig, load_config, unite
+from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config, unite
 from pipeline.errors import UserError
 from pipeline.links import Link
 from pipeline.methods import code, method_called
@@ -13,6 +13,7 @@ from pipeline.store import PAIRS, Store
 from pipeline.store.agreement import space_differences
 from pipeline.store.prune import keep_only
 from pipeline.train.fit import TrainResult
+from pipeline.train.history import HISTORY_NAME
 from pipeline.train.link import LinkJob
 
 
@@ -62,9 +63,8 @@ def train_connection(
     configs = {link.name: load_config(output / link.name) for link, _ in links}
     _check_bases(configs)
     keep_only(output, [output, *(output / name for name in configs)])
-    for path in output.iterdir():
-        if path.is_file() and path.name != CONFIG_NAME:
-            path.unlink()  # Of an earlier version, which kept the files of a single link here.
+    for name in (PROJECTOR_NAME, HISTORY_NAME):
+        (output / name).unlink(missing_ok=True)  # Of an earlier version, which kept the files of a single link here.
     unite(configs).save(output)
     return results
 

@@ -73,7 +73,7 @@ class _PatientFile(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and hasattr(self, "_file"):  # Python closes it too when it could not be opened
             self._file.close()
         super().close()
 

@@ -202,7 +202,7 @@ def test_from_the_recipe_to_the_page(
         pytest.skip("the extra `clap` is not installed")
     project = Walk(tmp_path / "clone")
     said = project.run("mcr", "init", preset)
-    assert "mcr fetch" in said and "GB from the Hugging Face Hub" in said
+    assert "mcr fetch" in said and "from the Hugging Face Hub" in said
     project.edit("params.yaml", small)
     with hub_of(published, recipe["fetch"]) as hub:
         project.hub = hub.url

@@ -41,8 +41,11 @@ class FetchedRepository(Settings):
 
 def total_size(repositories: Iterable[FetchedRepository]) -> str:
     """What the files of `repositories` cost, as far as that is known beforehand."""
-    files = [file for repository in repositories for file in repository.files.values()]
-    known = sum(file.bytes or file.about or 0 for file in files)
+    files = {path: file for repository in repositories for path, file in repository.files.items()}
+    known = sum(file.bytes or file.about or 0 for file in files.values())
     large = f"{known / 1e9:,.1f} GB" if known >= 1e9 else f"{known / 1e6:,.1f} MB"
-    rough = any(file.bytes is None for file in files)
-    return f"{'about ' * rough}{large if known else 'an unknown size'}"
+    unknown = [path for path, file in files.items() if file.bytes is None and file.about is None]
+    # Settings and vocabularies weigh next to nothing; of everything else it should be said.
+    heavy = [PurePosixPath(path).name for path in unknown if not path.endswith((".json", ".txt"))]
+    parts = [f"{'about ' * any(file.bytes is None for file in files.values())}{large}"] if known else []
+    return " and ".join([*parts, *(f"{name} of unknown size" for name in heavy)]) or "a few small files"

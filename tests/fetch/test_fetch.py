@@ -17,7 +17,7 @@ from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
 from pipeline.fetch.download import git_blob
 from pipeline.fetch.record import Record
 from pipeline.fetch.run import fetch, wanted_files
-from pipeline.fetch.settings import FetchedRepository
+from pipeline.fetch.settings import FetchedRepository, total_size
 from pipeline.params.load import read_raw
 from pipeline.spaces import SpaceSpec, load_space
 from tests.fetch.hub import Hub, serve
@@ -233,6 +233,21 @@ def test_a_git_blob_is_named_as_git_names_it(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"hello\n")
     named = subprocess.run(["git", "hash-object", tmp_path / "a"], capture_output=True, text=True, check=True).stdout
     assert git_blob(tmp_path / "a") == named.strip()
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"a.pt": {"bytes": 605_143_284}}, "605.1 MB"),
+        ({"a.pt": {"bytes": 605_143_284}, "config.json": {}}, "about 605.1 MB"),
+        ({"a.pt": {"about": 1_860_000_000}, "x/b.pt": {}}, "about 1.9 GB and b.pt of unknown size"),
+        ({"x/b.pt": {}}, "b.pt of unknown size"),
+        ({"config.json": {}}, "a few small files"),
+    ],
+)
+def test_what_a_part_costs_is_said_as_far_as_it_is_known(files: dict[str, object], said: str) -> None:
+    entry = {"repository": "o/n", "revision": "main", "licence": "x", "to": "d", "files": files}
+    assert total_size([FetchedRepository.model_validate(entry)]) == said
 
 
 def test_two_files_of_one_name_need_two_folders() -> None:

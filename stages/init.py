@@ -64,9 +64,8 @@ def _say_next(params: "Params") -> None:
     say("Next:")
     if params.fetch:
         fetched = total_size(entry for entries in params.fetch.values() for entry in entries)
-        say(
-            f"  mcr fetch   # {', '.join(params.fetch)}: {fetched} from the Hugging Face Hub, as `mcr fetch --list` says"
-        )
+        parts = ", ".join(params.fetch)
+        say(f"  mcr fetch   # {fetched} from the Hugging Face Hub: {parts}; `mcr fetch --list` says more")
     say("  mcr doctor  # 0 bytes; says what is still missing")
     say("  dvc repro   # twice the raw data, and 4 kB for each sample in each space; `mcr plan` says it exactly")
 

@@ -136,7 +136,7 @@ def put_raw_data(project: Walk) -> None:
     if "tuxpaint-image" in params["corpora"]:
         _write_stamps(project.folder / "downloads" / "tuxpaint")
         project.run("mcr", "prepare", "tuxpaint", "downloads/tuxpaint")
-    for name, corpus in params["corpora"].items():
+    for index, (name, corpus) in enumerate(params["corpora"].items()):
         place = project.folder / corpus["source"]
         if name.startswith("tuxpaint") or str(Path(corpus["source"]).parent) in fetched:
             continue
@@ -146,7 +146,7 @@ def put_raw_data(project: Walk) -> None:
             continue
         for number in range(12 if len(corpus["modalities"]) > 1 else 24):
             for modality in corpus["modalities"]:
-                _put(place / f"{name}{number}", modality, number)
+                _put(place / f"{name}{number}", modality, 100 * index + number)  # no sample is in two corpora
 
 
 def _put(stem: Path, modality: str, number: int) -> None:

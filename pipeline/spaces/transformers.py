@@ -1,6 +1,5 @@
 """Models of the transformers library as spaces: CLIP, SigLIP, CLAP, and what else embeds by ``get_..._features``."""
 
-import inspect
 import io
 from collections.abc import Callable
 from importlib.metadata import version
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-import transformers
 from PIL import Image
 from torch import Tensor
 
@@ -21,7 +19,8 @@ from pipeline.precision import dtype_of
 from pipeline.spaces import background as backgrounds
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 from pipeline.spaces.transformers_files import CONFIG, PREPROCESSING, TOKENIZER, TransformersFolder
-from pipeline.spaces.transformers_inputs import OFFLINE, Pictures, Sounds, Texts, quiet
+from pipeline.spaces.transformers_inputs import Pictures, Sounds, Texts
+from pipeline.spaces.transformers_model import arguments_of, load_model, pooled, positions_of
 
 CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings
 CROPS = ("center", "start")
@@ -49,7 +48,7 @@ class TransformersSpace:
         self.background = backgrounds.background_of(spec.options)
         crop = str(spec.options.get("crop", CROPS[0]))
         words = int(getattr(model.config, "text_config", model.config).vocab_size)
-        self.texts = Texts(folder.folder, _arguments(self.features[TEXT]), _positions(model), words)
+        self.texts = Texts(folder.folder, arguments_of(self.features[TEXT]), positions_of(model), words)
         self.pictures = Pictures(folder.folder, self.background) if IMAGE in self.features else None
         self.sounds = Sounds(folder.folder, crop) if AUDIO in self.features else None
         self.common: Fingerprint = {
@@ -84,7 +83,7 @@ class TransformersSpace:
         backgrounds.background_of(spec.options)
         folder = TransformersFolder.of(spec.checkpoint)
         folder.weights_sha256(spec.sha256)
-        return cls(_load_model(folder, spec.model), folder, spec, device)
+        return cls(load_model(folder, spec.model), folder, spec, device)
 
     @staticmethod
     def weight_files(spec: SpaceSpec) -> list[Path]:
@@ -133,7 +132,7 @@ class TransformersSpace:
             prepared = self.pictures if modality == IMAGE else self.sounds
             assert prepared is not None, modality
             arguments = prepared.arguments(batch, self.dtype)
-        return unit_rows(_pooled(self.features[modality](**arguments)))
+        return unit_rows(pooled(self.features[modality](**arguments)))
 
     def _measure_dimension(self) -> int:
         """Width of the embeddings of every modality, found by embedding something small.
@@ -168,51 +167,3 @@ def _probe(modality: str) -> bytes:
     else:
         soundfile.write(buffer, np.zeros(4800), 48_000, format="WAV")
     return buffer.getvalue()
-
-
-def _load_model(folder: TransformersFolder, named: str) -> Any:
-    name = named or next(iter(folder.config.get("architectures") or [""]))
-    model_class: Any = getattr(transformers, name, None)
-    embeds = [modality for modality in (IMAGE, AUDIO) if hasattr(model_class, f"get_{modality}_features")]
-    if not name or not embeds or not hasattr(model_class, "get_text_features"):
-        raise UserError(
-            f"transformers {transformers.__version__} has no contrastive model {name!r} (of {folder.folder}).",
-            "Choose a model with get_text_features and get_image_features or get_audio_features, such as CLIPModel.",
-        )
-    try:
-        with quiet():
-            model, info = model_class.from_pretrained(
-                str(folder.folder), use_safetensors=True, output_loading_info=True, **OFFLINE
-            )
-    except Exception as error:  # what its configurations, safetensors and torch raise
-        raise UserError(
-            f"transformers cannot load {folder.folder} as {name}: {str(error)[:300]}", "Fetch the folder again."
-        ) from error
-    # What is missing the library draws at random, with a warning at most.
-    lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
-    if lacking:
-        raise UserError(
-            f"{folder.weights[0]} does not fill {name}: {len(lacking)} tensors are missing or of another shape "
-            f"({', '.join(lacking[:3])}).",
-            "Use weights and config.json of the same repository and revision.",
-        )
-    return model
-
-
-def _arguments(function: Callable[..., object]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)
-
-
-def _positions(model: Any) -> int:
-    """Tokens that the text tower has room for; in a RoBERTa the first positions are those of padding."""
-    for module in model.modules():
-        positions: Any = getattr(module, "position_embeddings", None)
-        if getattr(positions, "padding_idx", None) is not None:
-            return int(positions.num_embeddings - positions.padding_idx - 1)
-    return int(getattr(getattr(model.config, "text_config", model.config), "max_position_embeddings", 10**9))
-
-
-def _pooled(features: Any) -> Tensor:
-    """The features themselves (version 4 of the library), or where version 5 puts them."""
-    pooled: Tensor = features if isinstance(features, Tensor) else features.pooler_output
-    return pooled

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.evaluate.settings import Labels
+from pipeline.foreign import HEAD_BYTES, foreign_text
 
 READERS = {
     "csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
@@ -40,6 +41,10 @@ def read_columns(annotations: Path | None, table: str, columns: Sequence[str]) -
     kind = path.suffix[1:].lower()
     if kind not in READERS:
         raise UserError(f"{path} is no kind of table that is understood.", f"Known are .{', .'.join(READERS)}.")
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head.startswith(b"PAR1") and (instead := foreign_text(head)):
+        raise UserError(f"{path} is {instead[0]}.", instead[1])
     try:
         found = READERS[kind](path)
     except (ValueError, OSError) as error:

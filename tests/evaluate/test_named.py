@@ -65,3 +65,18 @@ def test_dots_of_other_names_do_not_lead_to_a_sample():
     assert by_sample({"img.v1": 1, "1.5": 2, "clip.mp4": 3, "img": 4}, ["img", "1", "clip"], "t", "c") == {
         "clip": 3, "img": 4
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        ("key,label\na,b\n".encode("utf-16"), "UTF-16 text"),
+        (b"<!DOCTYPE html><html>404</html>", "an HTML page"),
+    ],
+)
+@pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl", "labels.parquet"])
+def test_a_table_of_labels_that_is_something_else_says_so(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        read_labels(tmp_path, Labels(table=name, column="label"))

@@ -100,6 +100,6 @@ def _walk(root: str, start: str, seen: set[tuple[int, int]], found: Walk) -> lis
                 links.append(f"{name}/")
             else:
                 found.add([name])
-                if entry.is_symlink() and not os.path.exists(entry.path) and not hidden(name):
-                    found.broken[name] = NOWHERE
+                if not hidden(name) and not os.path.isfile(entry.path):
+                    found.broken[name] = "not a regular file" if os.path.exists(entry.path) else NOWHERE
     return links

@@ -252,3 +252,18 @@ def test_a_sound_of_a_caption_set_is_the_usual_one_of_its_name(tmp_path):
     assert list(shards(tmp_path / "c.csv", tmp_path / "a", "audio")[0]["v_3"]) == ["aiff"]
     (tmp_path / "v.wav").write_bytes(sound(1, "WAV"))
     assert list(shards(tmp_path / "c.csv", tmp_path / "b", "audio")[0]["v_3"]) == ["wav"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "tar"])
+def test_a_pipe_among_tables_and_tars_is_a_reject(tmp_path, ending):
+    (tmp_path / "in").mkdir()
+    if ending == "tar":
+        tar(tmp_path / "in" / "a.tar", [("k.txt", b"words")])
+    else:
+        (tmp_path / "in" / f"a.{ending}").write_text(
+            "key,text\nk,words" if ending == "csv" else '{"key": "k", "text": "words"}'
+        )
+    os.mkfifo(tmp_path / "in" / f"pipe.{ending}")
+    samples, rejected, _ = shards(tmp_path / "in", tmp_path / "out", "text")
+    assert samples == {"k": {"txt": b"words"}}
+    assert rejected == {f"pipe.{ending}": "not a regular file"}

@@ -80,8 +80,9 @@ def encode_on_fake_cuda(spec: SpaceSpec, modality: str, batch: Tensor) -> tuple[
     with without_numbers():
         space: Any = load_space(spec, "meta")
     with fake_cuda() as mode, watched() as watch:
-        on_cuda(mode, space)
-        space.device = type(space.device)("cuda")
+        on_cuda(mode, vars(space))
+        if hasattr(space, "device"):
+            space.device = type(space.device)("cuda")
         return space.encode(modality, mode.from_tensor(batch)), watch
 
 

@@ -123,7 +123,7 @@ def test_the_conformance_suite_is_green_for_a_good_family_and_red_for_a_broken_o
         monkeypatch.delitem(sys.modules, name, raising=False)
     outcomes = Outcomes()
     pytest.main([f"--rootdir={tmp_path}", "-p", "no:cacheprovider", "-q", "test_mine.py"], plugins=[outcomes])
-    assert len(outcomes.passed) + len(outcomes.failed) == 14
+    assert len(outcomes.passed) + len(outcomes.failed) == 15
     assert bool(outcomes.failed) == bool(broken)
     if broken:
         assert any(broken in name for name in outcomes.failed), outcomes.failed

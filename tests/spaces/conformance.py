@@ -139,6 +139,9 @@ class SpaceConformance:
         assert watch.products and not watch.loose
 
     @pytest.mark.cuda
+    @pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="needs a GPU: torch sees none"
+    )  # outside of this suite, too
     @pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.99999), ("bf16", 0.99)])
     def test_a_gpu_computes_what_a_cpu_does(self, space: Space, modality: str, precision: str, cosine: float) -> None:
         batch = self.batch(space, modality)

@@ -30,7 +30,8 @@ CHUNK_BYTES = 32 << 20
 LIMITS = Limits()
 
 THREADS, PROCESSES, AUTO = "threads", "processes", "auto"
-Decoder = Callable[[Sequence[bytes]], Sequence[Tensor | SampleError]]
+# From files to tensors, and whether they are pictures with transparency; or to what is wrong with them.
+Decoder = Callable[[Sequence[bytes]], Sequence[tuple[Tensor, bool] | SampleError]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Chunk:
         samples: Keys, and the decoded samples or why there is none.
         read: Seconds that reading them took; with the first chunk, verifying the shard.
         decode: Seconds that one thread spent on decoding them.
-        transparent: How many are pictures with an alpha channel or a transparent colour.
+        transparent: How many of those decoded are pictures with an alpha channel or a transparent colour.
     """
 
     shard: Part
@@ -84,17 +85,21 @@ def prepared_chunks(
 
 
 def _decoder(space: Space, modality: str, workers: int, where: str, stack: ExitStack) -> Decoder:
-    """The function from files to tensors, or to what is wrong with them."""
+    """What decodes, here or elsewhere."""
 
-    def in_this_process(payloads: Sequence[bytes]) -> list[Tensor | SampleError]:
+    def in_this_process(payloads: Sequence[bytes]) -> list[tuple[Tensor, bool] | SampleError]:
         return [_prepare(space, modality, payload) for payload in payloads]
+
+    def elsewhere(payload: bytes) -> tuple[np.ndarray, bool]:
+        tensor = space.preprocess(modality, payload)
+        return tensor.numpy(), modality == IMAGE and has_transparency(payload)
 
     if where == THREADS or (where == AUTO and (modality == TEXT or not POSSIBLE)):
         return in_this_process
     # A forked process must not use the threads of PyTorch's arithmetic, which were not forked.
-    isolated: Isolated[bytes, np.ndarray] = stack.enter_context(
+    isolated: Isolated[bytes, tuple[np.ndarray, bool]] = stack.enter_context(
         Isolated(
-            lambda payload: space.preprocess(modality, payload).numpy(),
+            elsewhere,
             workers,
             LIMITS,
             lambda: torch.set_num_threads(1),
@@ -102,13 +107,14 @@ def _decoder(space: Space, modality: str, workers: int, where: str, stack: ExitS
     )
     isolated.start()
     return lambda payloads: [
-        found if isinstance(found, SampleError) else torch.from_numpy(found) for found in isolated(payloads)
+        found if isinstance(found, SampleError) else (torch.from_numpy(found[0]), found[1])
+        for found in isolated(payloads)
     ]
 
 
-def _prepare(space: Space, modality: str, payload: bytes) -> Tensor | SampleError:
+def _prepare(space: Space, modality: str, payload: bytes) -> tuple[Tensor, bool] | SampleError:
     try:
-        return space.preprocess(modality, payload)
+        return space.preprocess(modality, payload), modality == IMAGE and has_transparency(payload)
     except SampleError as error:
         return error
     except MemoryError:
@@ -123,7 +129,7 @@ def _submit(
         samples = read_shard(verify_shard(folder, shard))
         few = _few(samples, modality)
         while True:
-            yield pool.submit(_decode, decode, modality, shard, few, perf_counter() - started)
+            yield pool.submit(_decode, decode, shard, few, perf_counter() - started)
             started = perf_counter()
             few = _few(samples, modality)
             if not few:
@@ -145,13 +151,14 @@ def _few(samples: Iterator[ShardSample], modality: str) -> list[tuple[str, bytes
     return few
 
 
-def _decode(decode: Decoder, modality: str, shard: Part, few: Sequence[tuple[str, bytes]], read: float) -> Chunk:
+def _decode(decode: Decoder, shard: Part, few: Sequence[tuple[str, bytes]], read: float) -> Chunk:
     started = perf_counter()
     samples: list[tuple[str, Tensor | Failure]] = []
+    transparent = 0
     for (key, _), found in zip(few, decode([payload for _, payload in few]), strict=True):
         if isinstance(found, SampleError):
             samples.append((key, Failure(key, found.step, type(found).__name__, found.message)))
         else:
-            samples.append((key, found))
-    transparent = sum(has_transparency(payload) for _, payload in few) if modality == IMAGE else 0
+            samples.append((key, found[0]))
+            transparent += found[1]
     return Chunk(shard, samples, read, perf_counter() - started, transparent)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from pipeline.decode.isolated import POSSIBLE, Limits
 from pipeline.encode import prepare
@@ -24,7 +25,7 @@ HARM = {
     "crash1": os.abort,
     "crash2": lambda: ctypes.string_at(8),
     "hang0": lambda: time.sleep(1000),
-    "hang1": lambda: [None for _ in iter(int, 1)],
+    "hang1": lambda: any(iter(int, 1)),
     "hang2": lambda: os.read(os.pipe()[0], 1),
     "memory0": lambda: bytearray(1 << 45),
     "memory1": lambda: np.ones(1 << 30),
@@ -111,3 +112,16 @@ def test_stores_have_the_same_bytes_wherever_samples_are_decoded(photos, tmp_pat
             HashSpace(), "h", SpaceSpec("hash", "x"), tmp_path / "shards", tmp_path / where, settings, Silent()
         )
     assert tree_bytes(tmp_path / "threads") == tree_bytes(tmp_path / "processes")
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
+def test_nothing_is_opened_in_the_process_of_the_stage(photos, tmp_path, monkeypatch):
+    """Whatever is asked of a file, such as whether it has transparency, can crash as well."""
+    build_shards(photos, tmp_path / "shards", ShardSettings(("image",), 10, "error", 0.5), Silent())
+    stage, real = os.getpid(), Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **k: os.abort() if os.getpid() == stage else real(*a, **k))
+    settings = EncodeSettings(4, 2, 0.5, decode="processes")
+    manifest, _ = encode_corpus(
+        HashSpace(), "h", SpaceSpec("hash", "x"), tmp_path / "shards", tmp_path / "out", settings, Silent()
+    )["image"]
+    assert manifest.rows == 25

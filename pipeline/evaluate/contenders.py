@@ -51,6 +51,10 @@ class Contender:
             return f"{self.connection}{HUBS}"
         return f"{FROZEN}_{self.connection}" if self.name == FROZEN else self.name
 
+    def through(self, pair: tuple[str, str]) -> str:
+        """The towers of the two modalities in words, such as ``audio by clap, text by clap``."""
+        return ", ".join(f"{modality} by {space}" for modality, space in zip(pair, self.spaces, strict=True))
+
 
 def contenders_of(
     task: MethodsTask,
@@ -123,7 +127,7 @@ def _known(name: str, connections: Mapping[str, Sequence[Link]]) -> Sequence[Lin
 
 def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Contender:
     space = ConnectedSpace.load(folders.models / name, device)
-    spaces = tuple(task.through.get(modality, "") or space.space_of(modality) for modality in task.pair)
+    spaces = tuple(task.through.get(modality) or _tower(task.space, space, modality) for modality in task.pair)
     for modality, frozen in zip(task.pair, spaces, strict=True):
         _check_same_space(space, name, frozen, folders, task.corpus_of(modality), modality)
 
@@ -135,6 +139,16 @@ def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Con
         return Views((sides[0], sides[1]))
 
     return Contender(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)
+
+
+def _tower(measured: str, space: ConnectedSpace, modality: str) -> str:
+    """The frozen space through which `modality` enters a connected space.
+
+    That is the one which the task measures by itself, where it embeds the modality: a text that CLAP's row reads with CLAP
+    and a connection's row with CLIP would say more about the two text towers than about the connection.
+    """
+    frozen = space.config.spaces.get(measured)
+    return measured if frozen and modality in frozen.modalities else space.space_of(modality)
 
 
 def _check_same_space(

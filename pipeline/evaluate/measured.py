@@ -42,6 +42,7 @@ Numbers = Mapping[tuple[str, str], Number]
 def add_numbers(
     name: str,
     dataset: str,
+    pair: tuple[str, str],
     measured: Sequence[tuple[Contender, Numbers]],
     items: int,
     resamples: int,
@@ -53,6 +54,7 @@ def add_numbers(
     Args:
         name: Of the task.
         dataset: What it was measured on.
+        pair: Its two modalities.
         measured: Every contender with its numbers.
         items: How many items are resampled.
         resamples: How often; 0: no intervals.
@@ -71,7 +73,7 @@ def add_numbers(
         where = {"connection": contender.connection, "method": contender.name, "task": name, "dataset": dataset}
         where |= {"direction": direction, "metric": metric}
         found = {"value": number.value, "ci_low": low, "ci_high": high, "n": number.n, "chance": number.chance}
-        tables.add("metrics", where | found)
+        tables.add("metrics", where | found | {"through": contender.through(pair)})
         tables.add_number(name, contender.label, direction, metric, number.value)
     if drawn is None:
         return

@@ -22,7 +22,9 @@ class MethodsTask(Settings):
 
     connections: tuple[str, ...] = Field((), description="Connected spaces to measure.")
     through: dict[Modality, str] = Field(
-        {}, description="By modality: the frozen space through which it enters, where several embed it."
+        {},
+        description="By modality: the frozen space through which it enters, where several embed it. Without it that is the "
+        "task's `space`, so that every row compares the same towers, or else the connection's first space that embeds it.",
     )
     space: str = Field("", description="Frozen space measured by itself: a ceiling, or what a connection should keep.")
     baselines: str = Field("", description="Connection whose unpaired data the training-free baselines use.")

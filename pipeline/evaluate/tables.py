@@ -29,6 +29,7 @@ SCHEMAS = {
             ("ci_high", pa.float64()),
             ("n", pa.int64()),
             ("chance", pa.float64()),
+            ("through", pa.string()),
         ]
     ),
     "ranks": pa.schema(

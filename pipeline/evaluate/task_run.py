@@ -73,4 +73,5 @@ class TaskRun(Generic[TaskSettings]):
 
     def add(self, measured: Sequence[tuple[Contender, Numbers]], items: int) -> None:
         """Add what the contenders reached on a number of resampled `items` to the tables."""
-        add_numbers(self.name, self.task.dataset, measured, items, self.settings.bootstrap, self.seed, self.tables)
+        task, settings = self.task, self.settings
+        add_numbers(self.name, task.dataset, task.pair, measured, items, settings.bootstrap, self.seed, self.tables)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.methods import methods
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles, Record
@@ -75,7 +75,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One method of one connection."""
+    """One method of one connection; `through` names the frozen space that each modality enters by."""
 
     connection: str
     method: str
@@ -84,6 +84,7 @@ class Row:
     group: str
     family: str
     cells: Mapping[str, Cell]
+    through: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,12 +182,13 @@ def _table(
     task: str, dataset: str, direction: str, records: Sequence[Record], connections: Mapping[str, ConnectionFiles]
 ) -> Table:
     cells: dict[tuple[str, str], dict[str, Cell]] = {}
+    through = {(str(record["connection"] or ""), str(record["method"])): record.get("through") for record in records}
     for record in records:
         row = cells.setdefault((str(record["connection"] or ""), str(record["method"])), {})
         row[metric_label(str(record["metric"]))] = _cell(record)
     order = {name: index for index, name in enumerate(connections)}
     groups = list(GROUPS)
-    rows = [_row(connection, method, found, connections) for (connection, method), found in cells.items()]
+    rows = [replace(_row(*key, found, connections), through=through[key] or "") for key, found in cells.items()]
     rows.sort(key=lambda row: (groups.index(row.group), 0 if row.group == BASELINE else order.get(row.connection, -1)))
     metrics = sorted({name for found in cells.values() for name in found}, key=_metric_place)
     return Table(task, dataset, direction, metrics, rows)

@@ -59,9 +59,9 @@ _USER = {
 # Only a program's own mistake leads to these.
 _OURS = {errno.EBADF, errno.EFAULT}
 _SENTENCES = {os.strerror(code).casefold(): code for code in (*_RETRY, *_USER)}
-# Pillow, torch, NumPy and libsndfile say only that a write or a read failed.
+# Pillow, torch, Arrow, NumPy and libsndfile say only that a write or a read failed.
 _UNNUMBERED = re.compile(
-    r"encoder error|file (write|read) failed|unexpected pos|requested and \d+ written|^(Error .*: )?System error"
+    r"encoder error|error closing file|file (write|read) failed|unexpected pos|requested and \d+ written|^(Error .*: )?System error"
 )
 
 

@@ -1,0 +1,163 @@
+"""Where trials are made: the project as it is before each stage, and real stages run in forked processes."""
+
+import importlib
+import itertools
+import os
+import pkgutil
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import shim
+from tests.faults.project import STAGES, make_project
+
+PATIENCE = 60.0  # seconds after which a stage counts as hanging
+# What a stage keeps for itself while it is at work; everything else in its folder is a result.
+PRIVATE = ("_lock", "_journal", ".lock", "_lock.json", "_journal.jsonl")
+
+Break = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a stage ended: exit code (negative: the signal), everything that it printed, seconds it took."""
+
+    status: int
+    output: str
+    seconds: float
+
+    @property
+    def bug(self) -> bool:
+        """Whether it blames itself."""
+        return "This is a bug" in self.output or "Traceback" in self.output
+
+
+class Lab:
+    """A project, and a folder to spoil copies of it in.
+
+    Args:
+        folder: For everything.
+        broken: Applied in every run of a stage: a deliberate mistake in the code that a row has to notice.
+    """
+
+    def __init__(self, folder: Path, broken: Break | None = None) -> None:
+        self.folder = folder
+        self.trial = folder / "trial"
+        self.broken = broken
+        self.reference: dict[str, dict[str, bytes]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def prepare(self) -> None:
+        """Make the project, and run every stage undisturbed."""
+        if not (self.folder / "before/shard").exists():
+            make_project(self.folder / "before/shard")
+        names = [*STAGES, "end"]
+        for stage, following in itertools.pairwise(names):
+            self.restore(stage)
+            outcome = self.run(stage, broken=False)
+            if outcome.status:
+                raise AssertionError(f"{stage} fails undisturbed:\n{outcome.output}")
+            self.seconds[stage] = outcome.seconds
+            shutil.rmtree(self.folder / "before" / following, ignore_errors=True)
+            shutil.copytree(self.trial, self.folder / "before" / following)
+            self.reference[stage] = self.results(stage)
+
+    def lane(self, number: int) -> "Lab":
+        """The same lab with a trial folder of its own."""
+        other = Lab(self.folder, self.broken)
+        other.trial = self.folder / f"trial-{number}"
+        other.reference, other.seconds = self.reference, self.seconds
+        return other
+
+    def restore(self, stage: str) -> None:
+        """The project as it is before `stage`."""
+        shutil.rmtree(self.trial, ignore_errors=True)
+        shutil.copytree(self.folder / "before" / stage, self.trial)
+
+    def results(self, stage: str) -> dict[str, bytes]:
+        """Bytes of every file that `stage` wrote, by path."""
+        root = self.trial / STAGES[stage][1]
+        return {
+            str(path.relative_to(self.trial)): path.read_bytes()
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and not path.name.endswith(PRIVATE)
+        }
+
+    def start(self, stage: str, fault: shim.Fault | None = None, broken: bool = True, log: str = "log") -> "Run":
+        """Fork a process that runs `stage` in the trial folder."""
+        run = Run(self.trial.with_name(f"{self.trial.name}.{log}"))
+        sys.stdout.flush()
+        run.pid = os.fork()
+        if run.pid == 0:
+            self._become(STAGES[stage][0], fault, run.log, broken)
+        return run
+
+    def run(self, stage: str, fault: shim.Fault | None = None, broken: bool = True) -> Outcome:
+        """Run `stage` to its end."""
+        return self.start(stage, fault, broken).wait()
+
+    def _become(self, arguments: list[str], fault: shim.Fault | None, log: Path, broken: bool) -> None:
+        try:
+            os.setpgid(0, 0)
+            os.chdir(self.trial)
+            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            sys.argv = ["mcr", *arguments]
+            if broken and self.broken:
+                self.broken()
+            from stages.cli import main
+
+            if fault:
+                shim.arm(fault, self.trial)
+            main()
+        finally:
+            os._exit(99)
+
+
+class Run:
+    """A stage at work."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.pid = 0
+        self.began = time.monotonic()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self) -> Outcome:
+        """Its end; a run that hangs is killed."""
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            seconds = time.monotonic() - self.began
+            if pid:
+                break
+            if seconds > PATIENCE:
+                os.killpg(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                return Outcome(-signal.SIGKILL, f"{self.log.read_text(errors='replace')}\nhung", seconds)
+            time.sleep(0.003)
+        code = os.waitstatus_to_exitcode(status)
+        return Outcome(code, self.log.read_text(errors="replace") if self.log.exists() else "", seconds)
+
+
+def load_everything() -> None:
+    """Import all code and its libraries, so that a forked process starts at once."""
+    import pipeline
+    import stages
+
+    for package in (pipeline, stages):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name not in ("pipeline.spaces.laion_clap_library",):
+                try:
+                    importlib.import_module(module.name)
+                except ImportError:
+                    continue  # an extra that is not installed
+    for name in ("pandas", "pyarrow.parquet", "safetensors.torch", "faiss", "rich.table", "threadpoolctl"):
+        importlib.import_module(name)

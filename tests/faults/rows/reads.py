@@ -1,0 +1,56 @@
+"""The N-th open for reading or read fails, once or from there on, for all N in each stage."""
+
+import errno
+import random
+from collections.abc import Iterator
+
+from tests.faults import shim
+from tests.faults.lab import Lab
+from tests.faults.project import STAGES
+from tests.faults.row import Row, Trial, chosen, differences, rerun, said_clearly
+from tests.faults.rows.writes import calls
+
+WAYS = {
+    "EIO once": (shim.FAIL, errno.EIO),
+    "EIO from there on": (shim.LASTING, errno.EIO),
+    "short read": (shim.SHORT, 0),
+}
+MOST_WHEN_QUICK = 3
+
+
+def trials(lab: Lab, draw: random.Random, quick: bool) -> Iterator[Trial]:
+    """Every way at every call."""
+    for stage in STAGES:
+        numbers = range(1, calls(lab, stage, shim.READ) + 1)
+        for way, (action, error) in WAYS.items():
+            for number in chosen(numbers, MOST_WHEN_QUICK, draw) if quick else numbers:
+                fault = shim.Fault(shim.READ, number, action, error)
+                yield Trial(
+                    f"{stage}, call {number}: {way}", lambda lab, stage=stage, fault=fault: attempt(lab, stage, fault)
+                )
+
+
+def attempt(lab: Lab, stage: str, fault: shim.Fault) -> list[str]:
+    """Run the stage with the fault; what ends well has to be right, what does not has to name a cause."""
+    lab.restore(stage)
+    outcome = lab.run(stage, fault)
+    if outcome.status == 0:
+        return [problem.replace("differing rerun", "silent difference") for problem in differences(lab, stage)]
+    # A file of the source that stays unreadable is a rejected sample, and too many of those are for the user to decide.
+    return [*said_clearly(outcome, (75, 2)), *rerun(lab, stage)]
+
+
+def broken() -> None:
+    """A read that fails is taken for the end of the file."""
+    import pipeline.reading as reading
+
+    def given_up(self: reading._PatientFile, buffer: memoryview) -> int:
+        try:
+            return self._file.readinto(buffer) or 0
+        except OSError:
+            return 0
+
+    reading._PatientFile.readinto = given_up  # type: ignore[method-assign,assignment]
+
+
+ROW = Row("N-th read fails", ("says bug", "exit code", "silent difference", "differing rerun"), trials, broken)

@@ -8,7 +8,7 @@ OTHER_FAISS = $(filter-out faiss-$(EXTRA),faiss-cpu faiss-gpu)
 GPU_PYTHON ?= 3.12
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal clean
+.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal faults faults-quick clean
 
 demo: install
 	dvc repro
@@ -61,6 +61,17 @@ gpu-wheels: install
 
 gpu-rehearsal: install
 	python -m benchmarks.gpu.rehearse
+
+# Real stages in which the N-th call fails, that are killed, fed with damage, raced. Full: hours; it goes on where it was
+# cut off, and `make faults SEED=1` draws other trials.
+SEED ?= 0
+
+faults: install
+	python -m tests.faults full --seed $(SEED) --folder .faults --results benchmarks/results/faults.json
+	python -m tests.faults table
+
+faults-quick: install
+	python -m tests.faults quick --seed $(SEED)
 
 demo-small: install
 	pytest -m "demo and not slow"

@@ -91,9 +91,6 @@ def run() -> None:
     """Run the command line; every error is one line that says what is wrong and one that says what to do."""
     try:
         sys.exit(app(standalone_mode=False))
-    except Stopped as stopped:
-        say_stopped(stopped.number)
-        sys.exit(128 + stopped.number)
     except Exception as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger("mcr").exception("traceback")
@@ -128,7 +125,18 @@ def _usage(error: Exception) -> UserError | None:
 
 def main() -> NoReturn:
     """`run` as a process of its own: quick to start and to end, since a pipeline is dozens of them."""
-    stop_on_signals()
+    status = 0
+    try:
+        stop_on_signals()
+        status = _run_to_the_end()
+    except Stopped as stopped:
+        say_stopped(stopped.number)
+        status = 128 + stopped.number
+    # All files are closed by now; freeing a few hundred thousand objects one by one takes half a second.
+    end_at_once(status)
+
+
+def _run_to_the_end() -> int:
     prepare_streams()
     # Importing torch alone makes more objects than the collector is set up for: a tenth of the time.
     gc.set_threshold(100_000)
@@ -149,8 +157,7 @@ def main() -> NoReturn:
         status = status or 1
     except OSError:  # `mcr metrics > /dev/full`: the answer did not arrive
         status = status or TryAgainError.exit_code
-    # All files are closed by now; freeing a few hundred thousand objects one by one takes half a second.
-    end_at_once(status)
+    return status
 
 
 if __name__ == "__main__":

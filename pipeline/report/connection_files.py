@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, upgraded
 from pipeline.methods import Method, methods
-from pipeline.reading import read_bytes, retried, written_by_us
+from pipeline.reading import read_bytes, written_by_us
 from pipeline.store import Manifest, load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
+from pipeline.store.parquet import read_table
 
 CONTROL, CONNECTION, BOUND = "control", "connection", "bound"
 EXAMPLES_NAME = "_examples.parquet"
@@ -29,9 +28,8 @@ def read_records(path: Path) -> list[Record] | None:
     """
     if not path.is_file():
         return None
-    with written_by_us(path):
-        records: list[Record] = retried(lambda: pq.read_table(path, partitioning=None).to_pylist())
-        return records
+    records: list[Record] = read_table(path).to_pylist()
+    return records
 
 
 def read_json(path: Path) -> Record | None:

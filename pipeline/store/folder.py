@@ -144,7 +144,12 @@ class PartFolder:
         part = replace(record.part, arithmetic=self.arithmetic, decoders=self.decoders)
         temporary, path = self.folder / record.temporary, self.folder / part.name
         try:
-            self._under_construction().append({"part": asdict(part), "temporary": record.temporary})
+            journal = self._under_construction()
+        except BaseException:
+            discard(temporary)  # Nothing lists it: under its final name it would be in everybody's way.
+            raise
+        try:
+            journal.append({"part": asdict(part), "temporary": record.temporary})
             # Should a power cut bring the temporary name back, the journal still knows it.
             move(temporary, path, durably=False)
         except BaseException:

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.store.journal import JOURNAL_NAME
+from pipeline.store.lock import LOCK_NAME
 from tests.faults import shim
 from tests.faults.project import STAGES, make_project
 
 PATIENCE = 60.0  # seconds after which a stage counts as hanging
 # What a stage keeps for itself while it is at work; everything else in its folder is a result.
-PRIVATE = ("_lock", "_journal", ".lock", "_lock.json", "_journal.jsonl")
+PRIVATE = (LOCK_NAME, JOURNAL_NAME)
 
 Break = Callable[[], None]
 
@@ -91,16 +93,20 @@ class Lab:
         """Fork a process that runs `stage` in the trial folder."""
         run = Run(self.trial.with_name(f"{self.trial.name}.{log}"))
         sys.stdout.flush()
+        waiting, ready = os.pipe()
         run.pid = os.fork()
         if run.pid == 0:
-            self._become(STAGES[stage][0], fault, run.log, broken)
+            self._become(STAGES[stage][0], fault, run.log, broken, ready)
+        os.close(ready)
+        os.read(waiting, 1)
+        os.close(waiting)
         return run
 
     def run(self, stage: str, fault: shim.Fault | None = None, broken: bool = True) -> Outcome:
         """Run `stage` to its end."""
         return self.start(stage, fault, broken).wait()
 
-    def _become(self, arguments: list[str], fault: shim.Fault | None, log: Path, broken: bool) -> None:
+    def _become(self, arguments: list[str], fault: shim.Fault | None, log: Path, broken: bool, ready: int) -> None:
         try:
             os.setpgid(0, 0)
             os.chdir(self.trial)
@@ -114,6 +120,7 @@ class Lab:
 
             if fault:
                 shim.arm(fault, self.trial)
+            os.write(ready, b".")
             main()
         finally:
             os._exit(99)

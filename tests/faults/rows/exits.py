@@ -9,7 +9,7 @@ from tests.faults.project import STAGES
 from tests.faults.row import Row, Trial, chosen, partial_finals, rerun
 from tests.faults.rows.writes import calls
 
-MOST_WHEN_QUICK = 6
+MOST_WHEN_QUICK = 5
 
 
 def trials(lab: Lab, draw: random.Random, quick: bool) -> Iterator[Trial]:

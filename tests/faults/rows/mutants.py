@@ -35,8 +35,8 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
         return Store.open(path.parent, kind).read()
 
     def projectors(path: Path) -> object:
-        space = ConnectedSpace.load(path.parents[0] if (path.parent / "config.json").exists() else path.parents[1])
-        return {name: module.state_dict() for name, module in space._projectors.items()}
+        space = ConnectedSpace.load(path.parents[1])
+        return space.project("clap", np.eye(space.config.spaces["clap"].dimension, dtype=np.float32), "audio")
 
     return {
         "shard": ("data/shards/photos/00001.tar", shards),
@@ -132,8 +132,12 @@ def attempt(lab: Lab, kind: str, seed: float) -> list[str]:
 
 def broken() -> None:
     """Nothing is checked against a hash, as Parquet's readers do by default."""
+    import pipeline.store.contents as contents
     import pipeline.store.parquet as parquet
+    import pipeline.store.reader as reader
     import pipeline.store.shards as shards
+
+    contents.check_file = reader.check_file = shards.check_file = lambda path, *_: path
 
     whole = parquet.pq.ParquetFile
 

@@ -1,9 +1,11 @@
 """Two drivers of one stage in one project: one result, no crash; who comes second waits or is told."""
 
+import os
 import random
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from tests.faults.lab import Lab
 from tests.faults.project import STAGES
@@ -34,17 +36,28 @@ def attempt(lab: Lab, stage: str, wait: float) -> list[str]:
 
 
 def broken() -> None:
-    """Temporary files have names that two drivers share, and nobody holds a lock."""
-    import os
-
+    """Nobody holds a lock, and temporary files have names that two drivers share."""
     import pipeline.atomic as atomic
+    import pipeline.store.folder as store
 
-    def slowly(source: str, target: str) -> None:
-        time.sleep(0.05)
-        os.rename(source, target)
-        time.sleep(0.05)
+    class Nobody:
+        def __init__(self, folder: Path) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
 
-    atomic.os = type("os", (), {**vars(os), "replace": staticmethod(slowly)})  # type: ignore[assignment]
+        def check(self) -> None:
+            """Nothing to check."""
+
+        def release(self) -> None:
+            """Nothing to release."""
+
+    def slowly(source: Path, target: Path) -> None:
+        time.sleep(0.02)
+        whole(source, target)
+
+    whole = os.replace
+    os.replace = slowly  # type: ignore[assignment]
+    store.FolderLock = Nobody  # type: ignore[assignment,misc]
+    atomic.secrets.token_hex = lambda *_: "0" * 8  # type: ignore[assignment]
 
 
 ROW = Row("two drivers of one stage", ("says bug", "exit code", "corrupt"), trials, broken)

@@ -15,7 +15,7 @@ WAYS = {
     "ENOSPC from there on": (shim.LASTING, errno.ENOSPC),
     "short write": (shim.SHORT, 0),
 }
-MOST_WHEN_QUICK = 3
+MOST_WHEN_QUICK = 2
 
 
 def calls(lab: Lab, stage: str, kind: int) -> int:

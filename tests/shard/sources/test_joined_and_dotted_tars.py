@@ -143,10 +143,12 @@ def test_long_and_foreign_names(tmp_path, archive_format):
 
 
 def test_tars_in_folders_that_are_packed_are_counted(tmp_path):
-    tar(tmp_path / "0.tar", pictures(0))
-    (tmp_path / "1.tar.gz").write_bytes(gzip.compress(tar_bytes(pictures(1))))
-    (tmp_path / "0_stats.json").write_text("{}")
-    _, rejected, manifest = shards(tmp_path, tmp_path / "out", "image", options={"kind": "webdataset"})
+    folder = tmp_path / "in"
+    folder.mkdir()
+    tar(folder / "0.tar", pictures(0))
+    (folder / "1.tar.gz").write_bytes(gzip.compress(tar_bytes(pictures(1))))
+    (folder / "0_stats.json").write_text("{}")
+    _, rejected, manifest = shards(folder, tmp_path / "out", "image", options={"kind": "webdataset"})
     assert not rejected and manifest.not_read == {".gz": 1, ".json": 1}
 
 

@@ -1,4 +1,5 @@
-"""What a task measured, as rows: each number with its interval, and each trained connection against the first one.
+"""What a task measured, as rows: each number with its interval, and each trained connection against the first one
+and against what needs no training.
 
 Two intervals that overlap say little about two methods that were measured on the same items: most of their width is what
 both find hard. So the items are resampled once for both, and the interval is that of the difference.
@@ -9,10 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.bootstrap import Measure, interval, resample
 from pipeline.evaluate.contenders import Contender
 from pipeline.evaluate.tables import Tables
 from pipeline.hashing import seed_from
+
+# In front of the name of a baseline that a connection is compared with: no connection can be called so.
+UNTRAINED = "baseline/"
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,20 @@ def add_numbers(
         tables.add_number(name, contender.label, direction, metric, number.value)
     if drawn is None:
         return
-    # Each trained connection minus the first one of the task, item by item.
+    # Each trained connection minus the first one of the task, and minus each row that needs no training, item by item.
     at_place = {(id(contender), metric, direction): at for at, (contender, metric, direction) in enumerate(places)}
     trained = [contender for contender, _ in measured if contender.trained]
+    free = [contender for contender, _ in measured if contender.name in BASELINES and not contender.trained]
     for at, (contender, metric, direction) in enumerate(places):
-        if contender not in trained[1:]:
+        if contender not in trained:
             continue
-        other = at_place[id(trained[0]), metric, direction]
-        low, high = interval(drawn[at] - drawn[other])
-        where = {"task": name, "dataset": dataset, "connection": contender.connection, "method": contender.name}
-        where |= {"against": trained[0].connection, "direction": direction, "metric": metric}
-        difference = {"value": flat[at].value - flat[other].value, "ci_low": low, "ci_high": high, "n": items}
-        tables.add("differences", where | difference)
+        rivals = [(one.connection, one) for one in trained[:1] if one is not contender]
+        for against, rival in [*rivals, *((f"{UNTRAINED}{one.name}", one) for one in free)]:
+            other = at_place.get((id(rival), metric, direction))
+            if other is None:
+                continue
+            low, high = interval(drawn[at] - drawn[other])
+            where = {"task": name, "dataset": dataset, "connection": contender.connection, "method": contender.name}
+            where |= {"against": against, "direction": direction, "metric": metric}
+            difference = {"value": flat[at].value - flat[other].value, "ci_low": low, "ci_high": high, "n": items}
+            tables.add("differences", where | difference)

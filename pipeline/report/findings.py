@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
 from pipeline.report.inputs import Inputs
-from pipeline.report.table import FROZEN, Cell, Row, Table, candidates, metric_label
+from pipeline.report.table import BASELINE, FROZEN, Cell, Row, Table, candidates, metric_label
 
+# How `differences.parquet` names a baseline that a connection is compared with; and the one that is no rival.
+UNTRAINED_PREFIX, CHANCE_METHOD = "baseline/", "untrained"
 YARDSTICKS = ("R@10", "R@5", "R@1")
 
 
@@ -73,6 +75,7 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
     said = _controls(table, label, alone)
     if row and label in row.cells:
         said += _emergent(main, inputs.tasks.get(table.task, {})) if main else []
+        said += _against_untrained(table, label, inputs)
         said += _against_baselines(table, row, label) + _against_connections(table, row, label, inputs)
         said += [] if alone else _against_oracle(table, row, label)
         said += _against_frozen(table, row, label)
@@ -145,6 +148,30 @@ def _against_baselines(table: Table, row: Row, label: str) -> list[Finding]:
     return said
 
 
+def _against_untrained(table: Table, label: str, inputs: Inputs) -> list[Finding]:
+    """Each connection minus the best row that needs no training, on the same samples."""
+    free = [pair for pair in _with(table, label, group=BASELINE) if pair[0].method != CHANCE_METHOD]
+    if not free:
+        return []
+    best, _ = max(free, key=lambda pair: pair[1].value)
+    said = []
+    for row, _ in _with(table, label, group=CONNECTION):
+        found = _difference(table, label, row, f"{UNTRAINED_PREFIX}{best.method}", inputs)
+        if not found:
+            continue
+        value, low, high = found
+        verb = f"gains {100 * value:.1f} points on" if value > 0 else f"loses {-100 * value:.1f} points to"
+        text = f"{_name(row)} {verb} the best of what needs no training, {_within(best.label)}, at {label} on the same samples"
+        text += f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+        said.append(Finding(text + (", which may be chance." if low <= 0 <= high else ".")))
+    return said
+
+
+def _within(label: str) -> str:
+    """A label inside of a sentence."""
+    return label[:1].lower() + label[1:] if label.startswith(("Two", "Training", "Spaces")) else label
+
+
 def _against_connections(table: Table, row: Row, label: str, inputs: Inputs) -> list[Finding]:
     cell, said = row.cells[label], []
     for other, other_cell in _with(table, label, group=CONNECTION):
@@ -161,14 +188,22 @@ def _against_connections(table: Table, row: Row, label: str, inputs: Inputs) -> 
 
 def _paired(table: Table, label: str, other: Row, row: Row, inputs: Inputs) -> str:
     """What the difference on the same samples says, which is sharper than two intervals; nothing if it is unknown."""
+    found = _difference(table, label, other, row.connection, inputs)
+    if not found:
+        return ""
+    value, low, high = found
+    text = f"{100 * value:+.1f} points on the same samples (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{text}, which may be chance" if low <= 0 <= high else text
+
+
+def _difference(table: Table, label: str, row: Row, against: str, inputs: Inputs) -> tuple[float, float, float] | None:
+    """`row` minus what it is compared with, and the interval, in shares; None where it was not measured."""
     place = {"task": table.task, "dataset": table.dataset, "direction": table.direction}
-    wanted = place | {"connection": other.connection, "against": row.connection}
+    wanted = place | {"connection": row.connection, "against": against}
     for record in inputs.differences or ():
         if metric_label(str(record["metric"])) == label and all(record[name] == wanted[name] for name in wanted):
-            low, high = float(record["ci_low"]), float(record["ci_high"])
-            found = f"{100 * float(record['value']):+.1f} points on the same samples (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
-            return f"{found}, which may be chance" if low <= 0 <= high else found
-    return ""
+            return float(record["value"]), float(record["ci_low"]), float(record["ci_high"])
+    return None
 
 
 def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:

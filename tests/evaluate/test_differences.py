@@ -29,7 +29,10 @@ def folders(tmp_path: Path):
 def measured(folders, bootstrap: int = 400) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     settings = EvaluateSettings.model_validate({"bootstrap": bootstrap, "tasks": {"bridged": TASK}})
     evaluate(settings, folders, CONNECTIONS, 3)
-    return tuple(pd.read_parquet(folders.metrics / f"{name}.parquet") for name in ("metrics", "differences", "ranks"))
+    metrics, differences, ranks = (
+        pd.read_parquet(folders.metrics / f"{name}.parquet") for name in ("metrics", "differences", "ranks")
+    )
+    return metrics, differences[~differences.against.str.startswith("baseline/")], ranks
 
 
 def test_a_difference_is_that_of_the_two_metrics(folders):
@@ -65,3 +68,26 @@ def test_a_connection_against_itself_does_not_differ_and_without_resamples_there
     _, differences, _ = measured(folders)
     assert (differences[["value", "ci_low", "ci_high"]] == 0).all().all()
     assert measured(folders, 0)[1].empty
+
+
+def test_a_connection_is_compared_with_what_needs_no_training_on_the_same_items(folders):
+    """By hand from the ranks: the difference of two rows, and its interval over items drawn once for both."""
+    measured(folders, 2000)
+    metrics, differences, ranks = (
+        pd.read_parquet(folders.metrics / f"{name}.parquet") for name in ("metrics", "differences", "ranks")
+    )
+    free = differences[differences.against.str.startswith("baseline/")]
+    offered = set(metrics.method) - {"cmcr", "oracle"}
+    assert set(free.against) == {f"baseline/{name}" for name in offered} and {"bridge", "two_hop_softmax"} <= offered
+    assert set(free.connection) == {"audio_image", "oracle"}
+    for name in sorted(offered):
+        hits = ranks[ranks.method.isin(["cmcr", name])].assign(hit=lambda rows: rows["rank"] <= 10)
+        table = hits.pivot_table(index="item", columns=["method", "direction"], values="hit", aggfunc="mean")
+        each = (table["cmcr"] - table[name]).mean(axis=1).to_numpy(float)
+        row = free[(free.connection == "audio_image") & (free.against == f"baseline/{name}")].set_index(KEYS)
+        row = row.loc[("mean", "R@10")]
+        draws = np.random.default_rng(0).integers(len(each), size=(4000, len(each)))
+        np.testing.assert_allclose(row.value, each.mean(), atol=1e-12)
+        np.testing.assert_allclose(
+            [row.ci_low, row.ci_high], np.quantile(each[draws].mean(1), [0.025, 0.975]), atol=0.02
+        )

@@ -116,3 +116,29 @@ def test_names_of_metrics_and_directions():
     assert metric_label("median_rank") == "median rank"
     assert split_direction("audio->image") == ("audio", "image")
     assert split_direction("mean") is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "sentence"),
+    [
+        (
+            (-0.030, -0.050, -0.011),
+            "loses 3.0 points to the best of what needs no training, two hops, softmax, at R@10",
+        ),
+        ((0.021, 0.004, 0.040), "gains 2.1 points on the best of what needs no training, two hops, softmax, at R@10"),
+        ((-0.004, -0.020, 0.012), "(95 % interval -2.0 to +1.2), which may be chance."),
+    ],
+)
+def test_a_connection_is_held_against_the_best_that_needs_no_training(inputs, monkeypatch, difference, sentence):
+    """Not against the bridge here, which is worse; and by the difference on the same samples, not by two intervals."""
+    place = {"task": "t", "dataset": "d", "direction": "mean", "metric": "R@10", "connection": world.MAIN}
+    value, low, high = difference
+    record = {**place, "against": "baseline/two_hop_softmax", "value": value, "ci_low": low, "ci_high": high}
+    monkeypatch.setitem(
+        inputs.__dict__, "differences", [{**record, "against": "baseline/bridge", "value": 9.0}, record]
+    )
+    found = said(inputs, two_hop_softmax=0.7, bridge=0.3)
+    text, _ = one(found, "on the same samples")
+    assert text.startswith(f"C-MCR ({world.MAIN})") and sentence in text
+    monkeypatch.setitem(inputs.__dict__, "differences", None)
+    assert not [text for text, _ in said(inputs) if "on the same samples" in text], "without resamples nothing is said"

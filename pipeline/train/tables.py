@@ -33,6 +33,8 @@ def _spaces(store: Store, link: Link, method: str) -> dict[str, dict[str, Any]]:
         raise UserError(f"{store.folder} does not say its {', '.join(missing)}.", HINT)
     if made["method"] != method:
         raise UserError(f"The pairs were made for {made['method']}, the connection asks for {method}.", HINT)
+    if made.get("set") and made["set"] != store.folder.name:
+        raise UserError(f"{store.folder} holds pairs of the set {made['set']}.", HINT)
     spaces: dict[str, dict[str, Any]] = made["spaces"]
     if set(link.spaces) != set(spaces):
         raise UserError(f"{store.folder} joins {', '.join(spaces)}, the connection {', '.join(link.spaces)}.", HINT)

@@ -52,9 +52,9 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     }
 
 
-# Kinds of which no hash is kept: what is changed within a value cannot be seen. (Weights of a space are inputs, whose
-# hash params.yaml may name.)
-WITHOUT_HASH = {"manifest", "configuration", "space"}
+# Kinds of which no hash is kept: what is changed within a value cannot be seen. (Tables of results have checksums of
+# their pages, but none of what describes them. Weights of a space are inputs, whose hash params.yaml may name.)
+WITHOUT_HASH = {"manifest", "configuration", "metrics", "space"}
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:

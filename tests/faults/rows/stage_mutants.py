@@ -8,10 +8,14 @@ from tests.faults.lab import Lab
 from tests.faults.row import Row, Trial, said_clearly
 from tests.faults.rows.mutants import mutated
 
-FULL, QUICK = 100, 2
+FULL, QUICK = 100, 3
 # By stage: files of earlier stages that it reads.
 READ = {
-    "encode-clip": ["data/shards/photos/00001.tar", "data/shards/captions/_manifest.json"],
+    "encode-clip": [
+        "data/shards/photos/00001.tar",
+        "data/shards/captions/00001.tar",
+        "data/shards/captions/_manifest.json",
+    ],
     "retrieve": [
         "data/embeddings/clip/photos/image/part-00001.parquet",
         "data/embeddings/clap/sounds/audio/_manifest.json",
@@ -62,6 +66,11 @@ def broken() -> None:
     import pipeline.encode.prepare as prepare
 
     prepare.verify_shard = lambda folder, part: folder / part.name  # type: ignore[assignment]
+    import pipeline.store.reader as reader
+
+    reader.Store.parts = lambda self, columns=None: (  # type: ignore[method-assign,assignment,misc]
+        (part, reader.read_rows(self.folder / part.name, columns)) for part in self.manifest.parts
+    )
 
 
 ROW = Row("damaged files at stages", ("silent", "not named", "says bug", "exit code"), trials, broken)

@@ -119,7 +119,20 @@ ORACLE = Method(
     objective=".oracle:Oracle",
     sets=("true",),
 )
-BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, ORACLE)
+BRIDGE = Method(
+    "bridge",
+    "Bridge",
+    "The training-free bridge: a sample beside its profile over the overlapping modality in the other space.",
+    pairs="none",
+    retrieve_settings=".settings:BridgeRetrieveSettings",
+    train_settings=".bridge:BridgeTrainSettings",
+    pair_maker=".bridge:bridge_pairs",
+    objective="",
+    trainer=".bridge:keep_bridge",
+    connected=".bridge:Bridge",
+    sets=("texts", "means"),
+)
+BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, ORACLE, BRIDGE)
 
 
 @cache

@@ -86,6 +86,8 @@ def contenders_of(
         found += [
             Contender(task.baselines, name, spaces, False, lambda baseline=baseline: baseline(data()))  # type: ignore[misc]
             for name, baseline in BASELINES.items()
+            # The training-free bridge of a connection that is this bridge itself would be the same row twice.
+            if (task.baselines, name) not in {(each.connection, each.name) for each in found}
         ]
     return found
 

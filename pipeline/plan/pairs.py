@@ -7,6 +7,9 @@ from typing import Protocol
 from pipeline.links import Link
 from pipeline.plan.work import FLOAT_BYTES
 
+# Samples of which the mean profile is taken, at most (`pipeline.retrieve.bridge`).
+MEAN_ROWS = 8192
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -76,8 +79,14 @@ def true(link: Link, name: str, sizes: Sizes) -> Cost:
 
 
 def nothing(link: Link, name: str, sizes: Sizes) -> Cost:
-    """The overlapping modality as both spaces embed it, at most; nothing is searched."""
-    return Cost(sizes.queries * sizes.row, 0.0)
+    """The overlapping modality as both spaces embed it, at most; nothing is searched.
+
+    Set `means` holds four rows: the means of a sample of each memory, and of the overlapping modality in each space.
+    """
+    if name != "means":
+        return Cost(sizes.queries * sizes.row, 0.0)
+    asking = sum(min(count, MEAN_ROWS) + min(sizes.queries, MEAN_ROWS) for count in sizes.items.values())
+    return Cost(4 * sizes.row, 2 * asking * sizes.queries * sum(sizes.widths.values()))
 
 
 # By `Method.pairs`. FAISS saves no operations: the normaliser of the softmax comes from a pass over the whole memory.

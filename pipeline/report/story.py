@@ -86,7 +86,8 @@ def _data(main: ConnectionFiles, part: LinkFiles) -> str:
         text = f"Unpaired {' and '.join(named)} were made partners of each other: real samples, drawn by how alike"
         return f"{text} they look through unpaired {overlap}, {part.rows:,} rows in all."
     if main.pairs_are == "none":
-        return f"It keeps {part.rows:,} unpaired {overlap}, as both spaces embed them; no partner is made and nothing is trained."
+        kept = next(iter(part.pairs.values()))
+        return f"It keeps {kept.rows:,} unpaired {overlap}, as both spaces embed them; no partner is made and nothing is trained."
     if main.pairs_are != "averaged":
         return f"It was trained on {part.rows:,} pairs of {' and '.join(named)}."
     if not link.base:

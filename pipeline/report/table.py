@@ -29,6 +29,7 @@ UNTRAINED = {
     "ridge_pseudo": ("Ridge on pseudo-pairs", "linear"),
     "two_hop_nearest": ("Two hops, nearest", "hop"),
     "two_hop_softmax": ("Two hops, softmax", "hop"),
+    "two_hop_perplexity": ("Two hops, perplexity 40", "hop"),
     "bridge": ("Training-free bridge", "bridge"),
     "frozen": ("Frozen", FROZEN),
 }

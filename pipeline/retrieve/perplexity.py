@@ -1,6 +1,7 @@
 """A temperature from a perplexity: how many items a softmax spreads over says the same in every space, a value does not."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -34,18 +35,35 @@ def solve_temperature(softness: Softness, queries: Tensor, keys: Tensor, seed: i
     """
     if softness.temperature is not None:
         return softness.temperature
-    target = math.log(softness.perplexity or 1.0)
     chosen = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed))[:SAMPLE_QUERIES]
     sample = queries[chosen.sort().values.to(queries.device)]
+    return solve(softness, lambda temperature: mean_entropy(sample, keys, temperature), len(keys), what)
+
+
+def solve(softness: Softness, entropy: Callable[[float], float], rows: int, what: str) -> float:
+    """The temperature that `softness` gives, or the one at which `entropy` is that of its perplexity.
+
+    Args:
+        softness: A temperature or a perplexity.
+        entropy: Mean entropy of the softmaxes at a temperature, in nats.
+        rows: What they spread over.
+        what: Name of the setting, for the error.
+
+    Raises:
+        UserError: There are too few rows for the perplexity.
+    """
+    if softness.temperature is not None:
+        return softness.temperature
+    target = math.log(softness.perplexity or 1.0)
     low, high = math.log(LOWEST), math.log(HIGHEST)
-    if mean_entropy(sample, keys, HIGHEST) < target:
+    if entropy(HIGHEST) < target:
         raise UserError(
-            f"{what}.perplexity is {softness.perplexity:g}, but {len(keys)} rows cannot spread that far.",
+            f"{what}.perplexity is {softness.perplexity:g}, but {rows} rows cannot spread that far.",
             "Lower it, or give the connection more data.",
         )
     while high - low > TOLERANCE:
         middle = (low + high) / 2
-        if mean_entropy(sample, keys, math.exp(middle)) < target:
+        if entropy(math.exp(middle)) < target:
             low = middle
         else:
             high = middle

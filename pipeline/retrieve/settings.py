@@ -59,6 +59,17 @@ class CouplingRetrieveSettings(SearchSettings):
     draws: int = Field(32, ge=1, description="Partners kept per sample; training picks another one at every step.")
 
 
+class BridgeRetrieveSettings(SearchSettings):
+    """How samples are told by the overlapping modality; nothing is searched, so nothing of a search can be set."""
+
+    search: Literal["exact"] = Field("exact", description="Profiles are over all texts.")
+    precision: Literal["fp32"] = Field("fp32", description="What is multiplied.")
+    control: Literal["none", "shuffled_overlap"] = Field(
+        "none", description="Negative control: break the bridge between the spaces."
+    )
+    profile: Softness = Field(Softness(perplexity=40), description="Softmax of a sample over the overlapping modality.")
+
+
 class LeafRetrieveSettings(RetrieveSettings):
     """How the pseudo-pairs of a leaf of Ex-MCR are made."""
 

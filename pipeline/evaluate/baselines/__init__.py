@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pipeline.evaluate.baselines.hops import training_free_bridge, two_hop_nearest, two_hop_softmax
+from pipeline.evaluate.baselines.hops import training_free_bridge, two_hop_nearest, two_hop_perplexity, two_hop_softmax
 from pipeline.evaluate.baselines.linear import procrustes, ridge, ridge_pseudo, unprojected
 from pipeline.evaluate.baselines.link_data import LinkData
 from pipeline.evaluate.baselines.untrained import untrained
@@ -17,6 +17,7 @@ BASELINES: dict[str, Callable[[LinkData], Scorer | None]] = {
     "ridge_pseudo": ridge_pseudo,
     "two_hop_nearest": two_hop_nearest,
     "two_hop_softmax": two_hop_softmax,
+    "two_hop_perplexity": two_hop_perplexity,
     "bridge": training_free_bridge,
 }
 

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import softmax
+from scipy.stats import entropy
 
 from pipeline.evaluate.baselines.link_data import LinkData, evenly, mean
 from pipeline.evaluate.views import Scorer, Views, unit
 
 HOP_TEMPERATURE = 0.01
+# What the bridge and coupling profile by; solved on so many samples of a memory.
+HOP_PERPLEXITY = 40
+SOLVED_ROWS = 256
 # Flatter than a hop's: an average over dozens of overlap items keeps what one caption leaves out.
 BRIDGE_TEMPERATURE = 0.05
 BLOCK_SCORES = 2**24
@@ -25,6 +31,17 @@ def two_hop_nearest(data: LinkData) -> Scorer:
 def two_hop_softmax(data: LinkData) -> Scorer:
     """The query becomes the softmax-weighted mean of the overlap items, read in the other space."""
     return _query_hops(data, lambda rows, keys, values: profile(rows, keys, values, HOP_TEMPERATURE))
+
+
+def two_hop_perplexity(data: LinkData) -> Scorer:
+    """The same with softmaxes that spread over `HOP_PERPLEXITY` overlap items, whatever the spaces' cosines are like."""
+    here, there = data.overlap
+    onward = flattened(evenly(data.memories[0], SOLVED_ROWS), here, HOP_PERPLEXITY)
+    back = flattened(evenly(data.memories[1], SOLVED_ROWS), there, HOP_PERPLEXITY)
+    return lambda first, second: Views(
+        (unit(profile(first, here, there, onward)), unit(second)),
+        (unit(profile(second, there, here, back)), unit(first)),
+    )
 
 
 def _query_hops(data: LinkData, hop: Hop) -> Scorer:
@@ -77,6 +94,18 @@ def profile(rows: np.ndarray, keys: np.ndarray, values: np.ndarray, temperature:
         weights = np.exp(scores - scores.max(1, keepdims=True))
         made[start : start + step] = (weights @ values) / weights.sum(1, keepdims=True)
     return made
+
+
+def flattened(rows: np.ndarray, keys: np.ndarray, perplexity: float) -> float:
+    """The temperature at which the mean entropy of softmax(rows keys' / temperature) is log `perplexity`."""
+    scores = (rows @ keys.T).astype(np.float64)
+
+    def surplus(log_temperature: float) -> float:
+        return float(entropy(softmax(scores / np.exp(log_temperature), axis=1), axis=1).mean() - np.log(perplexity))
+
+    # Fewer items than that spread as evenly as they can.
+    lowest, highest = np.log(1e-4), np.log(1e2)
+    return float(np.exp(brentq(surplus, lowest, highest, xtol=1e-4) if surplus(highest) > 0 else highest))
 
 
 def nearest(rows: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:

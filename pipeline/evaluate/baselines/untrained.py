@@ -9,8 +9,10 @@ from pipeline.evaluate.views import Scorer, Views
 from pipeline.hashing import seed_from
 
 
-def untrained(data: LinkData) -> Scorer:
-    """Projectors of the trained ones' architecture with random weights."""
+def untrained(data: LinkData) -> Scorer | None:
+    """Projectors of the trained ones' architecture with random weights; None where there are none."""
+    if not any(data.projectors):
+        return None
     seeds = [seed_from(data.seed, "untrained", side) for side in range(2)]
     projectors = [
         build_projector(spec, data.init, torch.Generator().manual_seed(seed)).eval() if spec else torch.nn.Identity()

@@ -14,6 +14,7 @@ from pipeline.hashing import sha256_json
 from pipeline.links import Link, upgraded
 from pipeline.reading import read_bytes, written_by_us
 from pipeline.settings import Settings
+from pipeline.store.manifest import MANIFEST_NAME, load_manifest
 
 CONFIG_NAME = "config.json"
 PROJECTOR_NAME = "projector.safetensors"
@@ -128,6 +129,18 @@ def unite(configs: Mapping[str, ConnectionConfig]) -> ConnectionConfig:
             "files": {f"{link}/{name}": sha for link, config in configs.items() for name, sha in config.files.items()},
         }
     )
+
+
+def other_pairs(link: TrainedLink, pairs: Path) -> list[Path]:
+    """Folders of the pairs of `link`, below `pairs`, if they hold others than it was trained on.
+
+    None if they are those, or are not there, or if it was imported and nobody knows what it was trained on.
+    """
+    places = [pairs / link.place / name for name in link.sets]
+    manifests = [load_manifest(place) for place in places if (place / MANIFEST_NAME).is_file()]
+    if not link.pairs or not places or len(manifests) < len(places):
+        return []
+    return places if sha256_json([manifest.content_hash for manifest in manifests]) != link.pairs else []
 
 
 def load_config(folder: Path) -> ConnectionConfig:

@@ -53,7 +53,9 @@ def load_classes(task: PromptedTask, spaces: tuple[Collection[str], Collection[s
     named = [key.rsplit(task.prompt_separator, 1)[0] for key in prompt_keys]
     classes = sorted(set(named))
     number = {name: at for at, name in enumerate(classes)}
-    table = by_sample(read_labels(folders.annotations, task.labels), keys, task.labels.table, task.corpus)
+    table = by_sample(
+        read_labels(folders.with_tables(task.labels.table), task.labels), keys, task.labels.table, task.corpus
+    )
     rows = [row for row, key in enumerate(keys) if table.get(key)]
     if not rows:
         raise UserError(
@@ -62,7 +64,11 @@ def load_classes(task: PromptedTask, spaces: tuple[Collection[str], Collection[s
         )
     _check_classes(task, {name for row in rows for name in table[keys[row]]}, number)
     if len(rows) < len(keys):
-        log.warning("%s: %d of %d samples have a class and are used", task.corpus, len(rows), len(keys))
+        without = [key for key in keys if not table.get(key)]
+        log.warning(
+            "%s: %d of %d samples have a class and are used; %s has none for %s",
+            task.corpus, len(rows), len(keys), task.labels.table, ", ".join(without[:2]),
+        )  # fmt: skip
     labels = [sorted({number[class_key(name)] for name in table[keys[row]]}) for row in rows]
     kept = {space: vectors[rows] for space, vectors in samples.items()}
     return ClassSet(kept, prompts, np.array([number[name] for name in named]), classes, labels)

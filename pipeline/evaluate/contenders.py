@@ -8,7 +8,7 @@ from functools import cache, partial
 import numpy as np
 
 from pipeline.connect import ConnectedSpace
-from pipeline.connect.config import CONFIG_NAME
+from pipeline.connect.config import CONFIG_NAME, ConnectionConfig, other_pairs
 from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, LinkData
 from pipeline.evaluate.folders import Folders
@@ -71,8 +71,8 @@ def contenders_of(
     """
     found = []
     for name in task.connections:
-        _known(name, connections)
-        found.append(_trained(name, task, folders, device))
+        links = _known(name, connections)
+        found.append(_trained(name, links, task, folders, device))
     if task.space:
         found.append(Contender(task.space, FROZEN, (task.space, task.space), False, lambda: _frozen))
     if task.baselines:
@@ -127,8 +127,9 @@ def _known(name: str, connections: Mapping[str, Sequence[Link]]) -> Sequence[Lin
     return connections[name]
 
 
-def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Contender:
-    space = ConnectedSpace.load(folders.models / name, device)
+def _trained(name: str, links: Sequence[Link], task: MethodsTask, folders: Folders, device: str) -> Contender:
+    space = ConnectedSpace.load(folders.model(name), device)
+    _check_pairs(space.config, name, links, folders)
     spaces = tuple(task.through.get(modality) or _tower(task.space, space, modality) for modality in task.pair)
     for modality, frozen in zip(task.pair, spaces, strict=True):
         _check_same_space(space, name, frozen, folders, task.corpus_of(modality), modality)
@@ -141,6 +142,21 @@ def _trained(name: str, task: MethodsTask, folders: Folders, device: str) -> Con
         return Views((sides[0], sides[1]))
 
     return Contender(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)
+
+
+def _check_pairs(config: ConnectionConfig, name: str, links: Sequence[Link], folders: Folders) -> None:
+    """A connection that was trained on other pairs than those that are there is not the one that the parameters describe."""
+    sets = {link.name: link.sets for link in links}
+    for link in config.links:
+        # Configurations of the first version name no sets.
+        link = link.model_copy(update={"sets": link.sets or sets.get(link.name, ())})
+        if places := other_pairs(link, folders.pairs):
+            raise UserError(
+                f"{folders.models / name} was trained on other pairs than {', '.join(map(str, places))} holds.",
+                f"Train it again: run `dvc repro`, or `mcr train {link.connection}`.",
+            )
+        for each in link.sets:
+            folders.pair_set(link, each)
 
 
 def _tower(measured: str, space: ConnectedSpace, modality: str) -> str:

@@ -61,10 +61,10 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
     # A table may name samples, or the items that they show.
     keys_and_items = {name for of in items_of for pair in of.items() for name in pair}
     labels = task.labels if isinstance(task, RetrievalTask) else None
-    classes = single_labels(read_labels(folders.annotations, labels), labels) if labels else None
+    classes = single_labels(read_labels(folders.with_tables(labels.table), labels), labels) if labels else None
     if labels and classes is not None:
         classes = by_sample(classes, keys_and_items, labels.table, task.corpus)
-    only = marked_keys(folders.annotations, task.only) if task.only else None
+    only = marked_keys(folders.with_tables(task.only.table), task.only) if task.only else None
     if task.only and only is not None:
         only = set(by_sample(dict.fromkeys(only, True), keys_and_items, task.only.table, task.corpus))
 
@@ -93,7 +93,8 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
         if len(chosen) < len(keys):
             log.log(
                 logging.INFO if only is not None else logging.WARNING,
-                "%s: %d of %d %s items have a counterpart and are used", task.corpus, len(chosen), len(keys), modality
+                "%s: %d of %d %s items have a counterpart and are used; not %s",
+                task.corpus, len(chosen), len(keys), modality, ", ".join(sorted({*keys} - {*chosen})[:2]),
             )  # fmt: skip
         rows = np.flatnonzero([group(at, key) in shared for key in keys])
         items = np.array([item_numbers[items_of[at][key]] for key in chosen])

@@ -52,11 +52,11 @@ def load_link_data(
         read_placed([folders.store(space, corpus, modality) for corpus in link.memories[space].corpora])[1]
         for space, modality in zip(spaces, modalities, strict=True)
     ]
-    config = load_config(folders.models / link.connection)
+    config = load_config(folders.model(link.connection))
     pseudo = None
     columns = [link.memory_column(space) for space in spaces]
     # Where partners are numbers of rows, several to one (coupling), no table of pairs lies there.
-    pairs = Store.open(folders.pairs / link.place / link.sets[0], PAIRS) if link.sets else None
+    pairs = Store.open(folders.pair_set(link, link.sets[0]), PAIRS) if link.sets else None
     if pairs and all({*columns} <= {*pq.read_schema(pairs.folder / p.name).names} for p in pairs.manifest.parts):
         vectors = pairs.read(columns).vectors
         pseudo = evenly(vectors[columns[0]], most), evenly(vectors[columns[1]], most)

@@ -4,6 +4,7 @@ C-MCR's protocol: the crop that is nearest to the sound is the predicted box, an
 come from any detector; they are a corpus like any other, and a table says where each was cut.
 """
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from pipeline.evaluate.recognition import Recognition
 from pipeline.evaluate.settings import LocalisationTask
 from pipeline.evaluate.task_run import TaskRun
 from pipeline.evaluate.views import Views
+
+log = logging.getLogger(__name__)
 
 BOX = ["x0", "y0", "x1", "y1"]
 
@@ -100,18 +103,23 @@ def load_scenes(task: LocalisationTask, spaces: tuple[Collection[str], Collectio
 
 
 def _boxes_of(keys: list[str], task: LocalisationTask, folders: Folders) -> np.ndarray:
-    table = read_columns(folders.annotations, task.proposals, ["key", *BOX])
+    table = read_columns(folders.with_tables(task.proposals), task.proposals, ["key", *BOX])
     places = {str(key): row for row, key in enumerate(table["key"])}
     if missing := next((key for key in keys if key not in places), None):
         raise UserError(
             f"The crop {missing!r} of {task.crops} has no box in {task.proposals}.", "Give each crop a row there."
         )
+    if unmatched := sorted(places.keys() - {*keys}):
+        log.warning(
+            "%s: %d of %d names are no sample of %s, such as %s", task.proposals, len(unmatched), len(places), task.crops,
+            ", ".join(map(repr, unmatched[:2])),
+        )  # fmt: skip
     return _numbers_of(table[BOX].to_numpy(), task.proposals)[[places[key] for key in keys]]
 
 
 def _regions(task: LocalisationTask, folders: Folders) -> dict[tuple[str, str], np.ndarray]:
     """By sound and picture, in the order of the table: the annotated boxes."""
-    table = read_columns(folders.annotations, task.regions, ["audio", "image", *BOX])
+    table = read_columns(folders.with_tables(task.regions), task.regions, ["audio", "image", *BOX])
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     cells = _numbers_of(table[BOX].to_numpy(), task.regions)
     for sound, picture, box in zip(table["audio"], table["image"], cells, strict=True):

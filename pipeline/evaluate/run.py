@@ -16,6 +16,7 @@ from pipeline.evaluate.tagging import evaluate_tagging
 from pipeline.evaluate.task_run import TaskRun
 from pipeline.links import Link
 from pipeline.progress import Progress, Silent
+from pipeline.store.made_from import write_made_from
 
 # A new kind of task is one file and one line here (and its settings in the union `Task`).
 TASKS: dict[str, Callable[[TaskRun[Any]], None]] = {
@@ -59,7 +60,9 @@ def evaluate(
         UserError: A task names a connection, a space or a store that is not there or does not fit.
     """
     progress, tables = progress or Silent(), Tables()
+    folders.used.clear()
     for name, task in settings.tasks.items():
         TASKS[task.task](TaskRun(name, task, settings, folders, connections, seed, progress, device, tables))
-    tables.write(folders.metrics, headlines(settings, tables.measured))
+    files = tables.write(folders.metrics, headlines(settings, tables.measured))
+    write_made_from(folders.metrics, folders.used, folders.roots, files)
     return Summary(len(settings.tasks), tables.rows)

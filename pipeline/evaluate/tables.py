@@ -1,7 +1,8 @@
 """The result tables: long Parquet for people and the report; JSON for ``dvc metrics`` and curves for ``dvc plots``."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.atomic import atomic_path, write_text
+from pipeline.store.made_from import read_made_from
 from pipeline.store.parquet import write_table
+
+log = logging.getLogger(__name__)
 
 CURVE_DIGITS = 6
 CURVES = "plots"
@@ -109,12 +113,15 @@ class Tables:
         """Rows by table."""
         return {name: sum(len(part) for part in parts) for name, parts in self.parts.items()}
 
-    def write(self, folder: Path, headlines: Mapping[str, float]) -> None:
+    def write(self, folder: Path, headlines: Mapping[str, float]) -> list[str]:
         """Write all files to `folder`, each atomically; equal tables give equal bytes.
 
         Args:
-            folder: Where they go. Curves of earlier tasks are removed, other files stay.
+            folder: Where they go. Curves that the record of an earlier run lists are removed, other files stay.
             headlines: What ``metrics.json`` holds.
+
+        Returns:
+            Paths of the files below `folder`.
         """
         for name, parts in self.parts.items():
             table = pa.concat_tables([SCHEMAS[name].empty_table(), *parts]).combine_chunks()
@@ -122,12 +129,27 @@ class Tables:
                 write_table(temporary, table, compression="zstd")
         write_text(folder / "metrics.json", json.dumps(headlines, indent=1, allow_nan=False) + "\n")
         (folder / CURVES).mkdir(exist_ok=True)  # DVC expects it, whatever the tasks are.
-        for path in (folder / CURVES).glob("*.csv"):
-            if path.stem not in self.curves and path.read_bytes().startswith(CURVE_HEADER.encode()):
-                path.unlink()
-        for name, curve in self.curves.items():
+        curves = {f"{CURVES}/{name}.csv": curve for name, curve in self.curves.items()}
+        _remove_curves(folder, curves)
+        for name, curve in curves.items():
             lines = [f"{count},{recall:.{CURVE_DIGITS}f}\n" for count, recall in curve.items()]
-            write_text(folder / CURVES / f"{name}.csv", CURVE_HEADER + "".join(lines))
+            write_text(folder / name, CURVE_HEADER + "".join(lines))
+        return [*(f"{name}.parquet" for name in self.parts), "metrics.json", *curves]
+
+
+def _remove_curves(folder: Path, still: Collection[str]) -> None:
+    """Remove the curves that an earlier run wrote and that are not made any more."""
+    earlier = read_made_from(folder)
+    for name in earlier.files if earlier else ():
+        if name.startswith(f"{CURVES}/") and name not in still:
+            (folder / name).unlink(missing_ok=True)
+    foreign = sorted(path.name for path in (folder / CURVES).iterdir() if f"{CURVES}/{path.name}" not in still)
+    if foreign:
+        log.warning(
+            "%s holds files that this stage did not list and that are left alone: %s",
+            folder / CURVES,
+            ", ".join(foreign[:5]),
+        )
 
 
 def _is_column(value: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.atomic import write_text
 from pipeline.errors import UserError
+from pipeline.hashing import sha256_json
 from pipeline.reading import read_bytes, written_by_us
 from pipeline.store.journal import read_journal
 
@@ -99,6 +100,11 @@ class Manifest:
     def rejected(self) -> int:
         """Rejected samples of all parts."""
         return sum(len(part.rejected) for part in self.parts)
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of everything in the folder: parts and fingerprint."""
+        return sha256_json([self.fingerprint, [part.sha256 for part in self.parts]])
 
     def save(self, folder: Path) -> None:
         """Write the manifest to `folder` atomically."""

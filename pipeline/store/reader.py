@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import CorruptError, UserError
-from pipeline.hashing import sha256_json
 from pipeline.store.check import check_file
 from pipeline.store.folder import differences
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
@@ -39,7 +38,7 @@ class Store:
     @property
     def content_hash(self) -> str:
         """Hash of everything in the store: parts and fingerprint."""
-        return sha256_json([self.manifest.fingerprint, [part.sha256 for part in self.manifest.parts]])
+        return self.manifest.content_hash
 
     def __len__(self) -> int:
         return self.manifest.rows

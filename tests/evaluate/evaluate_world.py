@@ -9,8 +9,9 @@ from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.connect.config import PROJECTOR_NAME, ConnectionConfig, TrainedLink
 from pipeline.connect.weights import save_projectors
 from pipeline.evaluate.folders import Folders
-from pipeline.hashing import sha256_file
-from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PAIRS, PartFolder, Rows, write_rows
+from pipeline.hashing import sha256_file, sha256_json
+from pipeline.links import Link
+from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PAIRS, PartFolder, Rows, load_manifest, write_rows
 from tests.links import make_link
 
 WIDTHS = {"clip": 12, "clap": 10}
@@ -64,10 +65,10 @@ def write_store(
     folder.finish(0.0)
 
 
-def write_pairs(folders: Folders) -> None:
+def write_pairs(folders: Folders, length: float = 0.8) -> None:
     keys = [f"captions-{i:04d}" for i in range(CORPORA["captions"])]
     vectors = {
-        name: embedded(*name.split("_")[:1], "captions", name.split("_")[1], len(keys)) * 0.8
+        name: embedded(*name.split("_")[:1], "captions", name.split("_")[1], len(keys)) * length
         for name in ("clip_text", "clip_image", "clap_text", "clap_audio")
     }
     folder = PartFolder(folders.pairs / "audio_image" / "clip-clap" / "overlap", PAIRS, {})
@@ -75,12 +76,18 @@ def write_pairs(folders: Folders) -> None:
     folder.finish(0.0)
 
 
+def pairs_of(folders: Folders, link: Link) -> str:
+    """What a model says that was trained on the pairs of `link`; those of the oracle are not there."""
+    places = [folders.pairs / link.place / name for name in link.sets]
+    return sha256_json([load_manifest(place).content_hash for place in places if place.is_dir()])
+
+
 def write_model(folders: Folders, name: str, seed: int) -> None:
     specs = {space: ProjectorSpec(kind="mlp", input=width, hidden=16, dimension=12) for space, width in WIDTHS.items()}
     projectors = {
         space: build_projector(spec, generator=torch.Generator().manual_seed(seed)) for space, spec in specs.items()
     }
-    (folders.models / name).mkdir(parents=True)
+    (folders.models / name).mkdir(parents=True, exist_ok=True)
     save_projectors(folders.models / name / PROJECTOR_NAME, projectors)
     config = ConnectionConfig.model_validate(
         {
@@ -89,7 +96,9 @@ def write_model(folders: Folders, name: str, seed: int) -> None:
             "method": "oracle" if name == "oracle" else "cmcr",
             "spaces": {space: fingerprint(space) for space in WIDTHS},
             "links": [
-                TrainedLink(**link.model_dump(), train={"projector": {"init": "xavier"}}, pairs="0").model_dump()
+                TrainedLink(
+                    **link.model_dump(), train={"projector": {"init": "xavier"}}, pairs=pairs_of(folders, link)
+                ).model_dump()
                 for link in CONNECTIONS[name]
             ],
             "projectors": {space: spec.model_dump() for space, spec in specs.items()},

@@ -13,6 +13,7 @@ from pipeline.evaluate.classes import ClassSet
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.store.made_from import read_made_from
 
 CLASSES = ["big dog", "cat", "crow", "whale", "bee"]
 TASK = {
@@ -148,3 +149,19 @@ def test_what_does_not_fit_is_named(world: Folders, change: dict, message: str, 
 def test_without_annotations_the_error_says_so(world: Folders) -> None:
     with pytest.raises(UserError, match="reads annotations, but there are none"):
         measure(Folders(world.embeddings, world.models, world.pairs, world.metrics))
+
+
+def test_annotations_are_bound_to_the_corpus_and_to_the_metrics(
+    world: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = world.annotations / "labels.csv"
+    rows = pd.read_csv(table).sort_values("key")
+    rows["key"] = [*rows.key[:-1], "stranger-1"]
+    rows.to_csv(table, index=False)
+    measure(world)
+    assert "39 of 40 samples have a class and are used; labels.csv has none for heldout-0039" in caplog.text
+    assert "1 of 40 names are no sample of heldout, such as 'stranger-1'" in caplog.text
+    record = read_made_from(world.metrics)
+    assert record and not record.changes(world.roots)
+    rows[:-1].to_csv(table, index=False)
+    assert record.changes(world.roots) == [f"{table} was changed"]

@@ -235,3 +235,11 @@ def test_what_does_not_fit_is_named(world: Folders, table: str, row: str, messag
     with pytest.raises(UserError, match=message) as caught:
         measure(world)
     assert caught.value.hint
+
+
+def test_boxes_of_crops_that_do_not_exist_are_named(world: Folders, caplog: pytest.LogCaptureFixture) -> None:
+    write_regions(world, hidden=0)
+    with (world.annotations / "crops.csv").open("a") as table:
+        table.write("0,0,1,1,picture-99-0\n")
+    measure(world)
+    assert "crops.csv: 1 of 81 names are no sample of crops, such as 'picture-99-0'" in caplog.text

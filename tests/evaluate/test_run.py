@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from evaluate_world import CONNECTIONS, CORPORA, build_world, embedded, write_store
+from evaluate_world import CONNECTIONS, CORPORA, build_world, embedded, write_model, write_pairs, write_store
 from pydantic import ValidationError
 
 from pipeline.connect import ConnectedSpace
@@ -18,6 +18,7 @@ from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.hashing import sha256_file
+from pipeline.store.made_from import MADE_FROM_NAME, read_made_from
 
 BRIDGED = {
     "task": "retrieval",
@@ -140,7 +141,7 @@ def test_a_rerun_gives_the_same_bytes(world: Folders) -> None:
     assert hashes[0]["metrics.parquet"] != hashes[2]["metrics.parquet"]
     assert set(hashes[0]) == {
         f"{name}.parquet" for name in ("metrics", "ranks", "differences", "examples", "similarities")
-    } | {"metrics.json", "bridged-audio_image.csv", "bridged-oracle.csv", "kept-audio_image.csv"}
+    } | {"metrics.json", "_made_from.json", "bridged-audio_image.csv", "bridged-oracle.csv", "kept-audio_image.csv"}
 
 
 def test_examples_and_similarities(world: Folders) -> None:
@@ -261,3 +262,44 @@ def test_the_seed_draws_the_intervals_and_nothing_else(world: Folders) -> None:
         tables.append(pd.read_parquet(world.metrics / "metrics.parquet"))
     assert (tables[0].value == tables[1].value).all()
     assert (tables[0].ci_low != tables[1].ci_low).any()
+
+
+def test_a_connection_that_was_trained_on_other_pairs_is_refused(world: Folders) -> None:
+    shutil.rmtree(world.pairs / "audio_image")
+    evaluate(settings(kept=KEPT), world, CONNECTIONS, 3)
+    write_pairs(world, 0.7)
+    with pytest.raises(UserError, match="was trained on other pairs") as caught:
+        evaluate(settings(kept=KEPT), world, CONNECTIONS, 3)
+    for named in (world.models / "audio_image", world.pairs / "audio_image" / "clip-clap" / "overlap"):
+        assert str(named) in caught.value.message
+    assert "mcr train audio_image" in caught.value.hint
+
+
+def test_metrics_are_bound_to_what_they_were_measured_on(world: Folders) -> None:
+    evaluate(settings(bridged=BRIDGED, kept=KEPT), world, CONNECTIONS, 3)
+    record = read_made_from(world.metrics)
+    assert record and not record.changes(world.roots) and not record.damaged(world.metrics)
+    assert set(record.sources["models"]) == {"audio_image", "oracle"}
+    assert set(record.sources["pairs"]) == {"audio_image/clip-clap/overlap", "oracle/clip-clap/true"}
+    assert {"clip/heldout/image", "clap/heldout/audio", "clap/sounds/audio"} <= set(record.sources["embeddings"])
+    assert set(record.files) == {
+        str(path.relative_to(world.metrics)) for path in world.metrics.rglob("*.*") if path.name != MADE_FROM_NAME
+    }
+    write_model(world, "oracle", 7)
+    shutil.rmtree(world.store("clap", "sounds", "audio"))
+    curve = world.metrics / "plots" / "kept-audio_image.csv"
+    curve.write_text(curve.read_text().replace("1", "2", 1))
+    assert record.changes(world.roots) == [
+        f"{world.store('clap', 'sounds', 'audio')} is missing",
+        f"{world.models / 'oracle'} was changed",
+    ]
+    assert record.damaged(world.metrics) == ["plots/kept-audio_image.csv is damaged or was changed"]
+
+
+def test_a_file_that_looks_like_a_curve_stays(world: Folders, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
+    own = world.metrics / "plots" / "own.csv"
+    own.write_text("candidates,recall\n1,0.5\n")
+    evaluate(settings(kept=KEPT), world, CONNECTIONS, 3)
+    assert {path.name for path in own.parent.iterdir()} == {"kept-audio_image.csv", "own.csv"}
+    assert "left alone: own.csv" in caplog.text

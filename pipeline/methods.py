@@ -6,7 +6,7 @@ record under the entry point group `GROUP`; nothing here has to be changed for i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -32,10 +32,11 @@ class Method:
         keeps_base: Whether one space stays as it is and the others are projected into it, one link each; if not, two
             spaces are joined by one link and both get a projector.
         needs_overlap: Whether the spaces of a link must embed a modality in common.
-        sets: Names of the sets of pairs of a link; retrieve settings that have `sets` choose among them.
+        sets: Names of the sets of pairs of a link; retrieve settings that have `sets` choose among them. Without any, no
+            data is read, and memories need no corpora.
         retrieve_settings: Settings of the retrieve stage, a subclass of `pipeline.retrieve.settings.SearchSettings`.
         train_settings: Settings of the train stage, a subclass of `pipeline.train.settings.ScheduleSettings`.
-        pair_maker: Makes the pairs, see `pipeline.retrieve.maker.PairMaker`.
+        pair_maker: Makes the pairs, see `pipeline.retrieve.maker.PairMaker`; empty where there are no sets.
         objective: What training minimises, see `pipeline.train.objective.Objective`; empty where nothing is trained.
         trainer: Makes a link's part of the connected space from its pairs, see `pipeline.train.link.LinkJob`.
         connected: What maps embeddings into the connected space, see `pipeline.connect.projected.Connected`.
@@ -132,7 +133,27 @@ BRIDGE = Method(
     connected=".bridge:Bridge",
     sets=("texts", "means"),
 )
-BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, ORACLE, BRIDGE)
+PUBLISHED = Method(
+    "imported",
+    "Published projectors",
+    "Two projectors that others trained and published, read from a file.",
+    pairs="none",
+    needs_overlap=False,
+    retrieve_settings=".settings:SearchSettings",
+    train_settings=".settings:ImportSettings",
+    pair_maker="",
+    objective="",
+    trainer=".imported:import_link",
+    sets=(),
+)
+PUBLISHED_LEAVES = replace(
+    PUBLISHED,
+    name="imported_leaves",
+    label="Published projectors, base kept",
+    summary="Projectors into a base that others trained and published, a file for each leaf.",
+    keeps_base=True,
+)
+BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, ORACLE, BRIDGE, PUBLISHED, PUBLISHED_LEAVES)
 
 
 @cache

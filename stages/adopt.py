@@ -7,7 +7,7 @@ import typer
 
 from pipeline.errors import UserError
 from stages.options import ParamsFile
-from stages.printing import say
+from stages.printing import say, say_lines
 
 if TYPE_CHECKING:
     from pipeline.adopt.projectors import NamedSpace
@@ -106,7 +106,9 @@ def projectors(
 
       mcr import projectors checkpoints/ex_clap.pt checkpoints/ex_ulip.pt --name published_ex
     """
-    from pipeline.adopt.projectors import import_projectors
+    import yaml
+
+    from pipeline.adopt.projectors import entry, import_projectors
     from pipeline.names import check_name
     from pipeline.params.load import load_params
     from stages.context import MODELS
@@ -114,7 +116,7 @@ def projectors(
     check_name(name, "connection")
     by_layout = _layouts(files, layout)
     params = load_params(params_file)
-    if name in params.connections:
+    if name in params.connections and params.connections[name].record.sets:
         raise UserError(
             f"params.yaml has a connection {name!r}, which `dvc repro` trains.", "Give the import a name of its own."
         )
@@ -124,11 +126,14 @@ def projectors(
         f"{space} {spec.kind} {spec.input} -> {spec.dimension}" for space, spec in config.projectors.items()
     )
     say(f'import {name}: {heads} in {MODELS / name}; open it with ConnectedSpace.load("{MODELS / name}")')
+    if name not in params.connections:
+        say("# To evaluate it by `dvc repro`, add this to `connections` in params.yaml and its name to tasks:")
+        say_lines(yaml.safe_dump({name: entry(by_layout, spaces)}, sort_keys=False).removesuffix("\n"))
 
 
 def _layouts(files: list[Path], layout: str) -> dict[str, Path]:
     """The files by their layout: what is said of a single one, else its name."""
-    from pipeline.adopt.projectors import LAYOUTS
+    from pipeline.connect.published import LAYOUTS
 
     found = {layout or file.stem: file for file in files}
     unknown = [name for name in found if name not in LAYOUTS]
@@ -145,7 +150,8 @@ def _roles(params: "Params", layouts: dict[str, Path], names: dict[str, str]) ->
     """The spaces of params.yaml that have the roles of the files."""
     from dataclasses import asdict
 
-    from pipeline.adopt.projectors import CLIP, LAYOUTS, NamedSpace
+    from pipeline.adopt.projectors import NamedSpace
+    from pipeline.connect.published import CLIP, LAYOUTS
     from stages.options import pick
     from stages.specs import space_spec
 

@@ -14,6 +14,7 @@ from stages.printing import say
 if TYPE_CHECKING:
     from pipeline.encode.settings import SpaceSettings
     from pipeline.inputs.contents import InputFile
+    from pipeline.params.connection import Connection
     from pipeline.params.model import Params
     from pipeline.shard.settings import CorpusSettings
 
@@ -36,7 +37,7 @@ def inputs(params_file: ParamsFile = Path("params.yaml")) -> None:
 
     params = load_params(params_file)
     refuse_harmful_links(Path("."), RESULTS, [ANNOTATIONS])
-    for folder in (INPUTS / "corpora", INPUTS / "spaces", *RESULTS):
+    for folder in (INPUTS / "corpora", INPUTS / "spaces", INPUTS / "connections", *RESULTS):
         folder.mkdir(parents=True, exist_ok=True)  # stages depend on them, also where there is nothing to put there
     seen = list(look(params))
     for one in seen:
@@ -77,18 +78,19 @@ class Look:
 
 def look(params: "Params") -> Iterator[Look]:
     """Compare every corpus and space with what its file says; nothing is written but the hashes of files."""
-    from stages.context import EMBEDDINGS, INPUTS, SHARDS
+    from stages.context import EMBEDDINGS, INPUTS, MODELS, SHARDS
 
-    tables: tuple[tuple[str, Mapping[str, CorpusSettings | SpaceSettings], Path], ...] = (
+    tables: tuple[tuple[str, Mapping[str, CorpusSettings | SpaceSettings | Connection], Path], ...] = (
         ("corpora", params.corpora, SHARDS),
         ("spaces", params.spaces, EMBEDDINGS),
+        ("connections", params.connections, MODELS),
     )
     for kind, table, results in tables:
         for name, settings in table.items():
             path = INPUTS / kind / f"{name}.json"
             before = path.read_text() if path.is_file() else ""
             try:
-                found = described(name, settings)
+                found = described(name, settings, params)
             except UserError as error:
                 kept = results / name if before and (results / name).is_dir() else None
                 yield Look(path, error=error, kept=kept)
@@ -97,24 +99,47 @@ def look(params: "Params") -> Iterator[Look]:
             yield Look(path, now, now != before, int(str(found["files"])))
 
 
-def described(name: str, settings: "CorpusSettings | SpaceSettings") -> Mapping[str, object]:
-    """What a corpus or a space is made from.
+def described(
+    name: str, settings: "CorpusSettings | SpaceSettings | Connection", params: "Params"
+) -> Mapping[str, object]:
+    """What a corpus or a space is made from, or a connection beside embeddings: files of projectors, if it has any.
 
     Raises:
         UserError: It is not there.
     """
     from pipeline.inputs.contents import contents
+    from pipeline.params.connection import Connection
     from pipeline.shard.settings import CorpusSettings
     from pipeline.shard.sources.listing import listed_files
     from stages.context import INPUTS, ConsoleProgress
 
+    place: dict[str, object]
     files: list[InputFile]
     if isinstance(settings, CorpusSettings):
         kind, place, files = "corpora", {"source": settings.source}, [*listed_files(settings)]
+    elif isinstance(settings, Connection):
+        kind, place, files = "connections", *_projectors(name, settings, params)
     else:
         kind, place, files = "spaces", {"checkpoint": settings.checkpoint}, _weights(name, settings)
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     return place | contents(files, INPUTS / "memory" / kind / f"{name}.jsonl", ConsoleProgress(), workers)
+
+
+def _projectors(name: str, connection: "Connection", params: "Params") -> "tuple[dict[str, object], list[InputFile]]":
+    """Files of projectors that a connection names, and what it says of its spaces where it reads no embeddings."""
+    from pipeline.inputs.weights import file_at
+    from pipeline.train.settings import ImportSettings
+
+    links = connection.links(name)
+    named = [(link, connection.train_of(link.spaces)) for link in links]
+    paths = [Path(train.file) for _, train in named if isinstance(train, ImportSettings) and train.file]
+    if missing := next((path for path in paths if not path.is_file()), None):
+        raise UserError(
+            f"{missing} does not exist.", f"Put the published projectors there, or correct `file` of {name}."
+        )
+    spaces = sorted({space for link in links for space in link.spaces}) if paths else []
+    said: dict[str, object] = {"spaces": {space: params.spaces[space].model_dump() for space in spaces}}
+    return said, [file_at(path) for path in sorted(set(paths))]
 
 
 def _weights(name: str, settings: "SpaceSettings") -> "list[InputFile]":

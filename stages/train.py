@@ -13,12 +13,15 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml"), break_loc
 
     Example: mcr train audio_image
     """
+    from dataclasses import asdict
+
     from pipeline.params.load import load_params
     from pipeline.store.lock import locked
     from pipeline.train.run import train_connection
     from stages.context import MODELS, PAIRS, ConsoleProgress, break_locks, device_of, set_up_torch
     from stages.leaks import warn_of_leaks
     from stages.options import pick
+    from stages.specs import space_spec
 
     params = load_params(params_file)
     connections = pick(params.connections, names, "connection")
@@ -37,10 +40,12 @@ def train(names: Names, params_file: ParamsFile = Path("params.yaml"), break_loc
                 threads=params.threads,
                 device=device,
                 progress=ConsoleProgress(),
+                specs={space: asdict(space_spec(settings)) for space, settings in params.spaces.items()},
             )
         for place, result in done.items():
             if not result.epochs:
-                say(f"train {place}: in {result.pairs:,} kept, nothing is trained")
+                kept = f"in {result.pairs:,} kept, " if result.pairs else ""
+                say(f"train {place}: {kept}nothing is trained")
                 continue
             say(
                 f"train {place}: in {result.pairs:,} = {result.used:,} used in each epoch + "

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.methods import method_called
+from pipeline.spaces import SpaceSpec
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, write_rows
 from tests.report import world
 
@@ -106,7 +108,7 @@ def write_store(space: str, corpus: str, modality: str) -> None:
 
     rows = normal(corpus, ROWS, 6) @ normal(space, 6, WIDTHS[space]) + normal(space + modality, WIDTHS[space])
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    made = {"spec": {"encoder": "compact", "checkpoint": f"{space}.pt"}, "modalities": MODALITIES[space]}
+    made = {"spec": asdict(SpaceSpec("compact", f"{space}.pt")), "modalities": MODALITIES[space]}
     made |= {"dimension": WIDTHS[space], "modality": modality}
     folder = PartFolder(Path("data/embeddings") / space / corpus / modality, EMBEDDINGS, made)
     for number, part in enumerate(np.array_split(np.arange(ROWS), 2)):

@@ -1,17 +1,8 @@
-"""The projectors that the authors of C-MCR and Ex-MCR published become connected spaces of ours and keep their numbers.
-
-The files (github.com/MCR-PEFT/C-MCR and .../Ex-MCR, folder ``checkpoints``) are state dictionaries of one module:
-
-* ``clap_clip.pt``: ``Head_A`` is the CLAP side, ``Head_B`` the CLIP side, each `mlp`;
-* ``ulip_clip.pt``: ``Head_A`` is the CLIP side, ``Head_B`` the ULIP side, each `linear`;
-* ``ex_clap.pt``, ``ex_ulip.pt``: ``Head1`` and ``Head2`` of one leaf, `decoupled`; CLIP is the base.
-"""
+"""The projectors that the authors of C-MCR and Ex-MCR published become connected spaces of ours and keep their numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor, nn
 
 from pipeline.connect.config import (
     CONFIG_NAME,
@@ -22,56 +13,15 @@ from pipeline.connect.config import (
     load_config,
     unite,
 )
-from pipeline.connect.projectors import ProjectorSpec, build_projector
+from pipeline.connect.published import CLIP, LAYOUTS, MODALITIES, Heads, Published, read_published, widths_of
 from pipeline.connect.weights import save_projectors
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_file
 from pipeline.links import Memory, name_of
-from pipeline.methods import CMCR, EXMCR
-from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
-from pipeline.spaces.checkpoints import find_checkpoint, load_strictly, read_tensors
+from pipeline.methods import CMCR, EXMCR, PUBLISHED, PUBLISHED_LEAVES
 
-CLIP, CLAP, ULIP = "clip", "clap", "ulip"
-MODALITIES = {CLIP: (TEXT, IMAGE), CLAP: (TEXT, AUDIO), ULIP: (POINT, IMAGE, TEXT)}
 IMPORTED = "imported"
 NO_TRAINING = 0  # the version of our training code that made them
-
-
-@dataclass(frozen=True)
-class Published:
-    """What one published file holds.
-
-    Attributes:
-        kind: Kind of its projectors.
-        heads: By role of the space (`CLIP`, ...): prefix of its tensors.
-        overlap: Modality over which the spaces were joined.
-        memories: By role: modality of the space's other input in training.
-    """
-
-    kind: str
-    heads: Mapping[str, str]
-    overlap: str
-    memories: Mapping[str, str]
-
-    @property
-    def of_leaf(self) -> bool:
-        """Whether it is a leaf of Ex-MCR, of which several make one connection."""
-        return CLIP not in self.heads
-
-
-AUDIO_VISUAL, POINT_TEXT = {CLIP: IMAGE, CLAP: AUDIO}, {CLIP: TEXT, ULIP: POINT}
-LAYOUTS = {
-    "clap_clip": Published("mlp", {CLIP: "Head_B.", CLAP: "Head_A."}, TEXT, AUDIO_VISUAL),
-    "ulip_clip": Published("linear", {CLIP: "Head_A.", ULIP: "Head_B."}, IMAGE, POINT_TEXT),
-    "ex_clap": Published("decoupled", {CLAP: ""}, TEXT, AUDIO_VISUAL),
-    "ex_ulip": Published("decoupled", {ULIP: ""}, IMAGE, POINT_TEXT),
-}
-# By kind: the first layer [hidden or output, input], and the last one [output, hidden].
-_ENDS = {
-    "mlp": ("net1.0.weight", "net2.0.weight"),
-    "linear": ("net.0.weight", "net.0.weight"),
-    "decoupled": ("Head2.mlp1.net1.0.weight", "Head2.mlp1.net2.0.weight"),
-}
 
 
 @dataclass(frozen=True)
@@ -103,7 +53,7 @@ def import_projectors(
             f"{', '.join(files)} are connections of their own, not leaves of one.", "Import them one by one."
         )
     _refuse_trained(folder)
-    read = {name: _read(path, layouts[name], name) for name, path in files.items()}
+    read = {name: read_published(path, layouts[name], name) for name, path in files.items()}
     made = {name: _record(name, path) for name, path in files.items()}
     links: dict[str, ConnectionConfig] = {}
     for name, heads in read.items():
@@ -115,6 +65,28 @@ def import_projectors(
     united = unite(links)
     united.save(folder)
     return united
+
+
+def entry(files: Mapping[str, Path], spaces: Mapping[str, NamedSpace]) -> dict[str, object]:
+    """What params.yaml says of the same files as a connection, so that `dvc repro` makes and evaluates it.
+
+    Args:
+        files: By layout, as in `import_projectors`.
+        spaces: By role: the frozen space that has it.
+    """
+    links = {}
+    for name, path in files.items():
+        layout = LAYOUTS[name]
+        memories = {spaces[role].name: {"modality": modality} for role, modality in layout.memories.items()}
+        links[name] = {"overlap": layout.overlap, "memories": memories}
+        source = {"file": path.as_posix(), "layout": name}
+        if not layout.of_leaf:
+            joined = {"spaces": list(memories), **links[name]}
+            return {"method": PUBLISHED.name, "join": joined, "retrieve": {}, "train": source}
+        links[name]["train"] = source
+    leaves = {spaces[next(iter(LAYOUTS[name].heads))].name: link for name, link in links.items()}
+    join = {"base": spaces[CLIP].name, "leaves": leaves}
+    return {"method": PUBLISHED_LEAVES.name, "join": join, "retrieve": {}, "train": {}}
 
 
 def _refuse_trained(folder: Path) -> None:
@@ -129,45 +101,14 @@ def _record(name: str, path: Path) -> dict[str, object]:
     return {IMPORTED: {"layout": name, "sha256": sha256_file(path)}}
 
 
-def _read(path: Path, layout: Published, name: str) -> dict[str, tuple[ProjectorSpec, nn.Module]]:
-    """By role: the projector in the file, strictly loaded."""
-    tensors = read_tensors(find_checkpoint(str(path)))
-    known = tuple(layout.heads.values())
-    if foreign := [tensor for tensor in tensors if not tensor.startswith(known)]:
-        raise UserError(
-            f"{path} is not laid out as {name}.pt: it holds {foreign[0]}.",
-            f"Say what it is with --layout: {', '.join(LAYOUTS)}.",
-        )
-    found = {}
-    for role, prefix in layout.heads.items():
-        head = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        spec = _spec(head, layout.kind, path, name)
-        projector = build_projector(spec)
-        load_strictly(projector, head, path, f"{name}.pt of the authors ({prefix or 'its head'})")
-        found[role] = (spec, projector.eval())
-    return found
-
-
-def _spec(head: Mapping[str, Tensor], kind: str, path: Path, name: str) -> ProjectorSpec:
-    first, last = (head.get(layer) for layer in _ENDS[kind])
-    if first is None or last is None or first.ndim != 2 or last.ndim != 2:
-        raise UserError(
-            f"{path} is not laid out as {name}.pt: it has no matrix {_ENDS[kind][0]} or {_ENDS[kind][1]}.",
-            f"Say what it is with --layout: {', '.join(LAYOUTS)}.",
-        )
-    return ProjectorSpec(kind=kind, input=first.shape[1], hidden=first.shape[0], dimension=last.shape[0])
-
-
 def _config(
     layout: Published,
-    heads: Mapping[str, tuple[ProjectorSpec, nn.Module]],
+    heads: Heads,
     spaces: Mapping[str, NamedSpace],
     connection: str,
     made: dict[str, object],
 ) -> ConnectionConfig:
-    widths = {role: spec.input for role, (spec, _) in heads.items()}
-    if layout.of_leaf:
-        widths = {CLIP: next(iter(heads.values()))[0].dimension, **widths}
+    widths = widths_of(layout, heads)
     records = {
         spaces[role].name: SpaceRecord(spec=dict(spaces[role].spec), modalities=MODALITIES[role], dimension=width)
         for role, width in widths.items()
@@ -200,7 +141,7 @@ def _config(
 
 def _save(
     config: ConnectionConfig,
-    heads: Mapping[str, tuple[ProjectorSpec, nn.Module]],
+    heads: Heads,
     spaces: Mapping[str, NamedSpace],
     folder: Path,
 ) -> ConnectionConfig:

@@ -45,8 +45,13 @@ def files_of(
     if files is None or not all(file.is_file() for file in files):
         files = sorted(set(ask()))
         write_text(memory, json.dumps({"asked": asked, "files": [str(file) for file in files]}))
-    found = [(str(file), file.stat()) for file in files]
-    return [WeightFile(name, status.st_size, str(status.st_mtime_ns)) for name, status in found]
+    return [file_at(file) for file in files]
+
+
+def file_at(path: Path) -> WeightFile:
+    """A file that is there, as `contents` takes it."""
+    status = path.stat()
+    return WeightFile(str(path), status.st_size, str(status.st_mtime_ns))
 
 
 def _names(place: Path) -> list[str]:

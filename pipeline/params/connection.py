@@ -15,7 +15,7 @@ class MemorySettings(Settings):
     """The unpaired embeddings of one space that partners are made from."""
 
     modality: Modality
-    corpora: Annotated[tuple[str, ...], Field(min_length=1)]
+    corpora: tuple[str, ...] = Field((), description="Where they come from; a method that reads no data needs none.")
 
 
 class LinkSettings(Settings):

@@ -72,6 +72,8 @@ def _link(
         yield f"{where}.memories: needs one entry for each of {', '.join(joined)}"
     for space, memory in memories.items():
         if isinstance(memory, Mapping):
+            if method.sets and not memory.get("corpora"):
+                yield f"{where}.memories.{space}.corpora: is required"
             yield from _encoded(
                 raw, f"{where}.memories.{space}.corpora", memory, "corpora", memory.get("modality"), [space]
             )

@@ -201,8 +201,11 @@ def _cell(record: Record) -> Cell:
 
 
 def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: Mapping[str, ConnectionFiles]) -> Row:
-    label, family = called(method)
     files = connections.get(connection)
+    # A baseline may bear the name of a method: it is that method only where its connection was made by it.
+    label, family = (
+        UNTRAINED[method] if method in UNTRAINED and not (files and files.method == method) else called(method)
+    )
     group = family if family in GROUPS else BASELINE
     detail = connection if group in (CONNECTION, HUBS, BOUND, FROZEN) else ""
     if group in (CONNECTION, HUBS) and files and files.group == CONTROL:

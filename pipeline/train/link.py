@@ -1,7 +1,7 @@
 """One link on its way to its part of the connected space; how methods with an objective are trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class LinkJob:
         threads: CPU threads, which the order of additions depends on.
         device: Where to compute, such as ``cpu`` or ``cuda:0``.
         progress: Receives the steps.
+        specs: By space of the link: the fields of its `SpaceSpec`, as params.yaml has them.
     """
 
     link: Link
@@ -47,6 +48,7 @@ class LinkJob:
     threads: int
     device: str
     progress: Progress
+    specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def config(
         self, spaces: Mapping[str, Mapping[str, Any]], projectors: Mapping[str, ProjectorSpec]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config, unite
 from pipeline.errors import UserError
@@ -27,6 +28,7 @@ def train_connection(
     threads: int = 1,
     device: str = "cpu",
     progress: Progress | None = None,
+    specs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, TrainResult]:
     """Train the projectors of every link, or continue, or find that nothing is to do; then unite them.
 
@@ -42,6 +44,7 @@ def train_connection(
         threads: CPU threads, which the order of additions depends on.
         device: Where to train, such as ``cpu`` or ``cuda:0``.
         progress: Receives the steps.
+        specs: By space: the fields of its `SpaceSpec`; only a method that reads no embeddings needs them.
 
     Returns:
         What was done, by folder of the link.
@@ -58,7 +61,7 @@ def train_connection(
         stores = tuple(Store.open(pairs / link.place / name, PAIRS) for name in link.sets)
         made, told = output / link.name, progress or Silent()
         results[link.place] = connect(
-            LinkJob(link, record, settings, stores, made, replaces, seed, threads, device, told)
+            LinkJob(link, record, settings, stores, made, replaces, seed, threads, device, told, specs or {})
         )
     configs = {link.name: load_config(output / link.name) for link, _ in links}
     _check_bases(configs)

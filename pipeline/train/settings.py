@@ -151,3 +151,13 @@ class LeafTrainSettings(AveragedSettings):
         default=False, description="Normalise what the linear layer makes before the intra-MCR distance."
     )
     noise_on_base: bool = Field(default=True, description="Semantic completion noise on the base's targets, too.")
+
+
+class ImportSettings(Settings):
+    """Projectors that others trained; of leaves, each names its own file."""
+
+    file: str = Field(default="", description="The published file, such as data/published/clap_clip.pt.")
+    layout: str = Field(
+        default="",
+        description="What it holds: clap_clip, ulip_clip, ex_clap or ex_ulip; by default what its name says.",
+    )

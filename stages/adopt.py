@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import UserError
-from stages.options import ParamsFile
+from stages.options import BreakLock, ParamsFile
 from stages.printing import say, say_lines
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def embeddings(
     vectors: Annotated[str, typer.Option(help="Folder of the .npy files in it, if not img_emb or text_emb.")] = "",
     key_column: Annotated[str, typer.Option(help="Column of the metadata that tells samples apart.")] = "",
     params_file: ParamsFile = Path("params.yaml"),
+    break_lock: BreakLock = False,
 ) -> None:
     """Make embedding stores of .npy arrays with Parquet metadata, as clip-retrieval writes them.
 
@@ -46,7 +47,7 @@ def embeddings(
     from pipeline.names import check_name
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
-    from stages.context import EMBEDDINGS, ConsoleProgress, account
+    from stages.context import EMBEDDINGS, ConsoleProgress, account, break_locks
     from stages.options import pick
     from stages.specs import space_spec
 
@@ -76,9 +77,11 @@ def embeddings(
             "modality": name,
             "batch_size": settings.batch_size,
         }
+        output = EMBEDDINGS / space / corpus / name
+        break_locks(break_lock, output)
         manifest, computed = import_embeddings(
             find_blocks(folder, place, key_column, key_of_file),
-            EMBEDDINGS / space / corpus / name,
+            output,
             described,
             params.limits.max_rejected,
             ConsoleProgress(),
@@ -95,6 +98,7 @@ def projectors(
     clap: Annotated[str, typer.Option(help="The space of params.yaml that is CLAP.")] = "clap",
     ulip: Annotated[str, typer.Option(help="The space of params.yaml that is ULIP.")] = "ulip",
     params_file: ParamsFile = Path("params.yaml"),
+    break_lock: BreakLock = False,
 ) -> None:
     """Make connected spaces of the projectors that the authors of C-MCR and Ex-MCR published.
 
@@ -111,7 +115,8 @@ def projectors(
     from pipeline.adopt.projectors import entry, import_projectors
     from pipeline.names import check_name
     from pipeline.params.load import load_params
-    from stages.context import MODELS
+    from pipeline.store.lock import locked
+    from stages.context import MODELS, break_locks
 
     check_name(name, "connection")
     by_layout = _layouts(files, layout)
@@ -121,7 +126,9 @@ def projectors(
             f"params.yaml has a connection {name!r}, which `dvc repro` trains.", "Give the import a name of its own."
         )
     spaces = _roles(params, by_layout, {"clip": clip, "clap": clap, "ulip": ulip})
-    config = import_projectors(by_layout, spaces, MODELS / name, name)
+    break_locks(break_lock, MODELS / name)
+    with locked(MODELS / name):
+        config = import_projectors(by_layout, spaces, MODELS / name, name)
     heads = ", ".join(
         f"{space} {spec.kind} {spec.input} -> {spec.dimension}" for space, spec in config.projectors.items()
     )

@@ -37,15 +37,12 @@ def metrics(
 
     Example: mcr metrics --format csv > metrics.csv
     """
-    import pandas as pd
-
     from pipeline.errors import UserError
-    from pipeline.reading import retried, written_by_us
+    from pipeline.store.parquet import read_table
 
     if not file.is_file():
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
-    with written_by_us(file):
-        rows = retried(lambda: pd.read_parquet(file))
+    rows: pd.DataFrame = read_table(file).to_pandas()
     if direction != "all":
         chosen = rows.direction == direction
         if direction == "mean":

@@ -65,13 +65,13 @@ def search(
 def _save(folder: Path, modality: str, found: list[tuple[str, str]]) -> None:
     from pipeline.atomic import write_bytes
     from pipeline.modalities import MODALITY_OF
-    from pipeline.store.shards import open_shards, read_shard
+    from pipeline.store.shards import open_shards, read_shard, verify_shard
     from stages.context import SHARDS
 
     wanted = {(corpus, key): rank for rank, (corpus, key) in enumerate(found, 1)}
     for corpus in {corpus for corpus, _ in found}:
         for part in open_shards(SHARDS / corpus).parts:
-            for sample in read_shard(SHARDS / corpus / part.name):
+            for sample in read_shard(verify_shard(SHARDS / corpus, part)):
                 rank = wanted.get((corpus, sample.key))
                 for extension, content in sample.members.items():
                     if rank and MODALITY_OF.get(extension) == modality:

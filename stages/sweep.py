@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import UserError
-from stages.options import ParamsFile
+from stages.options import BreakLock, ParamsFile
 from stages.printing import say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def sweep(
         Path, typer.Argument(help="What is changed, such as presets/sweeps/ablation.yaml.", show_default=False)
     ],
     params_file: ParamsFile = Path("params.yaml"),
+    break_lock: BreakLock = False,
 ) -> None:
     """Train connections again with single settings changed, and compare them in one table.
 
@@ -36,13 +37,14 @@ def sweep(
     from pipeline.sweep.page import shown, sweep_page
     from pipeline.sweep.summary import summarise, with_differences
     from pipeline.sweep.variants import UNCHANGED, read_sweep
-    from stages.context import SWEEPS, device_of, set_up_torch
+    from stages.context import SWEEPS, break_locks, device_of, set_up_torch
 
     chosen = read_sweep(file)
     params, names = _with_variants(params_file, chosen)
     set_up_torch(params)
     device = device_of(params)
     folder = SWEEPS / file.stem
+    break_locks(break_lock, folder)
     with locked(folder):
         _train_all(params, chosen, names, folder, device)
         measured = _measured(params, chosen, names, folder, device)

@@ -1,8 +1,8 @@
 """The whole world on disk: unpaired corpora, evaluation scenes and the oracle's pairs."""
 
 import json
-import shutil
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Set
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +18,12 @@ from pipeline.demo.files import KINDS, caption_lines, prompt_lines, write_chunk
 from pipeline.demo.params import Sizes
 from pipeline.demo.scenes import Scenes, draw, point_gallery
 from pipeline.progress import Progress, Silent
+from pipeline.reading import read_bytes, written_by_us
 
+log = logging.getLogger(__name__)
+
+# Files of the corpora, by path beside it: a later world removes no others.
+LIST_NAME = "_files.json"
 _Chunk = tuple[Path, Scenes, int, int]
 
 
@@ -28,7 +33,8 @@ def write_world(
     """Write all corpora to `raw`; the bytes do not depend on `workers`.
 
     Args:
-        raw: Folder to fill; a corpus that is there already is replaced.
+        raw: Folder to fill. Of a world that is there already the files that its list names are replaced or removed;
+            others stay, and a warning names them.
         truth: Table of all factors of all scenes (Parquet).
         seed: Seed of the world.
         sizes: Scenes in each corpus.
@@ -42,10 +48,11 @@ def write_world(
     corpora = {name: draw(seed, name, count) for name, count in sizes}
     total = sum(len(scenes) for scenes in corpora.values())
     progress.start("world", total, "scenes")
+    names = {f"{name}/{key}.{kind}" for name, kinds in KINDS.items() for kind in kinds for key in corpora[name].keys}
+    _remove_earlier(raw, names)
     work: list[_Chunk] = []
     for name in KINDS:
-        shutil.rmtree(raw / name, ignore_errors=True)
-        (raw / name).mkdir(parents=True)
+        (raw / name).mkdir(parents=True, exist_ok=True)
         work += [(raw / name, corpora[name], seed, start) for start in range(0, len(corpora[name]), CHUNK)]
     for count in _render(work, workers):
         progress.advance(count)
@@ -54,7 +61,32 @@ def write_world(
     progress.advance(len(lines))
     _write_lines(raw / "prompts.jsonl", prompt_lines(seed))
     write_scenes(truth, corpora.values())
+    _write_list(raw, names)
     return total
+
+
+def _remove_earlier(raw: Path, names: Set[str]) -> None:
+    """Remove what an earlier world listed and this one has not, and from now on list both, in case of a kill."""
+    path = raw / LIST_NAME
+    listed: set[str] = set()
+    if path.is_file():
+        with written_by_us(path, "Remove it; then remove by hand what is left of an earlier world."):
+            listed = set(json.loads(read_bytes(path)))
+    for name in listed - names:
+        (raw / name).unlink(missing_ok=True)
+    _write_list(raw, listed | names)
+    known = {raw / name for name in listed | names}
+    left = [path for corpus in KINDS for path in sorted((raw / corpus).glob("*")) if path not in known]
+    if left:
+        log.warning(
+            "%d files that no demo world lists are left alone and will be read: %s",
+            len(left),
+            ", ".join(map(str, left[:5])),
+        )
+
+
+def _write_list(raw: Path, names: Set[str]) -> None:
+    write_text(raw / LIST_NAME, json.dumps(sorted(names), indent=0) + "\n")
 
 
 def write_scenes(path: Path, corpora: Iterable[Scenes]) -> None:

@@ -15,7 +15,7 @@ READERS = {
     "csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
     "tsv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, sep="\t"),
     "jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
-    "parquet": lambda path: pd.read_parquet(path, partitioning=None),
+    "parquet": lambda path: pd.read_parquet(path, partitioning=None, page_checksum_verification=True),
 }
 
 

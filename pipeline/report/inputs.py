@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.errors import CorruptError
 from pipeline.links import Link
 from pipeline.report.connection_files import CONNECTION, ConnectionFiles, Record, read_records
 from pipeline.store import Manifest, load_manifest
+from pipeline.store.made_from import read_made_from
 from pipeline.store.manifest import MANIFEST_NAME
 
 
@@ -63,6 +65,21 @@ class Inputs:
         """By sweep: what each changed setting does to its connection, one row for each."""
         paths = sorted((self.data / "sweeps" / "tables").glob("*.parquet"))
         return {path.stem: read_records(path) or [] for path in paths}
+
+    @cached_property
+    def outdated(self) -> list[str]:
+        """What is not any more what the metrics were measured on, in sentences.
+
+        Raises:
+            CorruptError: The metrics themselves are damaged.
+        """
+        record = read_made_from(self.data / "metrics")
+        if record is None:
+            return []
+        if damage := record.damaged(self.data / "metrics"):
+            raise CorruptError(f"{self.data / 'metrics'}: {'; '.join(damage)}.", "Run `mcr evaluate` again.")
+        changes = record.changes({kind: self.data / kind for kind in ("models", "pairs", "embeddings")})
+        return [f"{change} since the metrics were measured: run `mcr evaluate` again." for change in changes]
 
     def folders(self, kind: str) -> list[tuple[str, Manifest]]:
         """Folders with a manifest under data/`kind`, by their path below it."""

@@ -11,6 +11,8 @@ from pipeline.errors import SampleError
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
 from pipeline.reading import open_patiently, written_by_us
 from pipeline.report.thumbnails import Painter
+from pipeline.store.manifest import MANIFEST_NAME, load_manifest
+from pipeline.store.shards import verify_shard
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ def read_members(shards: Path, needs: Sequence[Need]) -> dict[str, Members]:
         By corpus: members by (key, modality). What is not there is missing from it.
 
     Raises:
-        CorruptError: A shard is not a readable tar.
+        CorruptError: A shard is missing or damaged.
     """
     wanted: dict[str, set[str]] = {}
     for need in needs:
@@ -79,10 +81,10 @@ def read_members(shards: Path, needs: Sequence[Need]) -> dict[str, Members]:
 
 def _read_corpus(folder: Path, keys: set[str]) -> Members:
     members: dict[tuple[str, str], Member] = {}
-    for path in sorted(folder.glob("*.tar")):
+    for part in load_manifest(folder).parts if (folder / MANIFEST_NAME).is_file() else ():
         if {key for key, _ in members} >= keys:
             break
-        members.update(_read_shard(path, keys))
+        members.update(_read_shard(verify_shard(folder, part), keys))
     return members
 
 

@@ -24,6 +24,7 @@ from pipeline.report.provenance import accounts, link_facts, space_facts, store_
 from pipeline.report.settings import ReportSettings
 from pipeline.report.story import PAIRS, story
 from pipeline.report.table import Cell, Table, build_tables, is_share
+from pipeline.store.made_from import write_made_from
 from pipeline.store.manifest import MANIFEST_NAME
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ def write_report(
     text = _environment(html=True).get_template(PAGE).render(**facts, **shown, **look, settings=settings)
     write_text(page, inert_lines(text))
     write_text(card, inert_lines(_environment(html=False).get_template(CARD).render(**facts, settings=settings)))
+    sources = [("metrics", "."), *(("models", name) for name in connections)]
+    write_made_from(output, sources, {kind: data / kind for kind, _ in sources}, [page.name, card.name])
     log.info("%s: %.1f MB", page, page.stat().st_size / 1e6)
     return Written(page, card, tuple(_missing(inputs)))
 
@@ -106,7 +109,11 @@ def _facts(inputs: Inputs, leaks: Sequence[str] | None) -> dict[str, object]:
         "headlines": headlines(tables, inputs.main) if inputs.main else [],
         "story": story(inputs, tables),
         "tasks": tasks,
-        "alarms": [*(leaks or ()), *(finding.text for task in tasks for finding in task.findings if finding.loud)],
+        "alarms": [
+            *inputs.outdated,
+            *(leaks or ()),
+            *(finding.text for task in tasks for finding in task.findings if finding.loud),
+        ],
         "accounts": accounts(inputs),
         "spaces": space_facts(inputs),
         "links": [link_facts(files, part) for files in inputs.connections.values() for part in files.parts],

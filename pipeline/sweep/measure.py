@@ -10,6 +10,7 @@ from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.links import Link
 from pipeline.progress import Progress
+from pipeline.store.parquet import read_table
 from pipeline.sweep.settings import Ablation
 
 
@@ -47,7 +48,7 @@ def measure(
         update={"tasks": {ablation.task: task}, "headlines": {}, "bootstrap": 0, "examples": 0}
     )
     evaluate(changed, folders, dict.fromkeys(trained, links), seed, progress, device)
-    table = pd.read_parquet(folders.metrics / "metrics.parquet")
+    table = read_table(folders.metrics / "metrics.parquet").to_pandas()
     own = table.method == method  # Not the same with its hubs corrected.
     table = table[own & (table.metric == ablation.metric) & (table.direction == ablation.direction)]
     if table.empty:

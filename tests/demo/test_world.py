@@ -87,3 +87,19 @@ def test_settings_are_checked(tmp_path):
     path.write_text("seed: 0\nthreads: 1\nsizes: {photos: 0}\n")
     with pytest.raises(UserError, match="sizes"):
         read_params(path)
+
+
+def test_a_smaller_world_removes_its_own_files_and_nobody_elses(tmp_path, caplog):
+    write_world(tmp_path, tmp_path / "scenes.parquet", 5, SIZES)
+    own = [
+        tmp_path / "photos" / "holiday.png",
+        tmp_path / "sounds" / "sounds-99999.flac",
+        tmp_path / "heldout" / "a.md",
+    ]
+    for path in own:
+        path.write_bytes(b"mine")
+    smaller = Sizes(photos=10, sounds=8, shapes=6, captions=20, heldout=4, pairs=2)
+    write_world(tmp_path, tmp_path / "scenes.parquet", 5, smaller)
+    assert all(path.read_bytes() == b"mine" and str(path) in caplog.text for path in own)
+    counts = {path.name: len(list(path.iterdir())) for path in tmp_path.iterdir() if path.is_dir()}
+    assert counts == {"photos": 11, "sounds": 9, "shapes": 6, "heldout": 17, "pairs": 4}

@@ -2,8 +2,8 @@
 
 import ctypes
 import io
+import os
 import re
-import tarfile
 import time
 
 import numpy as np
@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 
 from pipeline.decode.isolated import POSSIBLE, Limits
+from pipeline.errors import CorruptError
 from pipeline.report import media, thumbnails
 from pipeline.report.media import Gallery, Member, Need, read_members
 from pipeline.report.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, histogram, line_chart, thin, ticks
 from pipeline.report.thumbnails import log_mel, point_png, shrink_picture, spectrogram_png
+from pipeline.store import PartFolder
+from pipeline.store.shards import SHARDS, ShardSample, write_shard
 from tests.report import world
 
 
@@ -94,14 +97,24 @@ def test_large_pictures_become_thumbnails():
     assert small.size == (85, 128)
 
 
+def write_corpus(folder, texts):
+    samples = [ShardSample(key, {"txt": content}) for key, content in texts.items()]
+    shards = PartFolder(folder, SHARDS, {})
+    shards.commit("00000.tar", "s", list(texts), [], lambda path: write_shard(path, samples))
+    shards.finish(0.0)
+
+
+@pytest.mark.parametrize("damage", [lambda tar: tar.write_bytes(tar.read_bytes().replace(b"from", b"form")), os.remove])
+def test_nothing_is_shown_from_a_shard_that_is_not_the_manifests(tmp_path, damage):
+    write_corpus(tmp_path / "a", {"same": b"from a"})
+    damage(tmp_path / "a" / "00000.tar")
+    with pytest.raises(CorruptError, match="00000.tar is"):
+        read_members(tmp_path, [Need("same", "text", ("a",))])
+
+
 def test_a_sample_is_shown_from_its_own_corpus_only(tmp_path):
     for corpus, content in {"a": b"from a", "b": b"from b"}.items():
-        (tmp_path / corpus).mkdir()
-        with tarfile.open(tmp_path / corpus / "00000.tar", "w") as tar:
-            for key in ("same", f"only-{corpus}"):
-                info = tarfile.TarInfo(f"{key}.txt")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+        write_corpus(tmp_path / corpus, dict.fromkeys(("same", f"only-{corpus}"), content))
     needs = [Need("same", "text", ("b",)), Need("only-a", "text", ()), Need("nowhere", "text", ("b",))]
     gallery = Gallery(read_members(tmp_path, needs), 1000)
     assert [gallery.show(need).caption for need in needs] == ["from b", "", ""]

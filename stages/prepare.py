@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import UserError
+from stages.options import ParamsFile
 from stages.printing import say, say_lines
 
 
@@ -20,13 +21,22 @@ def prepare(
             help="Prompt with {} for the class; repeat for several; replaces the set's own.", show_default=False
         ),
     ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Write it into params.yaml; comments and order stay.")] = False,
+    params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Read a published evaluation set and print what to add to params.yaml.
 
     Its files stay where they are; manifests, captions and prompts go to data/raw/<set>, classes and boxes to
     data/annotations.
 
-    Example: mcr prepare esc50 downloads/ESC-50-master
+    With --add, jobs are added for the spaces of connections that read the set's modalities, and each task gets the
+    connections that read both of its modalities, a frozen space that does, and baselines.
+
+    Examples:
+
+      mcr prepare esc50 downloads/ESC-50-master
+
+      mcr prepare audiocaps downloads/audiocaps --add
     """
     import yaml
 
@@ -52,8 +62,17 @@ def prepare(
     counts = write_prepared(name, prepared, raw, ANNOTATIONS)
     rows = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     say(f"# {name}, {prepared.split}: {prepared.listed:,} listed; {rows} in {raw} and {ANNOTATIONS}")
-    say("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`:")
-    say_lines(yaml.safe_dump(entries(name, prepared, chosen.tasks, folder, raw), sort_keys=False).removesuffix("\n"))
+    found = entries(name, prepared, chosen.tasks, folder, raw)
+    if add:
+        from pipeline.params.additions import add_set
+
+        added, left_out = add_set(params_file, found)
+        say(f"added to {params_file}: {', '.join(added) or 'nothing, it is all there'}")
+        say_lines("\n".join(f"left out: {each}" for each in left_out))
+        return
+    say("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`;")
+    say("# `--add` does it:")
+    say_lines(yaml.safe_dump(found, sort_keys=False).removesuffix("\n"))
 
 
 def crop(

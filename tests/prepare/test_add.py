@@ -1,0 +1,69 @@
+"""`mcr prepare --add`: a set enters params.yaml, comments stay, and nothing of the user's is replaced."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipeline.errors import UserError
+from pipeline.params.load import load_params
+from pipeline.prepare import SETS
+from stages.cli import app
+from stages.init import PRESETS
+from tests.prepare.miniatures import write
+
+
+def add(name: str) -> str:
+    done = CliRunner().invoke(app, ["prepare", name, f"downloads/{name}", "--add"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PRESETS / "exmcr.yaml", "params.yaml")
+    return Path("params.yaml")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_can_be_added_and_adding_it_again_changes_nothing(project, name):
+    write(Path("downloads"), name)
+    before, text = load_params(project), project.read_text()
+    said = add(name)
+    after = load_params(project)
+    comments = [line.partition("#")[2].strip() for line in text.splitlines() if "#" in line]
+    assert all(comment in project.read_text() for comment in comments)
+    new = after.model_dump()
+    for section in ("corpora", "encode", "connections"):
+        old = before.model_dump()[section]
+        assert {key: new[section][key] for key in old} == old, "what was there is as it was"
+    assert "added to params.yaml: corpora." in said
+    once = project.read_bytes()
+    assert "nothing, it is all there" in add(name)
+    assert project.read_bytes() == once
+
+
+def test_jobs_connections_and_baselines_follow_from_the_links(project):
+    write(Path("downloads"), "audiocaps")
+    add("audiocaps")
+    params = load_params(project)
+    jobs = {(job.space, job.corpus) for name, job in params.encode.items() if "audiocaps" in name}
+    # CLIP and CLAP read texts in Ex-MCR, ULIP is joined by pictures; only CLAP reads sounds.
+    assert {("clap", "audiocaps-audio"), ("clap", "audiocaps-text"), ("clip", "audiocaps-text")} <= jobs
+    assert ("clip", "audiocaps-audio") not in jobs and ("ulip", "audiocaps-audio") not in jobs
+    [task] = [task for name, task in params.evaluate.tasks.items() if name.startswith("audiocaps")]
+    assert task.space == "clap" and set(task.connections) == set(params.connections)
+
+
+def test_a_name_that_means_something_else_is_refused_and_nothing_is_written(project):
+    write(Path("downloads"), "esc50")
+    raw = yaml.safe_load(project.read_text())
+    raw["corpora"]["esc50-prompts"] = {"modalities": ["text"], "source": "mine.jsonl"}
+    project.write_text(yaml.safe_dump(raw))
+    before = project.read_bytes()
+    with pytest.raises(UserError, match=r"corpora.esc50-prompts already"):
+        CliRunner().invoke(app, ["prepare", "esc50", "downloads/esc50", "--add"], catch_exceptions=False)
+    assert project.read_bytes() == before

@@ -35,6 +35,8 @@ class Link(Settings):
         queries: Corpora of the overlapping modality.
         memories: By space.
         sets: Its sets of pairs, each a folder below that of the link.
+        keep: Weight of the frozen spaces as blocks beside the connected one; 0: no blocks. It changes no pair and no
+            weight, and is written into no file.
     """
 
     connection: str
@@ -45,6 +47,7 @@ class Link(Settings):
     queries: tuple[str, ...] = ()
     memories: dict[str, Memory]
     sets: tuple[str, ...] = Field(default=())
+    keep: float = Field(default=0.0, exclude=True)
 
     @property
     def label(self) -> str:

@@ -52,7 +52,7 @@ def search(
     name = connection or widest(usable, source, modality)
     [(_, chosen)] = pick(params.connections, [name], "connection")
     set_up_torch(params)
-    space = ConnectedSpace.load(MODELS / name, device_of(params))
+    space = ConnectedSpace.load(MODELS / name, device_of(params), chosen.links(name)[0].keep)
     gallery, corpora = gallery_of(chosen.links(name), space, modality)
     stores = {each: store_folder(EMBEDDINGS, gallery, each, modality) for each in ([corpus] if corpus else corpora)}
     results = nearest(space, source, payload, gallery, stores, count, through or None, modality)

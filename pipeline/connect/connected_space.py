@@ -1,6 +1,6 @@
 """The connected space: frozen spaces plus their projectors, where every modality can be compared with every other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.connect.config import ConnectionConfig, load_config
 from pipeline.connect.embed import check_rows, embed_payloads
+from pipeline.connect.own_blocks import OwnBlocks
 from pipeline.connect.projected import Connected
 from pipeline.errors import UserError
 from pipeline.methods import code, method_called
@@ -35,7 +36,9 @@ class ConnectedSpace:
         dimension: Width E of the connected space.
     """
 
-    def __init__(self, config: ConnectionConfig, connected: Connected, device: str = "cpu") -> None:
+    def __init__(self, config: ConnectionConfig, connected: Connected, device: str = "cpu", keep: float = 0.0) -> None:
+        self._blocks = OwnBlocks(config, connected, keep) if keep else None
+        connected = self._blocks or connected
         self.config = config
         self.device = device
         self.modalities = tuple(
@@ -46,8 +49,14 @@ class ConnectedSpace:
         self._frozen: dict[str, Space] = {}
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> "ConnectedSpace":
+    def load(cls, folder: str | Path, device: str = "cpu", keep: float = 0.0) -> "ConnectedSpace":
         """Load the connection that the train stage wrote to `folder`.
+
+        Args:
+            folder: ``data/models/<connection>``.
+            device: Where to compute.
+            keep: Weight below 1 of the frozen spaces, which then stand as blocks beside the connected one (`OwnBlocks`).
+                What params.yaml says under ``keep`` is no part of the model: nothing is trained for it.
 
         Raises:
             UserError: The folder is unfinished, or its files do not fit each other.
@@ -56,7 +65,11 @@ class ConnectedSpace:
         folder = Path(folder)
         config = load_config(folder)
         build = code(method_called(config.method).connected, "pipeline.connect")
-        return cls(config, build(config, folder, device), device)
+        if not 0 <= keep < 1:
+            raise UserError(
+                f"The weight of the frozen spaces is {keep:g}.", "Choose one from 0 (no blocks) to below 1."
+            )
+        return cls(config, build(config, folder, device), device, keep)
 
     def space_of(self, modality: str) -> str:
         """Name of the space that embeds `modality`; the first in the connection's order if several do.
@@ -72,7 +85,13 @@ class ConnectedSpace:
             f"Choose one of: {', '.join(self.modalities)}.",
         )
 
-    def project(self, space: str, vectors: Tensor | npt.NDArray[np.float32], modality: str | None = None) -> Tensor:
+    def project(
+        self,
+        space: str,
+        vectors: Tensor | npt.NDArray[np.float32],
+        modality: str | None = None,
+        across: bool = False,
+    ) -> Tensor:
         """Project embeddings [N, D] of the frozen `space` to unit rows [N, E], float32 on the CPU.
 
         The frozen embeddings are taken as they are: they are unit vectors in every store. Those of the base are
@@ -81,7 +100,8 @@ class ConnectedSpace:
         Args:
             space: A space of the connection.
             vectors: Its embeddings.
-            modality: What they are embeddings of; only a leaf of Ex-MCR needs to know.
+            modality: What they are embeddings of; a leaf of Ex-MCR and the bridge need to know.
+            across: Whether blocks of frozen spaces are zero, for queries to a gallery of several modalities.
 
         Raises:
             UserError: Unknown space, vectors of another width, no modality where it matters, or a row without an embedding.
@@ -104,24 +124,52 @@ class ConnectedSpace:
             with torch.inference_mode(), multiplying():
                 rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
                 projected[start : start + len(rows)] = self._connected(space, rows, modality)
-        return _checked(projected, space)
+        return self._masked(_checked(projected, space), across)
 
-    def embed(self, modality: str, payloads: Sequence[bytes], space: str | None = None) -> Tensor:
+    def _masked(self, rows: Tensor, across: bool) -> Tensor:
+        return self._blocks.across(rows) if self._blocks and across else rows
+
+    def embed(self, modality: str, payloads: Sequence[bytes], space: str | None = None, across: bool = False) -> Tensor:
         """Embed the bytes of N files of `modality` as unit rows [N, E], float32 on the CPU.
+
+        Where frozen spaces are kept as blocks, each space that embeds the modality fills its block.
 
         Args:
             modality: One of `modalities`.
             payloads: Contents of files as they lie in a shard (PNG, FLAC, UTF-8 text, ...).
-            space: The frozen space to use where several embed the modality.
+            space: The one frozen space to use where several embed the modality.
+            across: Whether blocks of frozen spaces are zero, for queries to a gallery of several modalities.
 
         Raises:
             UserError: Unknown modality or space, or a payload that cannot be used.
         """
-        name = space or self.space_of(modality)
-        if name not in self.config.spaces or modality not in self.config.spaces[name].modalities:
-            raise UserError(f"There is no space {name!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}.")
-        frozen = self.frozen_space(name)
-        return self.project(name, embed_payloads(frozen, modality, payloads), modality)
+        names = [space or self.space_of(modality)]
+        if names[0] not in self.config.spaces or modality not in self.config.spaces[names[0]].modalities:
+            raise UserError(
+                f"There is no space {names[0]!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}."
+            )
+        if self._blocks and not space:
+            names = [name for name, record in self.config.spaces.items() if modality in record.modalities]
+        frozen = {name: embed_payloads(self.frozen_space(name), modality, payloads) for name in names}
+        return self.project_towers(frozen, modality, across)
+
+    def project_towers(self, vectors: Mapping[str, Tensor], modality: str, across: bool = False) -> Tensor:
+        """Unit rows [N, E] of N items, each embedded by several frozen spaces; see `OwnBlocks.joined`.
+
+        Args:
+            vectors: By space its embeddings [N, D] of the same items; one space where no blocks are kept.
+            modality: What they are embeddings of.
+            across: See `project`.
+
+        Raises:
+            UserError: See `project`; or several spaces and no blocks that could hold them.
+        """
+        made = {name: self.project(name, rows, modality) for name, rows in vectors.items()}
+        if len(made) == 1:
+            return self._masked(next(iter(made.values())), across)
+        if not self._blocks:
+            raise UserError("An item enters by one space where no blocks are kept.", "Load the space with `keep`.")
+        return self._masked(self._blocks.joined(made), across)
 
     def frozen_space(self, name: str) -> Space:
         """The frozen space `name`, loaded at its first use."""

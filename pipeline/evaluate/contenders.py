@@ -128,7 +128,8 @@ def _known(name: str, connections: Mapping[str, Sequence[Link]]) -> Sequence[Lin
 
 
 def _trained(name: str, links: Sequence[Link], task: MethodsTask, folders: Folders, device: str) -> Contender:
-    space = ConnectedSpace.load(folders.model(name), device)
+    keep = links[0].keep
+    space = ConnectedSpace.load(folders.model(name), device, keep)
     _check_pairs(space.config, name, links, folders)
     spaces = tuple(task.through.get(modality) or _tower(task.space, space, modality) for modality in task.pair)
     for modality, frozen in zip(task.pair, spaces, strict=True):
@@ -139,6 +140,10 @@ def _trained(name: str, links: Sequence[Link], task: MethodsTask, folders: Folde
             space.project(frozen, rows, modality).numpy()
             for frozen, rows, modality in zip(spaces, (first, second), task.pair, strict=True)
         ]
+        if keep:
+            # Zeros add nothing but other roundings, and a base must get its own numbers to the last bit.
+            held = sides[0].any(0) & sides[1].any(0)
+            sides = [side[:, held] for side in sides]
         return Views((sides[0], sides[1]))
 
     return Contender(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)

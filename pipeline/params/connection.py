@@ -49,15 +49,29 @@ class BaseAndLeaves(Settings):
         return {(self.base, leaf): link for leaf, link in self.leaves.items()}
 
 
+class KeepSettings(Settings):
+    """Frozen spaces kept as blocks beside the connected one, in one vector."""
+
+    weight: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="How much of a score within a space its own cosine is. It changes no order across spaces.",
+    )
+
+
 class Connection(Settings):
-    """Spaces, what joins them, and how. Every connection has these four keys: dvc.yaml names them, and DVC refuses a key
-    that is not there.
+    """Spaces, what joins them, and how. Every connection has the four keys without a default: dvc.yaml names them, and
+    DVC refuses a key that is not there.
     """
 
     method: str
     join: TwoSpaces | BaseAndLeaves
     retrieve: SearchSettings
     train: Settings
+    keep: KeepSettings | None = Field(
+        None, description="Keep the frozen spaces as blocks. Nothing is paired or trained again for it."
+    )
 
     @property
     def record(self) -> Method:
@@ -79,6 +93,7 @@ class Connection(Settings):
                     space: Memory(modality=memory.modality, corpora=memory.corpora)
                     for space, memory in settings.memories.items()
                 },
+                keep=self.keep.weight if self.keep else 0.0,
                 sets=getattr(self.retrieve_of(spaces), "sets", self.record.sets),
             )
             for spaces, settings in self.join.joined.items()

@@ -208,6 +208,8 @@ def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: M
     )
     group = family if family in GROUPS else BASELINE
     detail = connection if group in (CONNECTION, HUBS, BOUND, FROZEN) else ""
+    if group in (CONNECTION, HUBS, BOUND) and files and files.links and (weight := files.links[0].keep):
+        detail = f"{detail}, own blocks {weight:g}"
     if group in (CONNECTION, HUBS) and files and files.group == CONTROL:
         group, detail = CONTROL, f"{connection}: {CONTROLS.get(files.control, files.control)}"
     return Row(connection, method, label, detail, group, family, cells)

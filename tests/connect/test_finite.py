@@ -82,7 +82,7 @@ def test_a_store_that_is_not_finite_is_not_searched(folder: Path, value: float, 
     vectors[4, 0] = value
     space = ConnectedSpace.load(folder)
     monkeypatch.setattr(space, "embed", lambda *_: torch.rand(1, 16))
-    monkeypatch.setattr(searching, "read_embeddings", lambda _: (list("abcde"), vectors.numpy()))
+    monkeypatch.setattr(searching, "read_placed", lambda _: (list("abcde"), vectors.numpy()))
     with pytest.raises(UserError, match="not finite"):
         searching.search(space, "text", b"a", "clip", {"photos": Path("x")}, 3)
 

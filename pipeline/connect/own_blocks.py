@@ -1,0 +1,78 @@
+"""Frozen spaces kept as blocks of their own beside the connected one: one vector, one inner product, nothing is lost.
+
+An item that the frozen space s embeds as x, and a connection as y, becomes
+
+    z = [0 ; sqrt(a) x ; 0 ; sqrt(1 - a) y],
+
+with one block for each space and zeros in those that do not embed it. Two items of one space are compared by
+a x.x' + (1 - a) y.y', which the frozen cosine decides for a near 1; two of different spaces by (1 - a) y.y' alone, so that a never
+changes the order between them. A base has no block: it is the connected space, its rows keep every bit and are padded with zeros.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pipeline.connect.config import ConnectionConfig
+from pipeline.connect.projected import Connected
+
+
+class OwnBlocks:
+    """A `Connected` with blocks beside another one's coordinates.
+
+    Args:
+        config: Of the connection.
+        connected: What maps into the connected space.
+        weight: a, between 0 and 1.
+
+    Attributes:
+        dimension: Width of all blocks and of the connected space together.
+    """
+
+    def __init__(self, config: ConnectionConfig, connected: Connected, weight: float) -> None:
+        self._connected, self._weight, self._base = connected, weight, config.base
+        self._blocks: dict[str, slice] = {}
+        self._start = 0
+        for space, record in config.spaces.items():
+            if space != config.base:
+                self._blocks[space] = slice(self._start, self._start + record.dimension)
+                self._start += record.dimension
+        self.dimension = self._start + connected.dimension
+
+    def __call__(self, space: str, rows: Tensor, modality: str | None) -> Tensor:
+        """See `Connected`."""
+        made = rows.new_zeros(len(rows), self.dimension)
+        shared = self._connected(space, rows, modality)
+        if space == self._base:
+            made[:, self._start :] = shared
+            return made
+        made[:, self._blocks[space]] = normalize(rows, dim=1) * self._weight**0.5
+        made[:, self._start :] = shared * (1 - self._weight) ** 0.5
+        return made
+
+    def joined(self, towers: Mapping[str, Tensor]) -> Tensor:
+        """Unit rows [N, E] of items that several spaces embed; every space fills its block.
+
+        The connected part is the mean direction of the towers', or that of a base where there is one.
+
+        Args:
+            towers: By space what `__call__` made of the same N items.
+        """
+        rows = list(towers.values())
+        made = torch.stack(rows).sum(0)
+        if self._base in towers:
+            # A base's row is whole where a leaf's is scaled by sqrt(1 - a): the blocks grow by as much.
+            made[:, : self._start] /= (1 - self._weight) ** 0.5
+            made[:, self._start :] = towers[self._base][:, self._start :]
+        else:
+            shared = normalize(made[:, self._start :], dim=1)
+            made[:, self._start :] = shared * (1 - self._weight) ** 0.5
+        return normalize(made, dim=1)
+
+    def across(self, rows: Tensor) -> Tensor:
+        """Unit rows [N, E] with every block zero: queries that meet all modalities of a mixed gallery on equal terms."""
+        masked = rows.clone()
+        masked[:, : self._start] = 0
+        return normalize(masked, dim=1)

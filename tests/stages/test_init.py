@@ -69,7 +69,7 @@ def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
 def test_an_unknown_recipe_lists_the_known_ones(empty):
     with pytest.raises(UserError) as error:
         init("cmcr")
-    assert error.value.hint == "Choose from: cmcr-audio-image, cmcr-point-text, demo, exmcr, first-light."
+    assert error.value.hint == "Choose from: bridge-audio-image, cmcr-audio-image, cmcr-point-text, demo, exmcr, first-light."
 
 
 def test_the_parameters_in_the_root_are_the_demo_recipe():

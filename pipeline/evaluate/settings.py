@@ -17,6 +17,16 @@ class Labels(Settings):
     column: str = Field("label", description="Column of the classes.")
 
 
+class PublishedNumber(Settings):
+    """A number that somebody published for the same task; the page shows ours beside it."""
+
+    of: str = Field(description="What reached it: a connection, a baseline, or frozen_<space>.")
+    metric: str = Field(description="As the metrics have it, such as R@1 or top-1.")
+    direction: str = Field("mean", description="Such as text->image, or the mean of both.")
+    value: float | None = Field(None, description="In per cent where it is a share; without one, it is not known.")
+    source: str = Field(min_length=1, description="Where it was read, or why it is not known.")
+
+
 class MethodsTask(Settings):
     """What all tasks have in common: the methods that they compare."""
 
@@ -28,6 +38,7 @@ class MethodsTask(Settings):
     )
     space: str = Field("", description="Frozen space measured by itself: a ceiling, or what a connection should keep.")
     baselines: str = Field("", description="Connection whose unpaired data the training-free baselines use.")
+    expected: tuple[PublishedNumber, ...] = Field((), description="Published numbers, for the page.")
 
     @property
     def pair(self) -> tuple[Modality, Modality]:

@@ -15,6 +15,7 @@ from pipeline.links import Link
 from pipeline.report.connection_files import EXAMPLES_NAME, Record
 from pipeline.report.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.examples import Examples
+from pipeline.report.expected import Published, beside_published
 from pipeline.report.findings import Finding, findings, headlines, percent
 from pipeline.report.inputs import Inputs
 from pipeline.report.limits import limits
@@ -56,11 +57,13 @@ class Task:
         summary: The table that is compared.
         directions: The tables behind it.
         findings: What the summary says.
+        expected: What others published beside what was measured, in sentences.
     """
 
     summary: Table
     directions: Sequence[Table]
     findings: Sequence[Finding]
+    expected: Sequence[str] = ()
 
 
 def write_report(
@@ -70,6 +73,7 @@ def write_report(
     settings: ReportSettings,
     output: Path,
     leaks: Sequence[str] | None = None,
+    published: Mapping[str, Sequence[Published]] | None = None,
 ) -> Written:
     """Write `output`/index.html and `output`/model_card.md.
 
@@ -81,12 +85,13 @@ def write_report(
         settings: What to show.
         output: Where to write.
         leaks: What evaluation sets share with the unpaired data, in sentences; None if that was not compared.
+        published: By task: numbers that others published for it.
 
     Raises:
         CorruptError: A file exists and cannot be read.
     """
     inputs = Inputs(data, dict(connections), dict(tasks))
-    facts = _facts(inputs, leaks)
+    facts = _facts(inputs, leaks, published or {})
     shown = _shown(inputs, settings)
     page, card = output / "index.html", output / "model_card.md"
     look = _look()
@@ -99,10 +104,12 @@ def write_report(
     return Written(page, card, tuple(_missing(inputs)))
 
 
-def _facts(inputs: Inputs, leaks: Sequence[str] | None) -> dict[str, object]:
+def _facts(
+    inputs: Inputs, leaks: Sequence[str] | None, published: Mapping[str, Sequence[Published]]
+) -> dict[str, object]:
     """Everything that page and card say in words and numbers."""
     tables = build_tables(inputs.metrics or [], inputs.connections)
-    tasks = _tasks(tables, inputs)
+    tasks = _tasks(tables, inputs, published)
     return {
         "main": inputs.main,
         "tables": tables,
@@ -124,12 +131,13 @@ def _facts(inputs: Inputs, leaks: Sequence[str] | None) -> dict[str, object]:
     }
 
 
-def _tasks(tables: list[Table], inputs: Inputs) -> list[Task]:
+def _tasks(tables: list[Table], inputs: Inputs, published: Mapping[str, Sequence[Published]]) -> list[Task]:
     """Tables by task: the first one (the mean where there is one) is the summary."""
     found = []
     for key in dict.fromkeys((table.task, table.dataset) for table in tables):
         summary, *directions = [table for table in tables if (table.task, table.dataset) == key]
-        found.append(Task(summary, directions, findings(summary, inputs)))
+        expected = beside_published([summary, *directions], published.get(summary.task, ()))
+        found.append(Task(summary, directions, findings(summary, inputs), expected))
     return found
 
 

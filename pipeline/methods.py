@@ -2,7 +2,7 @@
 
 A record names code instead of importing it, so that no stage depends on the code of another. ``.cmcr:CMCR`` is found in
 the folder of the stage that uses it, ``package.module:Name`` wherever it is installed. A method of another package is a
-record under the entry point group `GROUP`; nothing here has to be changed for it.
+plug-in (`pipeline.plugins`) that is such a record; nothing here has to be changed for it.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from pipeline.errors import UserError
-
-GROUP = "mcr_connect.methods"
+from pipeline.plugins import METHODS, plugins
 
 
 @dataclass(frozen=True)
@@ -158,23 +156,19 @@ BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, ORACLE, BRIDGE, PUBLISHED, PUBLIS
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Every method by name: ours, then those of installed packages.
+    """Every method by name: ours, then those of installed packages and of the project's folder ``plugins/``.
 
     Raises:
-        UserError: A package's method cannot be loaded, or has the name of another one.
+        UserError: A plug-in's method cannot be loaded, or has the name of another one.
     """
     found = {method.name: method for method in BUILT_IN}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        package = f"The method {entry.name!r} of {entry.dist.name if entry.dist else entry.value}"
-        try:
-            method = entry.load()
-        except Exception as error:
-            raise UserError(f"{package} cannot be loaded ({error}).", "Repair or remove the package.") from error
-        if not isinstance(method, Method) or method.name != entry.name:
-            raise UserError(f"{package} is not a `Method` of that name.", "Repair or remove the package.")
-        if method.name in found:
-            raise UserError(f"{package} has the name of another method.", "Remove one of the two packages.")
-        found[method.name] = method
+    for name, plugin in plugins(METHODS).items():
+        method = plugin.load()
+        if not isinstance(method, Method) or method.name != name:
+            raise UserError(f"{plugin} is not a `Method` of that name.", f"Repair or remove {plugin.package}.")
+        if name in found:
+            raise UserError(f"{plugin} has the name of one of mcr-connect.", f"Rename it, or remove {plugin.package}.")
+        found[name] = method
     return found
 
 
@@ -190,6 +184,11 @@ def method_called(name: str) -> Method:
         hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(known)}."
         raise UserError(f"There is no method {name!r}.", f"{hint} A method of another package must be installed.")
     return known[name]
+
+
+def made_by(name: str) -> dict[str, dict[str, str]]:
+    """What decides what the method `name` computes, if it is somebody else's: an entry for a fingerprint."""
+    return {"plugin": plugin.identity()} if (plugin := plugins(METHODS).get(name)) else {}
 
 
 def code(reference: str, folder: str) -> Any:

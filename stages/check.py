@@ -46,9 +46,9 @@ def _ask_dvc() -> None:
     from pipeline.doctor.finding import FAIL
     from pipeline.doctor.links import harmful_links
     from pipeline.doctor.storage import dvc
-    from stages.context import ANNOTATIONS, RESULTS
+    from stages.context import ANNOTATIONS, PLUGINS, RESULTS
 
-    found = [*dvc(Path("."), RESULTS).findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS])]
+    found = [*dvc(Path("."), RESULTS).findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])]
     if failed := [finding for finding in found if finding.level == FAIL]:
         listed = "\n  ".join(finding.said for finding in failed)
         raise UserError(f"`dvc repro` cannot run here:\n  {listed}", failed[0].hint)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.params.model import Params
+from pipeline.plugins import FOLDER
 from pipeline.store.manifest import Manifest
 from stages.printing import note, say
 
@@ -17,6 +18,8 @@ INPUTS = DATA / "inputs"
 RESULTS = (INPUTS, SHARDS, EMBEDDINGS, PAIRS, MODELS, METRICS, REPORTS)
 # What is known about evaluation sets besides their embeddings: classes, boxes.
 ANNOTATIONS = DATA / "annotations"
+# Encoders and methods of the user.
+PLUGINS = FOLDER
 SWEEPS = DATA / "sweeps"
 
 log = logging.getLogger("mcr")

@@ -55,7 +55,7 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
     from pipeline.doctor import inputs, packages, storage
     from pipeline.doctor.links import harmful_links
     from pipeline.shard.sources.listing import listed_files
-    from stages.context import ANNOTATIONS, RESULTS
+    from stages.context import ANNOTATIONS, PLUGINS, RESULTS
     from stages.specs import space_spec
 
     found = [packages.python(), *packages.packages(PROJECT)]
@@ -63,7 +63,7 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
     found += packages.device(params.run.device if params else "auto", params.threads if params else 1, cores)
     found.append(packages.faiss(_faiss_users(params) if params else [], gpu))
     place = storage.dvc(Path("."), RESULTS)
-    found += [storage.disk(Path(".")), *place.findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS])]
+    found += [storage.disk(Path(".")), *place.findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])]
     if params is None:
         return found
     for name, space in params.spaces.items():

@@ -33,11 +33,11 @@ def inputs(params_file: ParamsFile = Path("params.yaml")) -> None:
     from pipeline.atomic import write_text
     from pipeline.doctor.links import refuse_harmful_links
     from pipeline.params.load import load_params
-    from stages.context import ANNOTATIONS, INPUTS, RESULTS
+    from stages.context import ANNOTATIONS, INPUTS, PLUGINS, RESULTS
 
     params = load_params(params_file)
-    refuse_harmful_links(Path("."), RESULTS, [ANNOTATIONS])
-    for folder in (INPUTS / "corpora", INPUTS / "spaces", INPUTS / "connections", *RESULTS):
+    refuse_harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])
+    for folder in (INPUTS / "corpora", INPUTS / "spaces", INPUTS / "connections", PLUGINS, *RESULTS):
         folder.mkdir(parents=True, exist_ok=True)  # stages depend on them, also where there is nothing to put there
     seen = list(look(params))
     for one in seen:
@@ -120,14 +120,18 @@ def described(
     elif isinstance(settings, Connection):
         kind, place, files = "connections", *_projectors(name, settings, params)
     else:
-        kind, place, files = "spaces", {"checkpoint": settings.checkpoint}, _weights(name, settings)
+        code = _somebodys_code(settings)
+        kind, place, files = "spaces", {"checkpoint": settings.checkpoint, **code}, _weights(name, settings, code)
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     return place | contents(files, INPUTS / "memory" / kind / f"{name}.jsonl", ConsoleProgress(), workers)
 
 
 def _projectors(name: str, connection: "Connection", params: "Params") -> "tuple[dict[str, object], list[InputFile]]":
-    """Files of projectors that a connection names, and what it says of its spaces where it reads no embeddings."""
+    """Files of projectors that a connection names, what it says of its spaces where it reads no embeddings, and version
+    and source hash of a method that is a plug-in.
+    """
     from pipeline.inputs.weights import file_at
+    from pipeline.methods import made_by
     from pipeline.train.settings import ImportSettings
 
     links = connection.links(name)
@@ -139,10 +143,19 @@ def _projectors(name: str, connection: "Connection", params: "Params") -> "tuple
         )
     spaces = sorted({space for link in links for space in link.spaces}) if paths else []
     said: dict[str, object] = {"spaces": {space: params.spaces[space].model_dump() for space in spaces}}
+    said |= made_by(connection.method)
     return said, [file_at(path) for path in sorted(set(paths))]
 
 
-def _weights(name: str, settings: "SpaceSettings") -> "list[InputFile]":
+def _somebodys_code(settings: "SpaceSettings") -> dict[str, object]:
+    """Version and source hash of an encoder that is a plug-in: DVC has no dependency on an installed package."""
+    from pipeline.plugins import ENCODERS, plugins
+
+    plugin = plugins(ENCODERS).get(settings.encoder)
+    return {"plugin": plugin.identity()} if plugin else {}
+
+
+def _weights(name: str, settings: "SpaceSettings", code: Mapping[str, object]) -> "list[InputFile]":
     from pipeline.inputs.weights import files_of
     from stages.context import INPUTS
 
@@ -153,4 +166,4 @@ def _weights(name: str, settings: "SpaceSettings") -> "list[InputFile]":
         return weight_files(space_spec(settings))
 
     memory = INPUTS / "memory" / "spaces" / f"{name}.files.json"
-    return [*files_of(settings.model_dump(), Path(settings.checkpoint), FAMILIES, memory, ask)]
+    return [*files_of({**settings.model_dump(), **code}, Path(settings.checkpoint), FAMILIES, memory, ask)]

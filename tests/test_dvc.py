@@ -61,6 +61,12 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage):
     assert not [dep for dep in code if not any(covers(dep, name) for name in closure)], "a dep, but not imported"
 
 
+def test_the_stages_that_look_plugins_up_depend_on_the_projects_own():
+    looking = {name for name, stage in STAGES.items() if "pipeline/plugins.py" in stage["deps"]}
+    assert looking == {name for name, stage in STAGES.items() if "plugins" in stage["deps"]}
+    assert looking == {"encode", "retrieve", "train", "evaluate", "report"}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_command_is_the_name_of_the_stage(stage):
     assert STAGES[stage]["cmd"].split()[:2] == ["mcr", stage]

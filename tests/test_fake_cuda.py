@@ -20,6 +20,7 @@ from pipeline.retrieve.products import Blocks, multiplies
 from pipeline.retrieve.profiles import features, profile
 from pipeline.retrieve.sampling import sample
 from pipeline.retrieve.settings import RetrieveSettings
+from pipeline.testing.fake_cuda import Watch, fake_cuda, on_cuda, watched
 from pipeline.train.cmcr import CMCR
 from pipeline.train.coupled import Coupled
 from pipeline.train.coupling import Coupling
@@ -28,7 +29,6 @@ from pipeline.train.loop import Draws, Trainer
 from pipeline.train.losses import _SymmetricInfoNCE
 from pipeline.train.oracle import Oracle
 from pipeline.train.settings import CouplingTrainSettings, LeafTrainSettings, TrainSettings
-from tests.fake_cuda import Watch, fake_cuda, on_cuda, watched
 from tests.links import make_link
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]

@@ -4,6 +4,7 @@ Each is the first connection of a report of its own, under a name that says noth
 (`tests/plugin`) walks the same way.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from pipeline import methods as module
+from pipeline import plugins as plugged
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import CorruptError, UserError
 from pipeline.evaluate.baselines import BASELINES
@@ -131,6 +133,9 @@ def test_a_method_of_another_package_walks_the_same_way(walked, installed, monke
     assert "retrieve main: " in printed and "train main/clip-clap: in 64 = 64 used" in printed
     assert {"nearest", "landmarks"} < set(methods())
     check_pages(method_called("nearest"), "Nearest neighbours")
+    made = json.loads(Path("data/models/main/config.json").read_text())["plugin"]
+    assert (made["package"], made["version"], made["code"]) == ("nearest", "1.0", "nearest.record:NEAREST")
+    assert Store.open(Path("data/pairs/main/clip-clap/hops"), PAIRS).manifest.fingerprint["plugin"] == made
     code = [path.name for path in sorted((PLUGIN / "nearest").glob("*.py")) if path.stat().st_size]
     assert code == ["objective.py", "pairs.py", "record.py"]
     # Each sample of the first memory stands beside a sample of the second one, through the caption nearest to both.
@@ -174,13 +179,13 @@ def test_a_method_may_train_nothing_and_have_coordinates_of_its_own(walked, inst
     ("name", "value", "message"),
     [
         ("mine", "pipeline.nowhere:MINE", "cannot be loaded"),
-        ("mine", "pipeline.methods:GROUP", "is not a `Method`"),
+        ("mine", "pipeline.plugins:METHODS", "is not a `Method`"),
         ("mine", "pipeline.methods:CMCR", "is not a `Method` of that name"),
-        ("cmcr", "pipeline.methods:CMCR", "name of another method"),
+        ("cmcr", "pipeline.methods:CMCR", "name of one of mcr-connect"),
     ],
 )
 def test_a_package_whose_method_cannot_be_used_is_named(monkeypatch, name, value, message):
-    monkeypatch.setattr(module, "entry_points", lambda group: [EntryPoint(name, value, group)])
+    monkeypatch.setattr(plugged, "entry_points", lambda group: [EntryPoint(name, value, group)])
     methods.cache_clear()
     try:
         with pytest.raises(UserError, match=message):

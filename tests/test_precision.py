@@ -28,11 +28,11 @@ from pipeline.retrieve.neighbours import TopK, aggregate_top_k
 from pipeline.retrieve.perplexity import mean_entropy
 from pipeline.retrieve.sampling import sample, sample_top_k
 from pipeline.retrieve.settings import RetrieveSettings
+from pipeline.testing.fake_cuda import MULTIPLY, watched
 from pipeline.train.cmcr import CMCR
 from pipeline.train.loop import Draws, Trainer
 from pipeline.train.settings import TrainSettings
 from tests.devices import NEEDS_FAISS
-from tests.fake_cuda import MULTIPLY, watched
 from tests.links import make_link
 
 ROOT = Path(__file__).parents[1]

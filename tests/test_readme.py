@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from pipeline.spaces import FAMILIES, SpaceSpec, load_space
+from pipeline.spaces import SpaceSpec, load_space
 from stages.cli import app
 from tests.readme import code
 from tests.stages.tools_project import make_project
@@ -44,42 +44,8 @@ def test_stores_and_metrics_in_pandas(project: Path) -> None:
     assert {"metric", "value"} <= set(found["metrics"].columns)  # type: ignore[attr-defined]
 
 
-# A family as somebody might add it: the letters of a text, counted and mapped. {...} are what goes wrong below.
-FAMILY = """
-import torch
-from pipeline.errors import UserError
-from pipeline.spaces.checkpoints import find_checkpoint, read_tensors
-from pipeline.decode.text import decode_text
-from pipeline.precision import dtype_of
-from pipeline.spaces.protocol import unit_rows
-
-class MySpace:
-    modalities = ("text",)
-
-    def __init__(self, weights, sha256, precision):
-        self.weights, self.sha256, self.precision = weights, sha256, precision
-        self.dimension = weights.shape[1]
-
-    @classmethod
-    def load(cls, spec, device):
-        if spec.options:
-            raise UserError("My spaces have no options.", "Remove them.")
-        dtype = dtype_of(spec.precision)
-        found = find_checkpoint(spec.checkpoint, spec.sha256)
-        return cls(read_tensors(found)["letters"].to(device, dtype), found.sha256, spec.precision)
-
-    def fingerprint(self, modality):
-        return {"family": "mine", "code_version": 1, "sha256": self.sha256, "precision": self.precision}
-
-    def preprocess(self, modality, payload):
-        counts = torch.zeros(256)
-        for letter in decode_text(payload).encode():
-            counts[letter] += 1
-        return counts
-
-    def encode(self, modality, batch):
-        return unit_rows(batch.to(self.weights) @ self.weights)
-"""
+# An encoder as somebody might add it. `BREAKS` are what goes wrong in it below.
+ENCODER = (Path(__file__).parent / "plugin/letters/space.py").read_text()
 BREAKS = {
     "": ("", ""),
     "unit_vectors": ("unit_rows(batch.to(self.weights) @ self.weights)", "(batch.to(self.weights) @ self.weights).float()"),
@@ -87,7 +53,7 @@ BREAKS = {
     "order_or_on_the_batch": ("unit_rows(batch.to", "unit_rows((batch - batch.mean(0) / 2).to"),
     "other_files": ("return counts", "return torch.ones(256)"),
     "sample_error": ("decode_text(payload).encode()", "payload"),
-    "fingerprint": (', "sha256": self.sha256', ""),
+    "fingerprint": ('"sha256": self.sha256, ', ""),
     "half_precision": (', "precision": self.precision}', "}"),
     "wrong_settings": ("spec.sha256)", '"")'),
 }  # fmt: skip
@@ -110,17 +76,19 @@ def test_the_conformance_suite_is_green_for_a_good_family_and_red_for_a_broken_o
     broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = BREAKS[broken]
-    assert good in FAMILY
-    (tmp_path / "my_family.py").write_text(FAMILY.replace(good, bad))
-    (tmp_path / "test_mine.py").write_text(code("Your own encoder"))
+    assert good in ENCODER
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/my_encoder.py").write_text(ENCODER.replace(good, bad))
+    (tmp_path / "plugins/entry_points.txt").write_text(code("Your own encoder", "mcr_connect.encoders"))
+    (tmp_path / "test_mine.py").write_text(code("Your own encoder", "SpaceConformance"))
     (tmp_path / "data/spaces/mine").mkdir(parents=True)
     letters = torch.randn(256, 12, generator=torch.Generator().manual_seed(0))
     safetensors.torch.save_file({"letters": letters}, tmp_path / "data/spaces/mine/w.safetensors")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(FAMILIES, "mine", "my_family:MySpace")
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("my_family", "test_mine"):
+    for name in ("my_encoder", "test_mine"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     outcomes = Outcomes()
     pytest.main([f"--rootdir={tmp_path}", "-p", "no:cacheprovider", "-q", "test_mine.py"], plugins=[outcomes])
     assert len(outcomes.passed) + len(outcomes.failed) == 15

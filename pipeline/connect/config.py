@@ -61,6 +61,7 @@ class ConnectionConfig(Settings):
         links: What joins them.
         projectors: By space; a base has none, and nothing has one where the method trains none.
         files: SHA-256 by name of the files that this configuration was written with.
+        plugin: Version and source hash of a method of somebody else; not written for one of ours.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -73,6 +74,7 @@ class ConnectionConfig(Settings):
     seed: int
     threads: int
     files: dict[str, str] = Field(default={})
+    plugin: dict[str, str] = Field(default={})
 
     @property
     def base(self) -> str:
@@ -103,7 +105,7 @@ class ConnectionConfig(Settings):
         """All that decides the weights of a link, in its own configuration: not what its files and corpora are called, since
         hashes of their content are here.
         """
-        content: dict[str, Any] = json.loads(self.model_dump_json(exclude={"files"}))
+        content: dict[str, Any] = self._plain({"files"})
         [link] = content.pop("links")
         link["memories"] = {space: memory["modality"] for space, memory in link["memories"].items()}
         content |= {name: link.pop(name) for name in ("train", "pairs")}
@@ -111,7 +113,10 @@ class ConnectionConfig(Settings):
 
     def save(self, folder: Path) -> None:
         """Write the configuration to `folder` atomically; it is the last file of a finished connection."""
-        write_text(folder / CONFIG_NAME, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+        write_text(folder / CONFIG_NAME, json.dumps(self._plain(set()), indent=1) + "\n")
+
+    def _plain(self, left_out: set[str]) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude=left_out if self.plugin else {*left_out, "plugin"})
 
 
 def unite(configs: Mapping[str, ConnectionConfig]) -> ConnectionConfig:

@@ -9,7 +9,7 @@ from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 from pipeline.doctor.stages import is_made
 from pipeline.errors import McrError, UserError
 from pipeline.hashing import sha256_file, sha256_json
-from pipeline.spaces import FAMILIES, SpaceSpec, weight_files
+from pipeline.spaces import SpaceSpec, known_encoders, weight_files
 from pipeline.spaces.checkpoints import SUFFIXES
 
 
@@ -22,8 +22,8 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
         made: Absolute paths that a DVC stage makes: these need not be there yet.
     """
     subject, path = f"space {name}", Path(spec.checkpoint)
-    if spec.encoder not in FAMILIES:
-        return Finding(FAIL, subject, f"no encoder {spec.encoder!r}", f"Choose one of: {', '.join(FAMILIES)}.")
+    if spec.encoder not in (known := known_encoders()):
+        return Finding(FAIL, subject, f"no encoder {spec.encoder!r}", f"Choose one of: {', '.join(known)}.")
     if not path.exists():
         if path.absolute() in made:
             return Finding(NOTE, subject, f"{path} is not there yet", "`dvc repro` makes it.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, store_folder
+from pipeline.methods import made_by
 from pipeline.retrieve.settings import SearchSettings
 from pipeline.store import open_placed
 from pipeline.store.agreement import space_of
@@ -82,6 +83,7 @@ def fingerprint(pairs: PairSet) -> dict[str, object]:
         "memories": {space: link.memories[space].modality for space in link.spaces},
         "seed": pairs.seed,
         "code": CODE_VERSION,
+        **made_by(pairs.method),
     }
 
 

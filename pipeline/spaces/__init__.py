@@ -1,4 +1,4 @@
-"""The frozen spaces: one file per encoder family, behind one protocol."""
+"""The frozen spaces: one file per encoder family, behind one protocol; families of somebody else are plug-ins."""
 
 from difflib import get_close_matches
 from importlib import import_module
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.plugins import ENCODERS, Plugin, plugins
 from pipeline.precision import multiplying
 from pipeline.spaces.finite import check_finite_weights
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
@@ -31,7 +32,27 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
     # Both here and not in each family, so that none can forget them.
     check_finite_weights(space, spec)
     space.encode = multiplying(spec.precision)(space.encode)  # type: ignore[method-assign]
+    if plugin := plugin_of(spec):
+        made_by, own = {"plugin": plugin.identity()}, space.fingerprint
+        space.fingerprint = lambda modality: own(modality) | made_by  # type: ignore[method-assign]
     return space
+
+
+def known_encoders() -> list[str]:
+    """Names of all encoder families: ours, then those of installed packages and of the project's folder ``plugins/``."""
+    return [*FAMILIES, *plugins(ENCODERS)]
+
+
+def plugin_of(spec: SpaceSpec) -> Plugin | None:
+    """The plug-in that `spec` names as its encoder; None for a family of ours.
+
+    Raises:
+        UserError: It has the name of one of ours.
+    """
+    plugin = plugins(ENCODERS).get(spec.encoder)
+    if plugin and spec.encoder in FAMILIES:
+        raise UserError(f"{plugin} has the name of one of mcr-connect.", f"Rename it, or remove {plugin.package}.")
+    return plugin
 
 
 def weight_files(spec: SpaceSpec) -> list[Path]:
@@ -53,14 +74,26 @@ def weight_files(spec: SpaceSpec) -> list[Path]:
 
 
 def _family(spec: SpaceSpec) -> Any:
+    if plugin := plugin_of(spec):
+        return plugin.load()
     if spec.encoder not in FAMILIES:
-        nearest = get_close_matches(spec.encoder, FAMILIES, n=1)
+        known = known_encoders()
+        nearest = get_close_matches(spec.encoder, known, n=1)
+        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(known)}."
         raise UserError(
-            f"There is no encoder family {spec.encoder!r}.",
-            f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(FAMILIES)}.",
+            f"There is no encoder family {spec.encoder!r}.", f"{hint} An encoder of another package must be installed."
         )
     module, class_name = FAMILIES[spec.encoder].split(":")
     return getattr(import_module(module), class_name)
 
 
-__all__ = ["FAMILIES", "Fingerprint", "Space", "SpaceSpec", "load_space", "weight_files"]
+__all__ = [
+    "FAMILIES",
+    "Fingerprint",
+    "Space",
+    "SpaceSpec",
+    "known_encoders",
+    "load_space",
+    "plugin_of",
+    "weight_files",
+]

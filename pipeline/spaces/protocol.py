@@ -14,7 +14,7 @@ class SpaceSpec:
     """What identifies a frozen space: enough to load it again anywhere.
 
     Attributes:
-        encoder: Encoder family, a key of `pipeline.spaces.FAMILIES`.
+        encoder: Encoder family, one of `pipeline.spaces.known_encoders`.
         checkpoint: File, folder or hub reference of the weights.
         model: Architecture name within the family, where one is needed.
         sha256: Expected hash of the checkpoint; empty means "record, do not check".

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.compact import CompactModel, resample, save_compact
 from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings, mel_filters
-from tests.spaces.conformance import SpaceConformance
+from pipeline.testing.conformance import SpaceConformance
 from tests.spaces.make_tokenizers import offline_hub
 from tests.spaces.test_laion_clap import NEEDS_LIBRARY, Pair
 from tests.spaces.test_ulip2 import random_tensors, save

@@ -23,7 +23,7 @@ from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces import laion_clap_audio as sounds
 from pipeline.spaces.laion_clap import LaionClapSpace
 from pipeline.spaces.laion_clap_library import build_clap, load_tokenizer, roberta_folder
-from tests.fake_cuda import encode_on_fake_cuda
+from pipeline.testing.fake_cuda import encode_on_fake_cuda
 from tests.spaces.make_tokenizers import REVISION, offline_hub
 
 NEEDS_LIBRARY = pytest.mark.skipif(find_spec("laion_clap") is None, reason="the extra `clap` is not installed")

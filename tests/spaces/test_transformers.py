@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.decode.audio import decode_audio
 from pipeline.errors import SampleError, UserError
 from pipeline.spaces import SpaceSpec, load_space, weight_files
-from tests.spaces.conformance import SpaceConformance
+from pipeline.testing.conformance import SpaceConformance
 from tests.spaces.make_transformers import make_clap, make_clip, make_siglip
 from tests.spaces.test_conformance import payload, samples
 from tests.spaces.test_weight_files import POINTER_FILE, shard

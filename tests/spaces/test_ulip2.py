@@ -19,7 +19,7 @@ from pipeline.errors import SampleError, UserError
 from pipeline.spaces import Space, SpaceSpec, load_space, pointbert
 from pipeline.spaces.pointbert import PointBert
 from pipeline.spaces.ulip2 import Ulip2Towers, prepare_image
-from tests.fake_cuda import encode_on_fake_cuda
+from pipeline.testing.fake_cuda import encode_on_fake_cuda
 
 WINDOW = 3_000_000
 

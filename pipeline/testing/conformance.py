@@ -23,7 +23,7 @@ from pipeline.atomic import atomic_path
 from pipeline.errors import SampleError, UserError
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.spaces.checkpoints import SAFE_SUFFIX, SUFFIXES, find_checkpoint, read_tensors
-from tests.fake_cuda import encode_on_fake_cuda
+from pipeline.testing.fake_cuda import encode_on_fake_cuda
 
 
 class SpaceConformance:
@@ -56,7 +56,7 @@ class SpaceConformance:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "modality" in metafunc.fixturenames:
-            metafunc.parametrize("modality", list(metafunc.cls.samples))  # type: ignore[union-attr]
+            metafunc.parametrize("modality", list(metafunc.cls.samples))
 
     @pytest.fixture(scope="class")
     def space(self) -> Space:
@@ -132,7 +132,7 @@ class SpaceConformance:
             assert half.fingerprint(modality) != space.fingerprint(modality)
 
     def test_a_gpu_gets_all_that_it_needs_and_rounds_no_product(self, space: Space, modality: str) -> None:
-        """Everything but the numbers, on a GPU that is not there: see `tests.fake_cuda`."""
+        """Everything but the numbers, on a GPU that is not there: see `pipeline.testing.fake_cuda`."""
         batch = self.batch(space, modality)
         rows, watch = encode_on_fake_cuda(self.spec, modality, batch)
         assert rows.shape == (len(batch), space.dimension) and rows.device.type == "cpu"

@@ -30,7 +30,7 @@ def without_numbers() -> Iterator[None]:
     originals = {name: getattr(Tensor, name) for name in answers}
 
     def replaced(name: str) -> Any:
-        unknown = lambda tensor: tensor.is_meta or isinstance(tensor, FakeTensor)  # noqa: E731
+        unknown: Callable[[Tensor], bool] = lambda tensor: tensor.is_meta or isinstance(tensor, FakeTensor)  # noqa: E731
         return lambda tensor: answers[name](tensor) if unknown(tensor) else originals[name](tensor)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -50,8 +50,8 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         yield mode
 
 
-def on_cuda(mode: FakeTensorMode, value: Any, seen: set[int] | None = None) -> Any:
-    """`value`, an object of this project that was made on the device ``meta``, with all that lies there moved to the fake GPU.
+def on_cuda(mode: FakeTensorMode, value: Any, seen: set[int] | None = None, package: str = "pipeline") -> Any:
+    """`value`, an object of this project or of `package` that was made on the device ``meta``, with all that lies there moved to the fake GPU.
 
     What stayed on the CPU stays there, so that it is found out when it meets the rest.
     """
@@ -63,16 +63,21 @@ def on_cuda(mode: FakeTensorMode, value: Any, seen: set[int] | None = None) -> A
             fake = mode.from_tensor(value.detach())
         return nn.Parameter(fake, value.requires_grad) if isinstance(value, nn.Parameter) else fake
     if type(value) in (list, tuple):
-        return type(value)(on_cuda(mode, each, seen) for each in value)
+        return type(value)(on_cuda(mode, each, seen, package) for each in value)
     if isinstance(value, MethodType):
-        on_cuda(mode, value.__self__, seen)
+        on_cuda(mode, value.__self__, seen, package)
     elif isinstance(value, dict):
         for key, each in value.items():
-            value[key] = on_cuda(mode, each, seen)
-    elif id(value) not in seen and (isinstance(value, nn.Module) or type(value).__module__.startswith("pipeline.")):
+            value[key] = on_cuda(mode, each, seen, package)
+    elif id(value) not in seen and (isinstance(value, nn.Module) or _package(value) in ("pipeline", package)):
         seen.add(id(value))
-        on_cuda(mode, getattr(value, "__dict__", {}), seen)
+        on_cuda(mode, getattr(value, "__dict__", {}), seen, package)
     return value
+
+
+def _package(value: object) -> str:
+    """The outermost package of an object's type."""
+    return type(value).__module__.partition(".")[0]
 
 
 def encode_on_fake_cuda(spec: SpaceSpec, modality: str, batch: Tensor) -> tuple[Tensor, "Watch"]:
@@ -80,13 +85,13 @@ def encode_on_fake_cuda(spec: SpaceSpec, modality: str, batch: Tensor) -> tuple[
     with without_numbers():
         space: Any = load_space(spec, "meta")
     with fake_cuda() as mode, watched() as watch:
-        on_cuda(mode, vars(space))
+        on_cuda(mode, vars(space), package=_package(space))
         if hasattr(space, "device"):
             space.device = type(space.device)("cuda")
         return space.encode(modality, mode.from_tensor(batch)), watch
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the products and convolutions with float32 factors, and those for which TF32 is allowed at that moment.
 
     Attributes:
@@ -95,7 +100,7 @@ class Watch(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.products: list[str] = []
         self.loose: list[str] = []
 

@@ -19,7 +19,10 @@ DEMO_STAGES = "/data/demo/dvc.yaml"
 
 
 def init(
-    preset: Annotated[str, typer.Argument(help="Name of a file in presets/, without .yaml.", show_default=False)] = "",
+    preset: Annotated[
+        str,
+        typer.Argument(help="Name of a file in presets/, without .yaml, such as tables/frozen.", show_default=False),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace params.yaml also if it was changed.")] = False,
 ) -> None:
     """Write a recipe to params.yaml and make the folders that it expects.
@@ -31,7 +34,8 @@ def init(
     from pipeline.atomic import write_text
     from pipeline.params.load import load_params
 
-    presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+    paths = [*sorted(PRESETS.glob("*.yaml")), *sorted(PRESETS.glob("tables/*.yaml"))]
+    presets = {path.relative_to(PRESETS).with_suffix("").as_posix(): path for path in paths}
     if not preset:
         say_lines("\n".join(presets))
         return
@@ -83,4 +87,6 @@ def _ignore_demo(ignored: bool) -> None:
 
 def _for_root(text: str) -> str:
     """The recipe with the path of its JSON schema as it is from the project's folder."""
-    return text.replace("$schema=params.schema.json", "$schema=presets/params.schema.json")
+    for nested in ("$schema=params.schema.json", "$schema=../params.schema.json"):
+        text = text.replace(nested, "$schema=presets/params.schema.json")
+    return text

@@ -19,7 +19,7 @@ def empty(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("preset", [path.stem for path in PRESETS.glob("*.yaml")])
+@pytest.mark.parametrize("preset", [*(path.stem for path in PRESETS.glob("*.yaml")), "tables/frozen"])
 def test_a_recipe_makes_valid_parameters_and_the_folders_that_they_name(empty, preset):
     init(preset)
     params = load_params(Path("params.yaml"))
@@ -54,7 +54,7 @@ def test_what_lies_in_the_place_of_weights_is_said(empty, capsys):
     assert "  data/spaces/clap/  the weights of the space clap; it holds theirs.pt\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("preset", [path.stem for path in PRESETS.glob("*.yaml")])
+@pytest.mark.parametrize("preset", [*(path.stem for path in PRESETS.glob("*.yaml")), "tables/frozen"])
 def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
     init(preset)
     check()
@@ -69,7 +69,10 @@ def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
 def test_an_unknown_recipe_lists_the_known_ones(empty):
     with pytest.raises(UserError) as error:
         init("cmcr")
-    assert error.value.hint == "Choose from: bridge-audio-image, cmcr-audio-image, cmcr-point-text, demo, exmcr, first-light."
+    assert (
+        error.value.hint
+        == "Choose from: bridge-audio-image, cmcr-audio-image, cmcr-point-text, demo, exmcr, first-light, tables/frozen."
+    )
 
 
 def test_the_parameters_in_the_root_are_the_demo_recipe():

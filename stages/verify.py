@@ -1,30 +1,41 @@
-"""`mcr verify`: are the embedding stores what they claim to be?"""
+"""`mcr verify`: is everything that the project holds what it claims to be?"""
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import CorruptError, UserError
+from stages.options import ParamsFile
 from stages.printing import say
 
 if TYPE_CHECKING:
     from pipeline.spaces import Space
+    from pipeline.verify.project import Wanted
     from pipeline.verify.store import StoreCheck
+    from pipeline.verify.verdict import Verdict
 
 
 def verify(
-    stores: Annotated[
+    places: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of stores, such as clip/photos; by default all.", show_default=False),
+        typer.Argument(
+            help="Folders, such as data/models, or stores, such as clip/photos; by default everything.",
+            show_default=False,
+        ),
     ] = None,
     recompute: Annotated[
         int, typer.Option(min=0, help="Embed this many rows of each store again and compare.", show_default=False)
     ] = 0,
+    params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Check embedding stores: hashes, counts, keys, norms, NaN, duplicates; on demand compute rows once more.
+    """Check shards, stores, pairs, models, metrics, annotations and the report against hashes and against each other.
 
-    Ends with 1 if a store is damaged or does not hold what its space computes.
+    One line for each: sound; changed, if it is not made from what is there now; damaged; or missing, if params.yaml asks
+    for it and it is not there or not finished. Ends with 1 if something is damaged, or a store does not hold what its
+    space computes.
 
     Examples:
 
@@ -32,41 +43,118 @@ def verify(
 
       mcr verify clip/photos clap --recompute 16
     """
-    from pipeline.verify.store import check_store, find_stores
-    from stages.context import EMBEDDINGS
+    from pipeline.verify.project import Wanted
+    from pipeline.verify.verdict import State
 
-    roots = [_store_folder(path) for path in stores or [EMBEDDINGS]]
-    folders = dict.fromkeys(folder for root in roots for folder in find_stores(root))
-    spaces: dict[str, Space] = {}
-    bad = []
-    for folder in folders:
-        check = check_store(folder)
-        for problem in check.problems:
-            say(f"{folder}: DAMAGED: {problem}")
-        if not check.problems:
-            say(f"{folder}: {_described(check)}")
-        agrees = check.problems or not recompute or _agrees(check, recompute, spaces)
-        if check.problems or not agrees:
-            bad.append(folder)
+    wanted = _wanted(params_file) if params_file.is_file() else Wanted()
+    asked = [_named(path) for path in places or ()]
+    counts: Counter[State] = Counter()
+    bad: list[Path] = []
+    for verdict, agrees in _verdicts(wanted, asked, recompute):
+        counts[verdict.state] += 1
+        if verdict.state is State.DAMAGED or not agrees:
+            bad.append(verdict.place)
+    if not counts:
+        named = ", ".join(map(str, asked)) or "the project"
+        raise UserError(f"There is nothing to verify in {named}.", "Name a folder below data, or run `dvc repro`.")
+    said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     if bad:
         raise CorruptError(
-            f"{len(bad)} of {len(folders)} stores cannot be relied on: {', '.join(map(str, bad))}.",
-            "Run `mcr encode` for their jobs, which makes damaged parts again; "
-            "remove a store that differs from its space first, and import an imported one again.",
+            f"{len(bad)} of {counts.total()} things cannot be relied on: {', '.join(map(str, bad))}.",
+            "Run the stages that make them, such as `mcr encode` for the job of a store: they make again what is damaged, "
+            "and nothing else; remove a store that differs from its space first, and import an imported one again.",
         )
-    say(f"verify: {len(folders)} stores, all of them sound")
+    say(f"verify: {said}")
 
 
-def _store_folder(path: Path) -> Path:
+def _wanted(params_file: Path) -> "Wanted":
+    """What the parameters ask for."""
+    from pipeline.params.load import load_params
+    from pipeline.verify.project import Wanted
+    from stages.context import EMBEDDINGS, METRICS, MODELS, PAIRS, SHARDS
+
+    params = load_params(params_file)
+    links = [link for name, connection in params.connections.items() for link in connection.links(name)]
+    places = [SHARDS / corpus for corpus in params.corpora]
+    places += [EMBEDDINGS / job.space / job.corpus for job in params.encode.values()]
+    places += [PAIRS / link.place / name for link in links for name in link.sets]
+    places += [MODELS / name for name in params.connections]
+    places += [METRICS] if params.evaluate.tasks else []
+    tables = set()
+    for task in params.evaluate.tasks.values():
+        labels = [getattr(task, name, None) for name in ("labels", "only")]
+        tables |= {each.table for each in labels if each is not None}
+        tables |= {str(getattr(task, name)) for name in ("proposals", "regions") if hasattr(task, name)}
+    return Wanted(places, tables, {link.place: link for link in links})
+
+
+def _named(path: Path) -> Path:
     """`path` as it is, or below data/embeddings."""
     from stages.context import EMBEDDINGS
 
-    return path if path.is_dir() else EMBEDDINGS / path
+    return path if path.exists() else EMBEDDINGS / path
+
+
+def _verdicts(wanted: "Wanted", asked: list[Path], recompute: int) -> "Iterator[tuple[Verdict, bool]]":
+    """Every verdict, said, and whether rows that were computed again agree."""
+    from pipeline.verify.project import find_places, missing
+    from pipeline.verify.results import check_annotations
+    from pipeline.verify.verdict import State, Verdict
+    from stages.context import ANNOTATIONS, EMBEDDINGS, METRICS, MODELS, PAIRS, REPORTS, SHARDS
+
+    roots = {"shards": SHARDS, "embeddings": EMBEDDINGS, "pairs": PAIRS, "models": MODELS, "metrics": METRICS}
+    roots |= {"reports": REPORTS, "annotations": ANNOTATIONS}
+
+    def is_asked(path: Path) -> bool:
+        return not asked or any(path.resolve().is_relative_to(each.resolve()) for each in asked)
+
+    there = find_places(roots)
+    spaces: dict[str, Space] = {}
+    for kind, place in there:
+        if not is_asked(place):
+            continue
+        verdict, check = _verdict(kind, place, roots, wanted)
+        _say(verdict)
+        agrees = not (recompute and check) or verdict.state is State.DAMAGED or _agrees(check, recompute, spaces)
+        yield verdict, agrees
+    others = list(check_annotations(ANNOTATIONS, wanted.tables, METRICS))
+    others += [
+        Verdict(place, State.MISSING, "params.yaml asks for it") for place in missing(wanted, [p for _, p in there])
+    ]
+    for verdict in others:
+        if is_asked(verdict.place):
+            _say(verdict)
+            yield verdict, True
+
+
+def _verdict(kind: str, place: Path, roots: dict[str, Path], wanted: "Wanted") -> "tuple[Verdict, StoreCheck | None]":
+    """The verdict on one place; of a store also what was found in it."""
+    from pipeline.verify.parts import check_pairs, check_shards, judge_store
+    from pipeline.verify.results import check_model, check_results
+    from pipeline.verify.store import check_store
+
+    if kind == "shards":
+        return check_shards(place), None
+    if kind == "embeddings":
+        check = check_store(place)
+        return judge_store(check, roots["shards"] / place.parent.name, _described(check)), check
+    if kind == "pairs":
+        link = wanted.links.get(place.parent.relative_to(roots["pairs"]).as_posix())
+        return check_pairs(place, roots["embeddings"], link), None
+    return (check_model(place, roots["pairs"]) if kind == "models" else check_results(place, roots)), None
+
+
+def _say(verdict: "Verdict") -> None:
+    from pipeline.verify.verdict import State
+
+    word = str(verdict.state)
+    say(f"{verdict.place}: {word.upper() if verdict.state is State.DAMAGED else word}: {verdict.said}")
 
 
 def _described(check: "StoreCheck") -> str:
     manifest = check.manifest
-    assert manifest
+    if manifest is None:
+        return ""
     said = f"{check.rows:,} rows in {len(manifest.parts)} parts, {manifest.rejected:,} rejected, norms 1 +- {check.norm_error:.1g}"
     if check.duplicates:
         key, first = check.duplicates[0]

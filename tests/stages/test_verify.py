@@ -24,9 +24,10 @@ def project(tmp_path, monkeypatch):
 def test_all_stores_or_those_that_are_named(project):
     done = mcr("verify", "--recompute", "7")
     assert done.exit_code == 0, done.exception
-    assert "2 stores, all of them sound" in done.stdout and done.stdout.count("recomputed 7") == 2
+    assert "verify: 3 sound, 1 missing" in done.stdout and done.stdout.count("recomputed 7") == 2
+    assert "data/metrics: missing: params.yaml asks for it" in done.stdout
     assert "25 rows in 3 parts" in mcr("verify", "clip/photos/image").stdout
-    assert "1 stores" in mcr("verify", "data/embeddings/clip/photos/text").stdout
+    assert "verify: 1 sound" in mcr("verify", "data/embeddings/clip/photos/text").stdout
     assert isinstance(mcr("verify", "clop").exception, UserError)
 
 
@@ -36,7 +37,7 @@ def test_damage_is_an_error_with_a_hint(project):
     part.write_bytes(content[:-9])
     done = mcr("verify")
     assert isinstance(done.exception, CorruptError) and done.exception.exit_code == 1
-    assert "1 of 2 stores" in done.exception.message and "mcr encode" in done.exception.hint
+    assert "1 of 4 things" in done.exception.message and "mcr encode" in done.exception.hint
     assert "clip/photos/image: DAMAGED: part-00001.parquet is damaged" in done.stdout
     assert mcr("encode", "clip-photos").exit_code == 0, "what the hint says must help"
     assert part.read_bytes() == content and mcr("verify").exit_code == 0

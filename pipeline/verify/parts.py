@@ -1,0 +1,149 @@
+"""Are folders of parts, shards, embeddings and pairs, what their manifests say, and made from what is there?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.errors import McrError
+from pipeline.hashing import sha256_json, sha256_keys, sha256_once
+from pipeline.links import Link, store_folder
+from pipeline.modalities import MODALITY_OF
+from pipeline.store import PAIRS, Manifest, Store, load_manifest
+from pipeline.store.contents import CONTENTS_NAME, read_contents
+from pipeline.store.manifest import MANIFEST_NAME
+from pipeline.store.shards import read_shard
+from pipeline.verify.store import StoreCheck, some
+from pipeline.verify.verdict import Verdict, judged
+
+
+def check_shards(folder: Path) -> Verdict:
+    """Every tar against the manifest: hash, keys and their number; the tables; and ``_contents`` against the tars."""
+    try:
+        manifest = load_manifest(folder)
+    except McrError as error:
+        return judged(folder, [error.message.rstrip(".")])
+    held: set[tuple[str, str]] = set()
+    damage = check_files(folder, manifest, "*.tar")
+    if not damage:
+        for part in manifest.parts:
+            damage += _check_shard(folder / part.name, part.rows, part.keys_sha256, held)
+    if not damage and CONTENTS_NAME in manifest.files:
+        damage += _check_contents(folder, manifest, held)
+    holds = f"{manifest.rows:,} samples in {len(manifest.parts)} shards, {manifest.rejected:,} rejected"
+    return judged(folder, damage, unfinished=unfinished(manifest), holds=holds)
+
+
+def check_pairs(folder: Path, embeddings: Path, link: Link | None) -> Verdict:
+    """Every part against the manifest: hash, keys, numbers that are finite; and the stores that the pairs were made from.
+
+    Args:
+        folder: One set of pairs.
+        embeddings: Where the stores are.
+        link: What the parameters say about its link; None if they say nothing.
+    """
+    try:
+        manifest = load_manifest(folder)
+    except McrError as error:
+        return judged(folder, [error.message.rstrip(".")])
+    damage = check_files(folder, manifest, "part-*.parquet")
+    store = Store(folder, manifest)
+    for part in () if damage else manifest.parts:
+        try:
+            rows = store.read_part(part)
+        except McrError as error:
+            damage.append(error.message.rstrip("."))
+            continue
+        if sha256_keys(rows.keys) != part.keys_sha256:
+            damage.append(f"{part.name} holds other keys than the manifest lists, or in another order")
+    holds = f"{manifest.rows:,} pairs in {len(manifest.parts)} parts"
+    changes = _other_stores(manifest, embeddings, link) if link else []
+    return judged(folder, damage, changes, unfinished(manifest), holds)
+
+
+def judge_store(check: StoreCheck, shards: Path, holds: str) -> Verdict:
+    """The verdict on a store that was checked, against the shards of its corpus as well."""
+    manifest = check.manifest
+    if manifest is None or manifest.kind == PAIRS:
+        return judged(check.folder, check.problems)
+    damage = check.problems if manifest.complete else check.problems[1:]  # the first says that it is unfinished
+    damage = [*damage, *(said for said in _check_tables(check.folder, manifest) if said not in damage)]
+    changes = []
+    if not check.unverified and (shards / MANIFEST_NAME).is_file():
+        known = {part.sha256 for part in load_manifest(shards).parts}
+        if outdated := [part.name for part in manifest.parts if part.source not in known]:
+            changes.append(f"{some(outdated)} was made from shards that {shards} does not hold any more")
+        elif len(known) > len(manifest.parts):
+            changes.append(f"{shards} has {len(known) - len(manifest.parts)} shards more than were encoded")
+    return judged(check.folder, damage, changes, unfinished(manifest), holds)
+
+
+def unfinished(manifest: Manifest) -> str:
+    """Said of a folder that a stage has begun; empty if it is finished."""
+    return "" if manifest.complete else f"it is unfinished: {len(manifest.parts)} parts are committed"
+
+
+def check_files(folder: Path, manifest: Manifest, pattern: str) -> list[str]:
+    """What is wrong with the parts and tables that the manifest lists, and which parts it does not list, in words."""
+    damage = []
+    for part in manifest.parts:
+        path = folder / part.name
+        if not path.is_file():
+            damage.append(f"{part.name} is missing")
+        elif sha256_once(path) != part.sha256:
+            damage.append(f"{part.name} is damaged: its hash is not that of the manifest")
+    listed = {part.name for part in manifest.parts}
+    if extra := sorted(path.name for path in folder.glob(pattern) if path.name not in listed):
+        damage.append(f"{some(extra)} is not in the manifest")
+    return damage + _check_tables(folder, manifest)
+
+
+def _check_tables(folder: Path, manifest: Manifest) -> list[str]:
+    said = []
+    for name, digest in manifest.files.items():
+        if not (folder / name).is_file():
+            said.append(f"{name} is missing")
+        elif sha256_once(folder / name) != digest:
+            said.append(f"{name} is damaged: its hash is not that of the manifest")
+    return said
+
+
+def _check_shard(path: Path, rows: int, keys_sha256: str, held: set[tuple[str, str]]) -> list[str]:
+    keys = []
+    try:
+        for sample in read_shard(path):
+            keys.append(sample.key)
+            held |= {(sample.key, MODALITY_OF.get(extension, "")) for extension in sample.members}
+    except McrError as error:
+        return [error.message.rstrip(".")]
+    if len(keys) != rows or sha256_keys(keys) != keys_sha256:
+        return [f"{path.name} holds other keys than the manifest lists, or in another order"]
+    return []
+
+
+def _check_contents(folder: Path, manifest: Manifest, held: set[tuple[str, str]]) -> list[str]:
+    try:
+        listed = {(key, modality) for key, modality, _ in read_contents(folder)}
+    except McrError as error:
+        return [error.message.rstrip(".")]
+    rejected = {failure.key for part in manifest.parts for failure in part.rejected}
+    lacking = sorted({key for key, _ in held - listed})
+    strange = sorted({key for key, _ in listed - held} - rejected)
+    said = [f"{CONTENTS_NAME} has no hash of {some(lacking)}"] if lacking else []
+    return said + ([f"{CONTENTS_NAME} lists {some(strange)}, which no shard holds"] if strange else [])
+
+
+def _other_stores(manifest: Manifest, embeddings: Path, link: Link) -> list[str]:
+    """Stores that hold something else than when the pairs were made of them, in words."""
+    recorded = manifest.fingerprint.get("sources")
+    said = []
+    for space, memory in link.memories.items():
+        hashed = recorded.get(link.memory_column(space)) if isinstance(recorded, Mapping) else None
+        places = [store_folder(embeddings, space, corpus, memory.modality) for corpus in memory.corpora]
+        if hashed and _hash_of(places) not in ("", hashed):
+            said.append(f"{', '.join(map(str, places))} was changed since they were made")
+    return said
+
+
+def _hash_of(places: Sequence[Path]) -> str:
+    if not all((place / MANIFEST_NAME).is_file() for place in places):
+        return ""
+    return sha256_json([load_manifest(place).content_hash for place in places])

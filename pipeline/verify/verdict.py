@@ -1,0 +1,43 @@
+"""What is said of one thing that the project holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class State(StrEnum):
+    """How it stands."""
+
+    SOUND = "sound"
+    CHANGED = "changed"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line of `mcr verify`.
+
+    Attributes:
+        place: File or folder.
+        state: How it stands: damage counts more than what is not finished, and that more than what has changed.
+        said: Why, or what it holds.
+    """
+
+    place: Path
+    state: State
+    said: str
+
+
+def judged(
+    place: Path, damage: Sequence[str], changes: Sequence[str] = (), unfinished: str = "", holds: str = ""
+) -> Verdict:
+    """The verdict on `place` from everything that was found there, in words."""
+    if damage:
+        return Verdict(place, State.DAMAGED, "; ".join(damage))
+    if unfinished:
+        return Verdict(place, State.MISSING, unfinished)
+    if changes:
+        return Verdict(place, State.CHANGED, "; ".join(changes))
+    return Verdict(place, State.SOUND, holds)

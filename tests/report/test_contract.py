@@ -8,12 +8,15 @@ import pytest
 from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.tables import SCHEMAS
 from pipeline.methods import code, methods
-from pipeline.report.connection_files import BOUND, CONNECTION
+from pipeline.report.connection_files import BOUND, CONNECTION, ConnectionFiles
 from pipeline.report.provenance import COUNTED
 from pipeline.report.story import PAIRS
-from pipeline.report.table import CONTROLS, GROUPS, HUBS, UNTRAINED, called
+from pipeline.report.table import BASELINE, CONTROLS, GROUPS, HUBS, UNTRAINED, build_tables, called
 from pipeline.retrieve.maker import Neighbour
+from tests.links import make_link
 from tests.report import world
+
+METHODS = {"mine": "bridge", "other": "cmcr"}
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
@@ -41,5 +44,18 @@ def test_every_trained_method_has_words_of_its_own(method):
     assert called(method.name) == (method.label, BOUND if method.is_bound else CONNECTION)
     assert called(f"{method.name}_hubs") == (f"{method.label}, hubs corrected", HUBS)
     assert {group for _, group in (called(method.name), called(f"{method.name}_hubs"))} <= set(GROUPS)
-    assert method.pairs in COUNTED and (method.is_bound or method.pairs in PAIRS)
-    assert not set(UNTRAINED) & set(methods())
+    assert method.pairs in COUNTED and (method.pairs in ("true", "none") or method.pairs in PAIRS)
+
+
+def test_a_baseline_that_is_a_method_too_is_one_or_the_other_by_its_connection(tmp_path):
+    """The training-free bridge is a row beside trained connections, and a connection of its own."""
+    assert set(UNTRAINED) & set(methods()) == {"bridge"}
+    link = make_link("mine", sets=("texts", "means"))
+    metric = {"task": "t", "dataset": "d", "direction": "mean", "metric": "R@10", "value": 0.5}
+    files = {name: ConnectionFiles(tmp_path, name, [link]) for name in METHODS}
+    for name, method in METHODS.items():
+        vars(files[name])["config"] = {"method": method}
+    rows = [{**metric, "connection": name, "method": "bridge"} for name in METHODS]
+    [table] = build_tables(rows, files)
+    assert {row.connection: row.group for row in table.rows} == {"mine": CONNECTION, "other": BASELINE}
+    assert {row.connection: row.family for row in table.rows}["other"] == "bridge"

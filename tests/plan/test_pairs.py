@@ -36,8 +36,9 @@ def test_the_plan_counts_the_products_of_every_set(method, tmp_path: Path, monke
     connection = load_params(Path("params.yaml")).connections[FIRST]
     [link] = connection.links(FIRST)
     settings = connection.retrieve
-    if hasattr(settings, "partner"):  # Temperatures as they are: to solve for one takes a sample of the products.
-        settings = settings.model_copy(update=dict.fromkeys(("profile", "partner"), Softness(temperature=0.1)))
+    # Temperatures as they are: to solve for one takes a sample of the products.
+    solved = [name for name in ("profile", "partner") if hasattr(settings, name)]
+    settings = settings.model_copy(update=dict.fromkeys(solved, Softness(temperature=0.1)))
     for name in link.sets:
         wanted = PairSet(link, method.name, settings, 0, Path("data/embeddings"), name)
         with Products() as counted:

@@ -233,7 +233,11 @@ OVERRIDES = {
 OVERRIDES |= {
     path.stem: {
         "seed": 7,
-        f"connections.{next(iter(yaml.safe_load(path.read_text())['connections']))}.train.epochs": 77,
+        **{
+            f"connections.{name}.train.epochs": 77
+            for name, connection in yaml.safe_load(path.read_text())["connections"].items()
+            if "epochs" in connection["train"]  # not of a method that trains nothing
+        },
     }
     for path in PRESETS.glob("*.yaml")
     if path.stem != "demo"

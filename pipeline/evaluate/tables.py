@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.atomic import atomic_path, write_text
+from pipeline.errors import CorruptError
 from pipeline.store.made_from import read_made_from
 from pipeline.store.parquet import write_table
 
@@ -139,7 +140,11 @@ class Tables:
 
 def _remove_curves(folder: Path, still: Collection[str]) -> None:
     """Remove the curves that an earlier run wrote and that are not made any more."""
-    earlier = read_made_from(folder)
+    try:
+        earlier = read_made_from(folder)
+    except CorruptError as error:  # It is about to be written again.
+        log.warning("%s", error.message)
+        earlier = None
     for name in earlier.files if earlier else ():
         if name.startswith(f"{CURVES}/") and name not in still:
             (folder / name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from evaluate_world import CONNECTIONS, CORPORA, build_world, embedded, write_mo
 from pydantic import ValidationError
 
 from pipeline.connect import ConnectedSpace
-from pipeline.errors import UserError
+from pipeline.errors import CorruptError, UserError
 from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
@@ -294,6 +294,18 @@ def test_metrics_are_bound_to_what_they_were_measured_on(world: Folders) -> None
         f"{world.models / 'oracle'} was changed",
     ]
     assert record.damaged(world.metrics) == ["plots/kept-audio_image.csv is damaged or was changed"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"sources": {}}', b"\xff"])
+def test_a_damaged_record_is_written_again(world: Folders, content: bytes) -> None:
+    evaluate(settings(kept=KEPT), world, CONNECTIONS, 3)
+    path = world.metrics / MADE_FROM_NAME
+    before = path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(CorruptError, match="_made_from.json is damaged"):
+        read_made_from(world.metrics)
+    evaluate(settings(kept=KEPT), world, CONNECTIONS, 3)
+    assert path.read_bytes() == before
 
 
 def test_a_file_that_looks_like_a_curve_stays(world: Folders, caplog: pytest.LogCaptureFixture) -> None:

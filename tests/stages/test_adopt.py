@@ -1,5 +1,8 @@
 """`mcr import`: imported stores and projectors are used like our own."""
 
+import json
+from dataclasses import asdict, replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from typer.testing import CliRunner
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
 from pipeline.store import read_embeddings
+from pipeline.store.lock import LOCK_NAME, HeldError, Holder
 from stages.cli import app
 from tests.adopt.test_projectors import published
 from tests.stages.tools_project import make_project
@@ -46,7 +50,9 @@ def test_an_imported_store_is_evaluated_and_reported_but_not_recomputed(project)
     assert "import clip/bought image: in 25 = 25 out" in said and "clip/bought text" in said
     said = mcr("verify", "--recompute", "4")
     assert said.count("imported: unverified") == said.count("not recomputed: it was imported") == 2
-    assert said.count("recomputed 4") == 2 and "4 stores, all of them sound" in said
+    assert (
+        said.count("recomputed 4") == 2 and "DAMAGED" not in said and "data/embeddings/clip/bought/image: sound" in said
+    )
     mcr("evaluate")
     metrics = pd.read_parquet("data/metrics/metrics.parquet")
     metrics = metrics[metrics.metric == "R@5"].pivot_table(index="direction", columns="task", values="value")
@@ -68,6 +74,27 @@ def test_imported_projectors_are_a_connected_space(project):
     space = ConnectedSpace.load("data/models/theirs")
     assert space.config.spaces["clip"].spec["checkpoint"] == "data/spaces/clip"
     assert space.modalities == ("text", "image", "audio")
+
+
+def test_a_lock_of_elsewhere_is_broken_on_demand(project):
+    """A holder on another machine cannot be proved dead."""
+    torch.save(published("clap_clip"), "clap_clip.pt")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["spaces"]["sound"] = {"encoder": "laion_clap", "checkpoint": "data/spaces/sound"}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    elsewhere = json.dumps(asdict(replace(Holder.here(), host="elsewhere")))
+    for arguments, output in (
+        (("embeddings", "bought", "--space", "clip", "--corpus", "bought"), "data/embeddings/clip/bought/text"),
+        (("projectors", "clap_clip.pt", "--name", "theirs", "--clap", "sound"), "data/models/theirs"),
+    ):
+        lock = project / output / LOCK_NAME
+        lock.parent.mkdir(parents=True)
+        lock.write_text(elsewhere)
+        with pytest.raises(HeldError, match="on elsewhere") as caught:
+            mcr("import", *arguments)
+        assert "--break-lock" in caught.value.hint
+        mcr("import", *arguments, "--break-lock")
+        assert not lock.exists()
 
 
 def test_mistakes(project):

@@ -1,5 +1,7 @@
 """`mcr sweep` on small stores: trains what is new, measures every row and seed, and leaves the pseudo-pairs alone."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from pipeline.connect.config import load_config
 from pipeline.errors import UserError
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, write_rows
+from pipeline.store.lock import LOCK_NAME, HeldError, Holder
 from stages.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +111,17 @@ def test_a_second_sweep_trains_what_is_new_only(project: dict) -> None:
     run(SWEEP_MORE)
     now = {path: path.stat().st_mtime_ns for path in Path("data/sweeps/small/models").rglob("projector.safetensors")}
     assert len(now) == 6 and weights.items() <= now.items()
+
+
+def test_a_lock_of_elsewhere_is_broken_on_demand(project: dict) -> None:
+    lock = Path("data/sweeps/small") / LOCK_NAME
+    lock.parent.mkdir(parents=True)
+    lock.write_text(json.dumps(asdict(replace(Holder.here(), host="elsewhere"))))
+    Path("small.yaml").write_text(yaml.safe_dump({**SWEEP, "seeds": [0]}))
+    refused = CliRunner().invoke(app, ["sweep", "small.yaml"])
+    assert isinstance(refused.exception, HeldError) and "--break-lock" in refused.exception.hint
+    assert CliRunner().invoke(app, ["sweep", "small.yaml", "--break-lock"], catch_exceptions=False).exit_code == 0
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from pipeline.errors import CorruptError, UserError
 from pipeline.spaces.compact import CompactModel, load_compact, save_compact
 from stages.cli import app
+from stages.search import _save
 from tests.stages.tools_project import make_project
 
 
@@ -41,6 +42,17 @@ def test_damage_is_an_error_with_a_hint(project):
     assert "clip/photos/image: DAMAGED: part-00001.parquet is damaged" in done.stdout
     assert mcr("encode", "clip-photos").exit_code == 0, "what the hint says must help"
     assert part.read_bytes() == content and mcr("verify").exit_code == 0
+
+
+def test_nothing_is_saved_from_a_damaged_shard(project):
+    found = [("photos", "p012")]
+    _save(project / "found", "image", found)
+    assert (project / "found/01-p012.png").read_bytes() == (project / "data/raw/photos/p012.png").read_bytes()
+    tar = project / "data/shards/photos/00001.tar"
+    tar.write_bytes(tar.read_bytes().replace(b"IEND", b"IENT"))
+    with pytest.raises(CorruptError, match="00001.tar is damaged"):
+        _save(project / "again", "image", found)
+    assert not (project / "again").exists()
 
 
 def test_another_checkpoint_is_found_by_recomputing_alone(project):

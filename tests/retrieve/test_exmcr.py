@@ -13,7 +13,6 @@ from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, write_pairs
 from pipeline.retrieve.settings import LeafRetrieveSettings
 from pipeline.store import PAIRS, PartFolder, Store
-from pipeline.store.prune import keep_only
 from tests.devices import NEEDS_FAISS
 from tests.links import make_link
 from tests.retrieve.test_pseudo_pairs import TAU, content, vector, write_store
@@ -183,19 +182,3 @@ def test_top_k_searches_reach_the_copy_as_well(wanted: PairSet, tmp_path: Path, 
     rows = Store.open(tmp_path / "base", PAIRS).read()
     for column, expected in chain("base", "p4").items():
         np.testing.assert_allclose(rows.vectors[column][4], expected, atol=1e-4)
-
-
-def test_pruning_keeps_what_is_named_and_nothing_else(tmp_path: Path) -> None:
-    root = tmp_path / "unified"
-    for name in ("old.parquet", "clap/old.parquet", "clap/leaf/a", "clap/base/a", "ulip/leaf/a"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("x")
-    keep_only(root, [root / "clap" / "leaf"])
-    assert [path.relative_to(root).as_posix() for path in sorted(root.rglob("*"))] == [
-        "clap",
-        "clap/leaf",
-        "clap/leaf/a",
-    ]
-    keep_only(root, [root])
-    assert list(root.iterdir()) == []
-    keep_only(tmp_path / "nothing", [])

@@ -150,13 +150,14 @@ def test_a_kill_leaves_no_trace_and_no_half_result(links, tmp_path: Path) -> Non
         assert content(output) == content(tmp_path / "whole")
 
 
-def test_what_another_method_left_behind_is_removed(links, tmp_path: Path) -> None:
+def test_what_another_method_left_behind_is_removed_and_what_nobody_knows_stays(links, tmp_path: Path) -> None:
     output = tmp_path / "model"
     (output / "checkpoint").mkdir(parents=True)
-    for name in ("projector.safetensors", "history.parquet", "checkpoint/state.json"):
+    for name in ("projector.safetensors", "history.parquet", "checkpoint/mine.json"):
         (output / name).write_text("{}")
     train(links, output)
-    assert content(output).keys() == {"config.json", *(f"{leaf}/{name}" for leaf in links for name in FILES)}
+    written = {"config.json", *(f"{leaf}/{name}" for leaf in links for name in FILES)}
+    assert content(output).keys() == written | {"checkpoint/mine.json"}
 
 
 def test_the_connected_space_keeps_the_base_and_knows_which_modality_skips_f_l(links, tmp_path: Path) -> None:

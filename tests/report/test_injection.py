@@ -64,7 +64,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 def known(inputs_of: Path) -> tuple[dict[str, object], dict[str, object]]:
     inputs = Inputs(inputs_of, dict(world.CONNECTIONS), dict(world.TASKS))
     settings = ReportSettings(examples=1, pseudo_pairs=1)
-    return write._facts(inputs, ["3 samples are shared"]), write._shown(inputs, settings)
+    return write._facts(inputs, ["3 samples are shared"], {}), write._shown(inputs, settings)
 
 
 def poisoned(value: object, text: str) -> object:

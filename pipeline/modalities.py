@@ -1,5 +1,7 @@
 """The modalities, and the endings by which a file is taken for one of them: in shards and in sources."""
 
+from collections.abc import Iterable
+
 TEXT, IMAGE, AUDIO, POINT = "text", "image", "audio", "point"
 MODALITIES = (TEXT, IMAGE, AUDIO, POINT)
 
@@ -35,3 +37,31 @@ SOURCE_MODALITY_OF = MODALITY_OF | {
 def source_endings(modality: str) -> list[str]:
     """Every ending, without its dot, by which a file of a source is taken for `modality`."""
     return [ending for ending, of in SOURCE_MODALITY_OF.items() if of == modality]
+
+
+def modality_of(extension: str) -> str:
+    """The modality of a member of a shard, by its extension; empty if it is of none.
+
+    The members of a modality that the parameters declare begin with its name: ``tactile.png``.
+    """
+    declared, dot, _ = extension.partition(".")
+    return declared if dot else MODALITY_OF.get(extension, "")
+
+
+def declared_modality(name: str, declared: Iterable[tuple[str, str]], wanted: Iterable[str]) -> tuple[str, str]:
+    """The modality as which a file of a source is declared, and its ending; both empty if it is of none of them.
+
+    Args:
+        name: Of the file.
+        declared: Modalities and endings that the parameters declare, ``("tactile", "tactile.png")``.
+        wanted: Modalities of the corpus; an ending that files of ours have, too, counts only where it is among them.
+    """
+    base = name.rpartition("/")[2].lower()
+    found = [
+        (modality, ending)
+        for modality, ending in declared
+        if base.endswith(f".{ending}")
+        and len(base) > len(ending) + 1
+        and (modality in wanted or ending not in SOURCE_MODALITY_OF)
+    ]
+    return max(found, key=lambda one: len(one[1]), default=("", ""))

@@ -1,10 +1,33 @@
 """Base of all settings that a user can write in params.yaml."""
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-Modality = Literal["text", "image", "audio", "point"]
+from pipeline.modalities import MODALITIES
+
+DECLARED = "modalities"
+"""Key of the validation's context under which the parameters declare modalities: their patterns by name."""
+
+
+def declared(info: ValidationInfo) -> Mapping[str, str]:
+    """The modalities that the parameters declare."""
+    return info.context.get(DECLARED, {}) if isinstance(info.context, Mapping) else {}
+
+
+def _known_modality(name: str, info: ValidationInfo) -> str:
+    known = [*MODALITIES, *declared(info)]
+    if name not in known:
+        *first, last = map(repr, known)
+        expected = f"{', '.join(first)} or {last}"
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return name
+
+
+_NAMES = {"type": "string", "anyOf": [{"enum": list(MODALITIES)}, {"pattern": "^[a-z][a-z0-9_]*$"}]}
+Modality = Annotated[str, AfterValidator(_known_modality), WithJsonSchema(_NAMES)]
 
 
 class Settings(BaseModel):

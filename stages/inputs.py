@@ -117,6 +117,7 @@ def described(
     files: list[InputFile]
     if isinstance(settings, CorpusSettings):
         kind, place, files = "corpora", {"source": settings.source}, [*listed_files(settings)]
+        place |= {"modalities": dict(settings.declared)} if settings.declared else {}
     elif isinstance(settings, Connection):
         kind, place, files = "connections", *_projectors(name, settings, params)
     else:

@@ -64,7 +64,7 @@ def search(
 
 def _save(folder: Path, modality: str, found: list[tuple[str, str]]) -> None:
     from pipeline.atomic import write_bytes
-    from pipeline.modalities import MODALITY_OF
+    from pipeline.modalities import modality_of
     from pipeline.store.shards import open_shards, read_shard, verify_shard
     from stages.context import SHARDS
 
@@ -74,5 +74,5 @@ def _save(folder: Path, modality: str, found: list[tuple[str, str]]) -> None:
             for sample in read_shard(verify_shard(SHARDS / corpus, part)):
                 rank = wanted.get((corpus, sample.key))
                 for extension, content in sample.members.items():
-                    if rank and MODALITY_OF.get(extension) == modality:
+                    if rank and modality_of(extension) == modality:
                         write_bytes(folder / f"{rank:02d}-{sample.key}.{extension}", content)

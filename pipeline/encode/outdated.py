@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.decode.earlier import decoded_otherwise
-from pipeline.modalities import MODALITY_OF
+from pipeline.modalities import modality_of
 from pipeline.store.manifest import Part
 from pipeline.store.shards import read_shard, verify_shard
 
@@ -20,7 +20,7 @@ def outdated(folder: Path, shard: Part, modality: str, part: Part) -> str:
     refused = {failure.key for failure in part.rejected if failure.step == "decode"}
     lost = {failure.key for failure in part.rejected} - refused
     for sample in read_shard(verify_shard(folder, shard)):
-        own = (content for extension, content in sample.members.items() if MODALITY_OF.get(extension) == modality)
+        own = (content for extension, content in sample.members.items() if modality_of(extension) == modality)
         payload = next(own, None)
         if payload is None or sample.key in lost:
             continue

@@ -18,7 +18,7 @@ from pipeline.decode.images import has_transparency
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.encode.ahead import read_ahead
 from pipeline.errors import SampleError
-from pipeline.modalities import IMAGE, MODALITY_OF, TEXT
+from pipeline.modalities import IMAGE, TEXT, modality_of
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part
 from pipeline.store.shards import ShardSample, read_shard, verify_shard
@@ -144,7 +144,7 @@ def _few(samples: Iterator[ShardSample], modality: str) -> list[tuple[str, bytes
     few: list[tuple[str, bytes]] = []
     size = 0
     while len(few) < CHUNK and size < CHUNK_BYTES and (sample := next(samples, None)):
-        own = (content for extension, content in sample.members.items() if MODALITY_OF.get(extension) == modality)
+        own = (content for extension, content in sample.members.items() if modality_of(extension) == modality)
         if (payload := next(own, None)) is not None:
             few.append((sample.key, payload))
             size += len(payload)

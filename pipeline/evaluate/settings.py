@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.settings import Modality, Settings
 
@@ -123,11 +123,17 @@ class GeometryTask(PairTask):
     neighbours: int = Field(10, ge=1, description="k of the k-occurrence whose skewness is the hubness.")
 
 
+def _not_text(modality: str) -> str:
+    if modality == TEXT:
+        raise ValueError("Text is what the prompts are; name the modality of the samples")
+    return modality
+
+
 class PromptedTask(MethodsTask):
     """Samples of one modality, and classes that are described by texts."""
 
     corpus: str = Field(description="Evaluation set.")
-    modality: Literal["image", "audio", "point"]
+    modality: Annotated[Modality, AfterValidator(_not_text)]
     labels: Labels
     prompts: str = Field(description="Text corpus of the prompts, with keys `<class>-<n>`.")
     prompt_separator: str = Field(

@@ -14,6 +14,7 @@ from pipeline.params.model import Params
 from pipeline.params.names import naming_problems
 from pipeline.params.references import reference_problems
 from pipeline.plain_yaml import read_yaml, shown
+from pipeline.settings import DECLARED
 
 MOST_LISTED = 50
 
@@ -52,7 +53,7 @@ def check_params(raw: Mapping[str, Any], source: str, named: bool = True) -> Par
         UserError: There are problems; all of them are listed.
     """
     try:
-        params = Params.model_validate(raw)
+        params = Params.model_validate(raw, context={DECLARED: _declared(raw)})
         problems = list(_truths_for_numbers(raw, params.model_dump(), ""))
     except ValidationError as error:
         params, problems = None, [_describe(detail) for detail in error.errors()]
@@ -64,6 +65,12 @@ def check_params(raw: Mapping[str, Any], source: str, named: bool = True) -> Par
         hint = f"Correct the lines above and run again.{f' {RULE}' if naming else ''}"
         raise UserError(f"{source} has {len(problems)} problem(s):\n  {listed}{more}", hint)
     return params
+
+
+def _declared(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Modalities of an unchecked params.yaml; those that are malformed are left out, and reported as such elsewhere."""
+    said = raw.get("modalities")
+    return {str(k): v for k, v in said.items() if isinstance(v, str)} if isinstance(said, Mapping) else {}
 
 
 def _truths_for_numbers(raw: object, understood: object, where: str) -> Iterator[str]:

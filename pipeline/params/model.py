@@ -1,6 +1,6 @@
 """The whole of params.yaml as one typed, frozen object."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,13 @@ class Params(Settings):
         2,
         ge=1,
         description="CPU threads of the arithmetic; another number rounds sums differently, so it is part of the result.",
+    )
+    modalities: dict[
+        Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,30}$")],
+        Annotated[str, Field(pattern=r"^\*(\.[A-Za-z0-9_-]+)+$")],
+    ] = Field(
+        default_factory=dict,
+        description='Modalities of your own beside text, image, audio and point, with the names of their files: `tactile: "*.tactile.png"`.',
     )
     corpora: dict[str, CorpusSettings]
     limits: Limits = Limits()

@@ -5,11 +5,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from pipeline.methods import Method, methods
+from pipeline.modalities import MODALITIES
 
 
 def reference_problems(raw: Mapping[str, Any]) -> list[str]:
     """All broken references of an unchecked params.yaml, each with its dotted path."""
-    return [*_jobs(raw), *_connections(raw), *_tasks(raw)]
+    return [*_modalities(raw), *_jobs(raw), *_connections(raw), *_tasks(raw)]
 
 
 def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -23,6 +24,13 @@ def _missing(where: str, name: object, kind: str, known: Mapping[str, Any]) -> I
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
         yield f"{where} = {name!r}: there is no such {kind}; {hint}"
+
+
+def _modalities(raw: Mapping[str, Any]) -> Iterator[str]:
+    said = raw.get("modalities")
+    for name in said if isinstance(said, Mapping) else ():
+        if name in MODALITIES:
+            yield f"modalities.{name}: is a modality already; give yours another name"
 
 
 def _jobs(raw: Mapping[str, Any]) -> Iterator[str]:

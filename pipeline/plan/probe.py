@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 
 from pipeline.errors import SampleError, UserError
-from pipeline.modalities import MODALITY_OF
+from pipeline.modalities import modality_of
 from pipeline.precision import multiplying
 from pipeline.spaces import Space
 from pipeline.store.shards import open_shards, read_shard
@@ -44,7 +44,7 @@ def probe_encode(space: Space, modality: str, shards: Path, count: int) -> Pace:
     samples = chain.from_iterable(read_shard(shards / part.name) for part in open_shards(shards).parts)
     inputs, spent = [], 0.0
     for sample in islice(samples, 4 * count):
-        payload = next((body for end, body in sample.members.items() if MODALITY_OF.get(end) == modality), None)
+        payload = next((body for end, body in sample.members.items() if modality_of(end) == modality), None)
         started = perf_counter()
         try:
             if payload is not None:

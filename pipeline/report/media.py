@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import SampleError
-from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
+from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT, modality_of
 from pipeline.reading import open_patiently, written_by_us
 from pipeline.report.thumbnails import Painter
 from pipeline.store.manifest import MANIFEST_NAME, load_manifest
@@ -97,7 +97,7 @@ def _read_shard(path: Path, keys: set[str]) -> dict[tuple[str, str], Member]:
     ):
         for info in tar:
             key, _, extension = info.name.partition(".")
-            modality = MODALITY_OF.get(extension.lower())
+            modality = modality_of(extension.lower())
             if key in keys and modality and (file := tar.extractfile(info)):
                 members[key, modality] = Member(file.read(), extension.lower())
     return members
@@ -155,8 +155,9 @@ class Gallery:
         if modality == TEXT:
             return Shown(key, modality, caption=caption)
         try:
-            if modality == IMAGE:
-                return self._picture(key, member, caption)
+            shown_as = MODALITY_OF.get(member.extension.rpartition(".")[2]) if "." in member.extension else modality
+            if shown_as == IMAGE:
+                return self._picture(key, modality, member, caption)
             if modality == AUDIO:
                 return self._sound(key, member, caption)
             if modality == POINT:
@@ -168,12 +169,12 @@ class Gallery:
             return Shown(key, modality, caption=caption, note="cannot be decoded")
         return Shown(key, modality, caption=caption, note=f"no preview for .{member.extension}")
 
-    def _picture(self, key: str, member: Member, caption: str) -> Shown:
-        content, extension, small = member.content, member.extension, True
+    def _picture(self, key: str, modality: str, member: Member, caption: str) -> Shown:
+        content, extension, small = member.content, member.extension.rpartition(".")[2], True
         if len(content) > LARGEST_PICTURE or extension not in TYPES:
             content, extension, small = self._paint(IMAGE, content), "jpg", False
         uri = self._afford(data_uri(content, extension))
-        return Shown(key, IMAGE, uri, small, caption=caption, note="" if uri else "left out: page budget")
+        return Shown(key, modality, uri, small, caption=caption, note="" if uri else "left out: page budget")
 
     def _sound(self, key: str, member: Member, caption: str) -> Shown:
         picture = self._afford(data_uri(self._paint(AUDIO, member.content), "png"))

@@ -10,7 +10,7 @@ from tarfile import TarError
 from typing import cast
 
 from pipeline.errors import UserError
-from pipeline.modalities import SOURCE_MODALITY_OF
+from pipeline.modalities import SOURCE_MODALITY_OF, modality_of
 from pipeline.progress import Progress
 from pipeline.shard.duplicates import DUPLICATES_NAME, Duplicates, write_duplicates
 from pipeline.shard.likeness import likeness_of_parts
@@ -162,7 +162,11 @@ def _duplicates(checked: Iterable[Checked]) -> list[tuple[str, str]]:
 
 
 def _contents(checked: Iterable[Checked]) -> list[tuple[str, str, str]]:
-    return [(one.key, SOURCE_MODALITY_OF[extension], digest) for one in checked for extension, digest in one.members]
+    return [
+        (one.key, SOURCE_MODALITY_OF.get(extension) or modality_of(extension), digest)
+        for one in checked
+        for extension, digest in one.members
+    ]
 
 
 def _write_likeness(

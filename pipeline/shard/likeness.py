@@ -15,7 +15,7 @@ from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.decode.points import decode_points
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError
-from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
+from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT, modality_of
 from pipeline.store.likeness import CONTENT_BYTES, FEWEST_LEVELS, THUMBNAIL_SIDE, Likeness
 from pipeline.store.manifest import Part
 from pipeline.store.shards import read_shard
@@ -48,7 +48,7 @@ _Member = tuple[str, str, bytes]
 
 def _likeness_of(shard: Path, apart: Isolated[_Member, Likeness]) -> list[Likeness]:
     members = (
-        (sample.key, MODALITY_OF[extension], content)
+        (sample.key, modality_of(extension), content)
         for sample in read_shard(shard)
         for extension, content in sample.members.items()
     )
@@ -77,7 +77,7 @@ def _looked_at(member: _Member) -> Likeness:
 def likeness(key: str, modality: str, content: bytes) -> Likeness:
     """What the member `content` of the sample `key` holds."""
     try:
-        decoded, look = _DECODED[modality](content)
+        decoded, look = _DECODED.get(modality, _bytes)(content)
     except (SampleError, MemoryError):
         return Likeness(key, modality, None, None)  # Encoding it will say what is wrong with it.
     return Likeness(key, modality, hashlib.blake2b(decoded, digest_size=CONTENT_BYTES).digest(), look)
@@ -109,6 +109,10 @@ def _sound(content: bytes) -> tuple[bytes, None]:
 def _cloud(content: bytes) -> tuple[bytes, None]:
     places = decode_points(content)[:, :3] + np.float32(0)  # no negative zero
     return places[np.lexsort(places.T[::-1])].astype("<f4").tobytes(), None
+
+
+def _bytes(content: bytes) -> tuple[bytes, None]:
+    return content, None  # of a declared modality, whose files are decoded by its encoder
 
 
 def _words(content: bytes) -> tuple[bytes, None]:

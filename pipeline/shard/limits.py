@@ -9,6 +9,8 @@ MAX_BYTES = {
     AUDIO: 512 << 20,
     POINT: 256 << 20,
 }
+# Of a modality that the parameters declare.
+MAX_DECLARED_BYTES = 256 << 20
 # A well-filled archive of numbers is hardly ever smaller than a tenth of its content.
 MAX_RATIO = 100
 MAX_POINTS = 10_000_000

@@ -8,8 +8,8 @@ from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.errors import SampleError
 from pipeline.foreign import HEAD_BYTES, is_pointer
 from pipeline.hashing import seed_from
-from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
-from pipeline.shard.limits import MAX_BYTES, MAX_TEXT_BYTES
+from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
+from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES, MAX_TEXT_BYTES
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,17 @@ def check_member(modality: str, extension: str, content: bytes) -> None:
     Raises:
         SampleError: It is empty, too large, of another type, a pickle, or no UTF-8.
     """
+    largest, extension = MAX_BYTES.get(modality, MAX_DECLARED_BYTES), extension.rpartition(".")[2]
+    modality = modality if modality in MAX_BYTES else MODALITY_OF.get(extension, "")  # a declared one: by its format
     if not content.strip():
         raise SampleError("read", f"the {extension} file is empty")
     if modality == TEXT:
         _check_text(content)
-    elif len(content) > MAX_BYTES[modality]:
-        raise SampleError("read", f"the {extension} file has more than {MAX_BYTES[modality]} bytes")
+    elif len(content) > largest:
+        raise SampleError("read", f"the {extension} file has more than {largest} bytes")
     elif stands_for := is_pointer(content[:HEAD_BYTES]):
         raise SampleError("read", f"the {extension} file is {stands_for}")
-    elif not _looks_like(modality, extension, content):
+    elif modality and not _looks_like(modality, extension, content):
         raise SampleError("read", f"the {extension} file is no {modality}")
     elif extension == "npy":
         from pipeline.decode.npy import npy_header

@@ -8,7 +8,7 @@ from pipeline.errors import SampleError
 from pipeline.hashing import sha256_bytes
 from pipeline.keys import KEY
 from pipeline.os_errors import errno_of
-from pipeline.shard.limits import MAX_BYTES
+from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES
 from pipeline.shard.members import check_member
 from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.store.manifest import Failure
@@ -64,7 +64,10 @@ def _load(sample: RawSample) -> dict[str, bytes]:
         SampleError: A member cannot be read.
     """
     try:
-        return {member.extension: member.read(MAX_BYTES[modality] + 1) for modality, member in sample.members.items()}
+        return {
+            member.extension: member.read(MAX_BYTES.get(modality, MAX_DECLARED_BYTES) + 1)
+            for modality, member in sample.members.items()
+        }
     except (OSError, ValueError) as error:
         if errno_of(error) in THIS_MACHINE:
             raise

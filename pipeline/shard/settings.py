@@ -1,11 +1,11 @@
 """Settings of the `shard` stage."""
 
 from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
-from pipeline.settings import Modality, Settings
+from pipeline.settings import Modality, Settings, declared
 from pipeline.shard.sources.options import SourceOptions
 
 Kind = Literal["auto", "folder", "lines", "jsonl", "table", "webdataset", "coco", "audiocaps", "clotho"]
@@ -70,6 +70,18 @@ class CorpusSettings(Settings):
     max_rejected: float | None = Field(
         None, ge=0, le=1, description="Largest share of rejected samples of this corpus; null: `limits.max_rejected`."
     )
+    _declared: tuple[tuple[str, str], ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _keep_declared(self, info: ValidationInfo) -> Self:
+        patterns = declared(info).items()
+        self._declared = tuple((name, pattern.removeprefix("*.").lower()) for name, pattern in patterns)
+        return self
+
+    @property
+    def declared(self) -> tuple[tuple[str, str], ...]:
+        """Modalities that the parameters declare, with the endings of their files."""
+        return self._declared
 
 
 def source_options(corpus: CorpusSettings) -> SourceOptions:

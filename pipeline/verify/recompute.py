@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import SampleError, UserError
-from pipeline.modalities import MODALITY_OF
+from pipeline.modalities import modality_of
 from pipeline.spaces import Space, SpaceSpec
 from pipeline.store import EMBEDDING_COLUMN, Part, Store, read_rows
 from pipeline.store.folder import differences
@@ -129,7 +129,7 @@ def _payloads(shard: Path, keys: set[str], modality: str) -> dict[str, bytes]:
         for sample in read_shard(shard)
         if sample.key in keys
         for extension, content in sample.members.items()
-        if MODALITY_OF.get(extension) == modality
+        if modality_of(extension) == modality
     }
 
 

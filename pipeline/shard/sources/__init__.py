@@ -69,13 +69,16 @@ def open_source(source: str, options: SourceOptions) -> Opened:
         kind = kind_of_file(place.folder, place.file, source, options)
     else:
         kind = kind_of_files(source, walk.names, options)
+    if kind != "folder" and (declared := {name for name, _ in options.declared} & set(options.modalities)):
+        raise UserError(
+            f"{source} is read as {kind}; {', '.join(sorted(declared))} is declared, and read from folders of files only.",
+            "Put its files into a folder, or set the corpus' `kind: folder`.",
+        )
     if place.file and kind != "folder":
         return Opened(place, kind, walk.names, walk)
     # Of a folder's files each is a sample, whose fault a link to nowhere is; of others it would be that of many.
     names = [
-        name
-        for name in walk.names
-        if is_of_kind(name, kind, options.modalities) and (kind == "folder" or name not in walk.broken)
+        name for name in walk.names if is_of_kind(name, kind, options) and (kind == "folder" or name not in walk.broken)
     ]
     return Opened(place, kind, names, walk)
 
@@ -112,6 +115,10 @@ def find_samples(source: str, options: SourceOptions, unread: Unread) -> Iterato
             unread.file(name)
     if not count:
         wanted = ", ".join(f".{ending}" for modality in options.modalities for ending in source_endings(modality))
+        wanted = ", ".join(
+            [wanted] * bool(wanted)
+            + [f".{end}" for modality, end in options.declared if modality in options.modalities]
+        )
         passed = f"; not read: {said(unread.counts())}" if unread.counts() else ""
         raise UserError(
             f"{source} holds no sample of {', '.join(options.modalities)} "

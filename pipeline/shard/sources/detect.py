@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import UserError
 from pipeline.foreign import HEAD_BYTES, foreign
-from pipeline.modalities import SOURCE_MODALITY_OF
+from pipeline.modalities import SOURCE_MODALITY_OF, declared_modality
 from pipeline.shard.sources.audiocaps import is_audiocaps
 from pipeline.shard.sources.clotho import is_clotho
 from pipeline.shard.sources.options import SourceOptions
@@ -58,7 +58,7 @@ def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> 
         UserError: They can be of two kinds.
     """
     suffixes = {_suffix(name) for name in names}
-    media = any(SOURCE_MODALITY_OF.get(suffix) in options.modalities for suffix in suffixes)
+    media = any(is_of_kind(name, "folder", options) for name in names)
     if media and "tar" in suffixes:
         raise UserError(
             f"{source} holds tars as well as single files of {', '.join(options.modalities)}.",
@@ -77,10 +77,11 @@ def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> 
     return kinds.pop()
 
 
-def is_of_kind(name: str, kind: str, modalities: Sequence[str]) -> bool:
+def is_of_kind(name: str, kind: str, options: SourceOptions) -> bool:
     """Whether a file among others is read by the reader of `kind`."""
     if kind == "folder":
-        return SOURCE_MODALITY_OF.get(_suffix(name)) in modalities
+        declared, _ = declared_modality(name, options.declared, options.modalities)
+        return (declared or SOURCE_MODALITY_OF.get(_suffix(name))) in options.modalities
     return KIND_OF.get(_suffix(name)) == FILE_KIND.get(kind, kind)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from pipeline.keys import key_of_name, key_of_path
-from pipeline.modalities import ALIASES, RARE, SOURCE_MODALITY_OF
+from pipeline.modalities import ALIASES, RARE, SOURCE_MODALITY_OF, declared_modality
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.sample import RawMember, RawSample
@@ -13,7 +13,7 @@ from pipeline.shard.sources.unread import Unread
 def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """A sample for each path, with the wanted modalities as its members; `names` are files of these modalities."""
     found: dict[str, list[dict[str, RawMember]]] = {}
-    for key, modality, member in _members(folder, names):
+    for key, modality, member in _members(folder, names, options):
         if len(options.modalities) == 1:
             yield RawSample(key, {modality: member})
             continue
@@ -27,11 +27,19 @@ def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions, un
             yield RawSample(key, members)
 
 
-def _members(folder: Folder, names: Sequence[str]) -> Iterator[tuple[str, str, RawMember]]:
+def _members(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[tuple[str, str, RawMember]]:
     """Key, modality and place of each file.
 
     A file with a rare ending whose name another one has already (`a.gif` beside `a.png`) has its ending in its key.
     """
+    if options.declared:
+        said = [(name, *declared_modality(name, options.declared, options.modalities)) for name in names]
+        for name, modality, ending in said:
+            if modality:
+                # In the shard the name of the modality comes first, whatever its files are called elsewhere.
+                extension = f"{modality}.{ending.rpartition('.')[2]}"
+                yield key_of_name(name[: -len(ending) - 1]), modality, RawMember(extension, folder, name)
+        names = [name for name, modality, _ in said if not modality]
     endings = [name.rpartition(".")[2].lower() for name in names]
     taken: set[tuple[str, str]] = set()
     if not RARE.isdisjoint(endings):

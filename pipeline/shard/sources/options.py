@@ -17,6 +17,7 @@ class SourceOptions:
         text_column: Column of the captions; empty: the first of `TEXT_COLUMNS`.
         path_column: Column of the files; empty: the first of `PATH_COLUMNS`, or the name of a modality.
         captions: What becomes of several captions in one place: ``one``, ``first`` or ``all``.
+        declared: Modalities that the parameters declare, with the endings of their files.
     """
 
     modalities: tuple[str, ...]
@@ -28,6 +29,7 @@ class SourceOptions:
     text_column: str = ""
     path_column: str = ""
     captions: str = "one"
+    declared: tuple[tuple[str, str], ...] = ()
 
 
 KEY_COLUMN = "key"

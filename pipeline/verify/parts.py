@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.errors import McrError
 from pipeline.hashing import sha256_json, sha256_keys, sha256_once
 from pipeline.links import Link, store_folder
-from pipeline.modalities import MODALITY_OF
+from pipeline.modalities import modality_of
 from pipeline.store import PAIRS, Manifest, Store, load_manifest
 from pipeline.store.contents import CONTENTS_NAME, read_contents
 from pipeline.store.manifest import MANIFEST_NAME
@@ -111,7 +111,7 @@ def _check_shard(path: Path, rows: int, keys_sha256: str, held: set[tuple[str, s
     try:
         for sample in read_shard(path):
             keys.append(sample.key)
-            held |= {(sample.key, MODALITY_OF.get(extension, "")) for extension in sample.members}
+            held |= {(sample.key, modality_of(extension)) for extension in sample.members}
     except McrError as error:
         return [error.message.rstrip(".")]
     if len(keys) != rows or sha256_keys(keys) != keys_sha256:

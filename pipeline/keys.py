@@ -11,7 +11,7 @@ KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 def key_of_path(path: str) -> str:
-    """The permanent key of a file: its path without extension; where that is no valid key, a readable form
+    """The permanent key of a file: its path without extension; where that is not a valid key, a readable form
     of it with a hash that keeps two such paths apart."""
     dot = path.rfind(".")
     start = path.rfind("/") + 1

@@ -26,11 +26,11 @@ _DEVICE = re.compile("con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
 def name_problem(name: object) -> str:
     """What is wrong with `name`; nothing if it is a name."""
     if not isinstance(name, str):
-        return f"{shown(name)} is no word: write one, such as c1"
+        return f"{shown(name)} is not a word: write one, such as c1"
     if not _NAME.fullmatch(name) or len(name) > LONGEST:
         suggested = re.sub("[^A-Za-z0-9_]+", "-", name).strip("-_")[:LONGEST]
         usable = suggested and not _NO_WORD.fullmatch(suggested) and not _DEVICE.fullmatch(suggested)
-        return f"{shown(repr(name))} is no name" + (f": write {suggested}" if usable else "")
+        return f"{shown(repr(name))} is not a name" + (f": write {suggested}" if usable else "")
     if _NO_WORD.fullmatch(name):
         return f"{name!r} is a number or a constant in YAML: write a word, such as c-{name}"
     if _DEVICE.fullmatch(name):
@@ -39,7 +39,7 @@ def name_problem(name: object) -> str:
 
 
 def check_name(name: str, kind: str) -> None:
-    """Refuse what is no name.
+    """Refuse what is not a name.
 
     Raises:
         UserError: `name` cannot be what a `kind` is called.

@@ -64,7 +64,7 @@ def read_yaml(path: Path) -> YamlFile:
     """Read `path`.
 
     Raises:
-        UserError: It is missing, is no UTF-8, is no YAML, is beyond a limit, or has a value that can be mistaken; the
+        UserError: It is missing, is not UTF-8, is not YAML, is beyond a limit, or has a value that can be mistaken; the
             message gives the line.
     """
     loader = None

@@ -39,7 +39,7 @@ app = typer.Typer(
     name="mcr",
     help="Connect frozen contrastive spaces (CLIP, CLAP, ULIP, ...) without paired data.\n\n"
     "`dvc repro` runs everything that changed; each command below runs one stage.",
-    epilog="Exit codes: 0 done, 1 our fault or a damaged file, 2 a mistake in the inputs, 75 try again later (a full "
+    epilog="Exit codes: 0 done, 1 internal error or damaged file, 2 user error, 75 try again later (a full "
     "disk, say), 128 + n stopped by signal n.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -67,7 +67,7 @@ def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
     from rich.text import Text
 
     def plain(text: object) -> Text:
-        """What was measured may be called anything; brackets are no markup."""
+        """What was measured may be called anything; brackets are not markup."""
         return Text(inert(str(text)))
 
     for (task, dataset, way), group in rows.groupby(["task", "dataset", "direction"], sort=False):

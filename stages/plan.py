@@ -58,7 +58,7 @@ def plan(
 
 
 def _print_changes(params: "Params") -> set[str]:
-    """Print what DVC would run; the names of these stages, none where this is no DVC project."""
+    """Print what DVC would run; the names of these stages, none where this is not a DVC project."""
     from pipeline.plan.changes import stage_changes
     from stages.inputs import look
 

@@ -52,7 +52,7 @@ def prepare(
     [(_, chosen)] = pick(SETS, [name], "evaluation set")
     if folder is None or not folder.is_dir():
         raise UserError(
-            f"{folder} is no folder." if folder else f"Where are the files of {name}?",
+            f"{folder} is not a folder." if folder else f"Where are the files of {name}?",
             f"Run `mcr prepare {name} FOLDER` with the folder of its files.",
         )
     if bad := next((each for each in template or () if "{}" not in each), None):

@@ -1,4 +1,4 @@
-"""The only place that prints: what is shown cannot steer the terminal, and a reader that went away is no bug."""
+"""The only place that prints: what is shown cannot steer the terminal, and a reader that went away is not a bug."""
 
 import logging
 import sys

@@ -120,6 +120,6 @@ def test_dvc_repro_runs_no_name(odd: Odd, section: str) -> None:
     odd.write()
     for name in ("embeddings", "shards", "pairs"):
         (odd.root / "data" / name).mkdir(exist_ok=True)
-    with pytest.raises(AssertionError, match="is no name"):
+    with pytest.raises(AssertionError, match="is not a name"):
         repro(odd.root)
     assert not (odd.root / "FILE").exists()

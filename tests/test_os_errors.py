@@ -1,4 +1,4 @@
-"""What the operating system refuses is no bug: real refusals, through the libraries that wrap them."""
+"""What the operating system refuses is not a bug: real refusals, through the libraries that wrap them."""
 
 import errno
 import json

@@ -31,7 +31,7 @@ def refused(tmp_path: Path, content: str | bytes) -> str:
     return said
 
 
-# Each is read in one way by PyYAML and in another by DVC, or is no word and no number that a person would write.
+# Each is read in one way by PyYAML and in another by DVC, or is not a word and no number that a person would write.
 MISTAKABLE = (
     *(
         "no",

@@ -61,7 +61,7 @@ def find_blocks(
         key_of: Makes a valid key from a value of that column.
 
     Raises:
-        UserError: There are no arrays, one is no array [N, D] of floats, the metadata does not fit it, or a key occurs
+        UserError: There are no arrays, one is not an array [N, D] of floats, the metadata does not fit it, or a key occurs
             twice.
     """
     arrays = {_number(path): path for path in sorted((folder / vectors).glob("*.npy"))}
@@ -163,7 +163,7 @@ def _open(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} cannot be read as an array ({error}).", "Fetch it again.") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        raise UserError(f"{path} is no array [N, D] of floating-point numbers.", "Name the folder of embeddings.")
+        raise UserError(f"{path} is not an array [N, D] of floating-point numbers.", "Name the folder of embeddings.")
     return array
 
 

@@ -21,7 +21,7 @@ def modality_of(file: Path) -> str:
     """
     modality = MODALITY_OF.get(file.suffix[1:].lower())
     if modality is None:
-        raise UserError(f"{file} is no kind of file that is understood.", f"Known are .{', .'.join(MODALITY_OF)}.")
+        raise UserError(f"{file} is not a kind of file that is read.", f"Known are .{', .'.join(MODALITY_OF)}.")
     return modality
 
 

@@ -16,7 +16,7 @@ MAX_FRAMES = 48_000 * 60 * 10
 # Of all channels together; checked before anything is allocated.
 MAX_VALUES = 4 * MAX_FRAMES
 LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
-# Twenty decibels above full scale is no recording: such samples are integers that somebody stored as they were.
+# Twenty decibels above full scale is not a recording: such samples are integers that somebody stored as they were.
 LOUDEST = 10.0
 # An MPEG frame of 576 samples has at least 24 bytes.
 _SAMPLES_PER_BYTE = 24

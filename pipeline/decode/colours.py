@@ -19,7 +19,7 @@ def colour_scale(colours: NDArray, integers: bool = False) -> float:
         integers: Whether the file says that they are colours and stores them as integers, so that 1 is almost black.
 
     Raises:
-        SampleError: They are no colours (some are negative, as in normals), or on no scale that is known.
+        SampleError: They are not colours (some are negative, as in normals), or on no scale that is known.
     """
     low, high = float(colours.min()), float(colours.max())
     if low < (0 if integers else -_SLACK):

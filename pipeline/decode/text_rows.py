@@ -20,7 +20,7 @@ def text_rows(
     Empty lines do not count.
 
     Raises:
-        SampleError: There are fewer lines, or some are no such row.
+        SampleError: There are fewer lines, or some are not such rows.
     """
     pieces = [np.empty((0, len(places)), dtype)]
     done = 0

@@ -68,7 +68,7 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
                 Finding(
                     FAIL,
                     "DVC",
-                    f"{root.absolute()} is no DVC project",
+                    f"{root.absolute()} is not a DVC project",
                     "Run `git init && dvc init`, or without git `dvc init --no-scm`.",
                 )
             ]

@@ -111,7 +111,7 @@ def _boxes_of(keys: list[str], task: LocalisationTask, folders: Folders) -> np.n
         )
     if unmatched := sorted(places.keys() - {*keys}):
         log.warning(
-            "%s: %d of %d names are no sample of %s, such as %s", task.proposals, len(unmatched), len(places), task.crops,
+            "%s: %d of %d names are not samples of %s, such as %s", task.proposals, len(unmatched), len(places), task.crops,
             ", ".join(map(repr, unmatched[:2])),
         )  # fmt: skip
     return _numbers_of(table[BOX].to_numpy(), task.proposals)[[places[key] for key in keys]]
@@ -134,7 +134,7 @@ def _numbers_of(cells: np.ndarray, table: str) -> np.ndarray:
     try:
         return np.array([[float(cell) if cell not in ("", None) else np.nan for cell in row] for row in cells])
     except ValueError as error:
-        raise UserError(f"{table} has a box that is no four numbers ({error}).", "Correct the row.") from error
+        raise UserError(f"{table} has a box that is not four numbers ({error}).", "Correct the row.") from error
 
 
 def _overlaps(scene: Scene, data: SceneSet, agreement: int) -> np.ndarray:

@@ -47,7 +47,7 @@ def by_sample(table: Mapping[str, Value], keys: Collection[str], where: str, cor
             found[key], named_as[key] = value, name
     if unmatched:
         log.warning(
-            "%s: %d of %d names are no sample of %s, such as %s", where, len(unmatched), len(table), corpus,
+            "%s: %d of %d names are not samples of %s, such as %s", where, len(unmatched), len(table), corpus,
             ", ".join(map(repr, unmatched[:2])),
         )  # fmt: skip
     return found

@@ -43,7 +43,7 @@ class Gap:
 class Uniformity:
     """Logarithm of the mean Gaussian potential exp(-2 |x - y|^2) over pairs of different rows; lower is more uniform.
 
-    A resample is taken to first order (each row's own mean potential), because a row that is drawn twice is no pair.
+    A resample is taken to first order (each row's own mean potential), because a row that is drawn twice is not a pair.
 
     Attributes:
         potentials: Of each row its mean over all other rows [N].

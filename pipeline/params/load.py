@@ -23,7 +23,7 @@ def load_params(path: Path) -> Params:
     """Read and check `path`.
 
     Raises:
-        UserError: The file is missing, is no YAML, or has problems; all of them are listed, each with its
+        UserError: The file is missing, is not YAML, or has problems; all of them are listed, each with its
             dotted path, its value and, for a misspelt name, the nearest valid one.
     """
     return check_params(read_raw(path), str(path))
@@ -33,7 +33,7 @@ def read_raw(path: Path) -> Mapping[str, Any]:
     """Read `path` without checking what it says.
 
     Raises:
-        UserError: The file is missing, is no YAML, or is beyond the limits of `read_yaml`.
+        UserError: The file is missing, is not YAML, or is beyond the limits of `read_yaml`.
     """
     raw = read_yaml(path).content
     if not isinstance(raw, Mapping):

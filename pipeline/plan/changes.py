@@ -35,7 +35,7 @@ def stage_changes(root: Path, other: Collection[Path] = ()) -> list[Change]:
         other: Files that such a stage would write anew.
 
     Raises:
-        UserError: `root` is no DVC project, or its stages cannot be read.
+        UserError: `root` is not a DVC project, or its stages cannot be read.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

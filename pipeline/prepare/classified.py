@@ -79,7 +79,7 @@ def _cloud(layout: Layout, path: str) -> Callable[[], bytes]:
         try:
             points = np.loadtxt(layout.lines(path), delimiter=",", dtype=np.float32, ndmin=2)
         except ValueError as error:
-            raise layout.wrong(path, f"is no table of numbers ({error})") from error
+            raise layout.wrong(path, f"is not a table of numbers ({error})") from error
         if points.shape[1] < 3:
             raise layout.wrong(path, f"has {points.shape[1]} columns, and points have at least three")
         buffer = io.BytesIO()
@@ -100,7 +100,7 @@ def read_objaverse_lvis(root: Path, templates: tuple[str, ...]) -> Prepared:
     )
     content = layout.json("lvis-annotations.json")
     if not (isinstance(content, dict) and content and all(isinstance(uids, list) for uids in content.values())):
-        raise layout.wrong("lvis-annotations.json", "is no object with a list of uids for each category")
+        raise layout.wrong("lvis-annotations.json", "is not an object with a list of uids for each category")
     category = {str(uid): str(name) for name, uids in content.items() for uid in uids}
     points = {Path(stem).name: path for stem, path in layout.media("points", "point").items()}
     kept = layout.held(list(category), points, where="points")
@@ -121,7 +121,7 @@ def read_imagenet(root: Path, templates: tuple[str, ...]) -> Prepared:
     )
     lines = [line.split(" ", 1) for line in layout.lines("LOC_synset_mapping.txt")]
     if short := next((line[0] for line in lines if len(line) < 2), None):
-        raise layout.wrong("LOC_synset_mapping.txt", f"has the line {short!r}, which is no synset with its names")
+        raise layout.wrong("LOC_synset_mapping.txt", f"has the line {short!r}, which is not a synset with its names")
     synsets = {line[0]: line[1] for line in lines}
     rows = {
         row["ImageId"]: row["PredictionString"].split(" ", 1)[0]

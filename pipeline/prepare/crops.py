@@ -79,7 +79,7 @@ def _read(proposals: Path) -> pd.DataFrame:
     if not valid.all():
         row = int((~valid).to_numpy().argmax())
         raise UserError(
-            f"Row {row + 1} of {proposals} is no box: {', '.join(f'{v}' for v in rows.loc[rows.index[row], list(BOX)])}.",
+            f"Row {row + 1} of {proposals} is not a box: {', '.join(f'{v}' for v in rows.loc[rows.index[row], list(BOX)])}.",
             "Boxes are x0 < x1 and y0 < y1 in shares of the picture, from 0 to 1.",
         )
     return rows

@@ -88,7 +88,7 @@ class Layout:
         try:
             return json.loads(self.file(path).read_text("utf-8-sig"))
         except ValueError as error:
-            raise self.wrong(path, "is no JSON") from error
+            raise self.wrong(path, "is not JSON") from error
 
     def media(self, folder: str, modality: str) -> dict[str, str]:
         """Files of `modality` in a folder and below it: their paths from the root, by their paths from the folder

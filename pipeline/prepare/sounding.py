@@ -42,7 +42,7 @@ def read_vggss(root: Path, templates: tuple[str, ...]) -> Prepared:
     )
     entries = layout.json("vggss.json")
     if not (isinstance(entries, list) and entries and all(_is_vggss(entry) for entry in entries)):
-        raise layout.wrong("vggss.json", "is no list of objects with `file`, `class` and `bbox`")
+        raise layout.wrong("vggss.json", "is not a list of objects with `file`, `class` and `bbox`")
     by_name = {str(entry["file"]): entry for entry in entries}
     files, kept = _clips(layout, list(by_name))
     regions = [(key_of(name), key_of(name), _clipped(box)) for name in kept for box in by_name[name]["bbox"]]
@@ -83,7 +83,7 @@ def read_music_solo(root: Path, templates: tuple[str, ...]) -> Prepared:
     )
     entries = layout.json("solotest.json")
     if not (isinstance(entries, dict) and entries and all(_is_solo(entry) for entry in entries.values())):
-        raise layout.wrong("solotest.json", "is no object of frames with `bbox` and `normbox`")
+        raise layout.wrong("solotest.json", "is not an object of frames with `bbox` and `normbox`")
     shown = {name.removesuffix(".jpg"): entry["bbox"] for name, entry in entries.items() if entry["bbox"]}
     frames, sounds = layout.media("frames", "image"), layout.media("audio", "audio")
     kept = [name for name in layout.held(list(shown), frames, where="frames") if _second(name) in sounds]
@@ -168,7 +168,7 @@ def _soundnet_boxes(layout: Layout, name: str) -> list[Box]:
             raise ValueError("no bbox")
         return [_clipped([value / SOUNDNET_PIXELS for value in cell]) for cell in cells]
     except (ElementTree.ParseError, ValueError) as error:
-        raise layout.wrong(path, "is no XML with `bbox` elements of a name and four whole numbers") from error
+        raise layout.wrong(path, "is not XML with `bbox` elements of a name and four whole numbers") from error
 
 
 def _second(frame: str) -> str:

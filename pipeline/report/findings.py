@@ -7,7 +7,7 @@ from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, Connect
 from pipeline.report.inputs import Inputs
 from pipeline.report.table import BASELINE, FROZEN, Cell, Row, Table, candidates, metric_label
 
-# How `differences.parquet` names a baseline that a connection is compared with; and the one that is no rival.
+# How `differences.parquet` names a baseline that a connection is compared with; and the one that is not a rival.
 UNTRAINED_PREFIX, CHANCE_METHOD = "baseline/", "untrained"
 YARDSTICKS = ("R@10", "R@5", "R@1")
 

@@ -34,7 +34,7 @@ def shrink(content: bytes, max_side: int) -> tuple[str, bytes] | None:
     animation becomes its first frame, as it does when it is embedded.
 
     Raises:
-        SampleError: It is no picture, a damaged, or a far too large one.
+        SampleError: It is not a picture, a damaged, or a far too large one.
     """
     try:
         with open_image(content) as image:

@@ -74,7 +74,7 @@ class Array(Unfinished):
         self.content = np.frombuffer(entries, dtype).reshape(shape, order="F" if fortran else "C")
 
     def value(self) -> Any:
-        """The array, or the list of its entries if they are no numbers."""
+        """The array, or the list of its entries if they are not numbers."""
         if self.content is None:
             raise SampleError("read", "a damaged pickle (empty array)")
         return self.content

@@ -31,7 +31,7 @@ def sample_mesh(content: bytes, extension: str, count: int, seed: int) -> NDArra
         seed: Of this mesh's own generator.
 
     Raises:
-        SampleError: It is no mesh, a damaged one, or one without a surface.
+        SampleError: It is not a mesh, a damaged one, or one without a surface.
     """
     triangles = _triangles(content, extension)
     first, second, third = triangles.swapaxes(0, 1)

@@ -78,7 +78,7 @@ def openshape_dictionary(content: bytes) -> dict[str, Any]:
     """The dictionary in an `.npy` file of OpenShape; its arrays are NumPy arrays.
 
     Raises:
-        SampleError: It is no such file, or its pickle asks for more than plain values and arrays.
+        SampleError: It is not such a file, or its pickle asks for more than plain values and arrays.
     """
     stream = io.BytesIO(content)
     try:

@@ -21,7 +21,7 @@ def pcd_points(content: bytes) -> NDArray[np.float64]:
     """The points of a `.pcd` file (`ascii`, `binary` or `binary_compressed`), with their colours if it has some.
 
     Raises:
-        SampleError: It is no such file, or it is damaged.
+        SampleError: It is not such a file, or it is damaged.
     """
     try:
         header, start = _header(content)

@@ -75,7 +75,7 @@ def with_colours(xyz: NDArray[np.generic], rgb: NDArray[np.generic] | None) -> N
     """Coordinates [N, 3] or more, with colours [N, 3] from 0 to 1 after them where there are as many.
 
     Raises:
-        SampleError: The coordinates are no table of numbers, or the colours are none.
+        SampleError: The coordinates are not a table of numbers, or the colours are none.
     """
     if xyz.dtype.kind not in "fiu" or xyz.ndim != 2:
         raise SampleError("read", f"array of {xyz.dtype} and shape {xyz.shape}, expected numbers [N, 3] or [N, 6]")

@@ -31,7 +31,8 @@ def background_of(options: Mapping[str, object]) -> Colour | None:
     except ValueError:
         pass
     raise UserError(
-        f"The option {OPTION} is {name!r}, which is no colour.", "Write a name such as white, or '#ffffff' in quotes."
+        f"The option {OPTION} is {name!r}, which is not a colour.",
+        "Write a name such as white, or '#ffffff' in quotes.",
     )
 
 

@@ -117,7 +117,9 @@ def _shards(index: Path) -> Sequence[Path]:
             "Put them beside it.",
         )
     if not shards:
-        raise UserError(f"{index} is no index of weights.", "It needs a `weight_map` from tensors to files beside it.")
+        raise UserError(
+            f"{index} is not an index of weights.", "It needs a `weight_map` from tensors to files beside it."
+        )
     return shards
 
 

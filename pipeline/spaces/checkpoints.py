@@ -68,7 +68,7 @@ def read_tensors(checkpoint: Checkpoint, key: str = "state_dict") -> dict[str, T
     they are its parameters and buffers. A prefix that all names share and that is a trace of training is removed.
 
     Raises:
-        UserError: The file is damaged, is no checkpoint, or names classes that we do not unpickle.
+        UserError: The file is damaged, is not a checkpoint, or names classes that we do not unpickle.
     """
     return tensors_of((checkpoint.path, *checkpoint.shards), key)
 

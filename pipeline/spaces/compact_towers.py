@@ -13,7 +13,7 @@ _HOP = 128
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Bag of words: `vocabulary` in the order of the ids 1, 2, ...; id 0 is no word; at most `length` words."""
+    """Bag of words: `vocabulary` in the order of the ids 1, 2, ...; id 0 is not a word; at most `length` words."""
 
     vocabulary: tuple[str, ...]
     length: int = 24

@@ -20,7 +20,7 @@ WEIGHTS = "open_clip_model.safetensors"  # read first, where a folder holds othe
 HUB, FOLDER = "hf-hub:", "local-dir:"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 NUMPY_SUFFIXES = (".npz", ".npy")  # SigLIP as its authors publish it; OpenCLIP converts it itself
-# Numbers in OpenAI's programs that say what the model is like, and are no weights.
+# Numbers in OpenAI's programs that say what the model is like, and are not weights.
 PROGRAM_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
 
 

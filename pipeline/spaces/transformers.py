@@ -69,7 +69,7 @@ class TransformersSpace:
         the folder does.
 
         Raises:
-            UserError: A setting is wrong, a file is missing or damaged, the weights are no safetensors, do not fill the
+            UserError: A setting is wrong, a file is missing or damaged, the weights are not safetensors, do not fill the
                 model or do not have the expected hash, or the model embeds nothing.
         """
         dtype_of(spec.precision)

@@ -47,7 +47,7 @@ class TransformersFolder:
         """Find the folder that `checkpoint` means: itself, or ``hf-hub:owner/name@commit``, fetched where it must be.
 
         Raises:
-            UserError: A file is missing, the weights are no safetensors, or the model brings code of its own.
+            UserError: A file is missing, the weights are not safetensors, or the model brings code of its own.
         """
         folder = _snapshot(checkpoint.removeprefix(HUB)) if checkpoint.startswith(HUB) else Path(checkpoint)
         if not folder.is_dir():

@@ -209,7 +209,7 @@ def _refuse_other_releases(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Name the release when it is a known relative; anything else that is wrong is said by strict loading."""
     findings = []
     if _FIRST_LAYER not in tensors:
-        findings.append("its point tower is no PointBERT")
+        findings.append("its point tower is not a PointBERT")
     elif (channels := tensors[_FIRST_LAYER].shape[1]) != CHANNELS:
         colour = ": coordinates and colours" if channels == 2 * CHANNELS else ""
         findings.append(f"its clouds have {channels} channels{colour}")

@@ -40,7 +40,7 @@ def read_placed(folders: Sequence[Path]) -> tuple[list[str], Any]:
 
     Raises:
         UserError: A store is not what its place says, or they were made by different spaces, or share a key.
-        CorruptError: A part is damaged, or holds a row that is no unit vector.
+        CorruptError: A part is damaged, or holds a row that is not a unit vector.
     """
     return read_stores([open_placed(folder) for folder in folders])
 

@@ -57,7 +57,7 @@ class Store:
 
         Raises:
             CorruptError: It is missing or damaged, or holds what no part of its kind may: numbers that are not finite, or
-                embeddings that are no unit vectors or of another width than the space.
+                embeddings that are not unit vectors or of another width than the space.
         """
         path = check_file(self.folder / part.name, part.sha256, AGAIN)
         rows = read_rows(path, columns)
@@ -95,7 +95,7 @@ def read_embeddings(folders: Sequence[Path]) -> tuple[list[str], np.ndarray]:
 
     Raises:
         UserError: The stores were made by different spaces, or share a key.
-        CorruptError: A part is damaged, or holds a row that is no unit vector.
+        CorruptError: A part is damaged, or holds a row that is not a unit vector.
     """
     return read_stores([Store.open(folder) for folder in folders])
 

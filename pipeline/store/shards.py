@@ -43,7 +43,7 @@ def read_shard(path: Path) -> Iterator[ShardSample]:
     """Yield the samples of a tar in their order; nothing is ever extracted to disk.
 
     Raises:
-        CorruptError: The tar is damaged, has a member that is no regular file, or scatters the members of a sample.
+        CorruptError: The tar is damaged, has a member that is not a regular file, or scatters the members of a sample.
     """
     seen: set[str] = set()
     key, members = "", dict[str, bytes]()
@@ -56,7 +56,7 @@ def read_shard(path: Path) -> Iterator[ShardSample]:
             stream = archive.extractfile(info) if info.isreg() else None
             name, _, extension = info.name.partition(".")
             if stream is None or not extension:
-                raise CorruptError(f"{path} has a member {info.name!r} that is no sample.", _AGAIN)
+                raise CorruptError(f"{path} has a member {info.name!r} that is not a sample.", _AGAIN)
             if name != key:
                 if key:
                     yield ShardSample(key, members)

@@ -20,7 +20,7 @@ ITEM = "item"
 class Coupling:
     """L = pseudo_weight x InfoNCE(samples, drawn partners) + overlap_weight x InfoNCE(overlap, overlap).
 
-    Both sides of the first term are real samples: they get no noise, are no averages, and there is no gap between
+    Both sides of the first term are real samples: they get no noise, are not averages, and there is no gap between
     averages and samples for an intra-MCR term to close. Noise completes the overlapping modality alone. An item is a
     sample of either memory; at every step one of the partners that were drawn for it is picked anew, and as many other
     rows of the overlapping modality as there are items.

@@ -27,7 +27,7 @@ class StoreCheck:
         rows: Rows that were read.
         norm_error: Largest distance of a norm from 1.
         duplicates: Key, and the earlier key whose embedding has the same bits. Equal samples have equal embeddings,
-            so these are no damage.
+            so these are not damage.
         problems: Everything that makes the store unusable, in words; empty if it is sound.
     """
 
@@ -130,7 +130,7 @@ def _check_vectors(check: StoreCheck, name: str, keys: list[str], matrix: np.nda
     wrong = finite & (error >= NORM_TOLERANCE)
     if wrong.any():
         worst = f"norms differ from 1 by up to {error[wrong].max():.2g}"
-        check.problems.append(f"{name} holds embeddings that are no unit vectors ({worst}): {some(_at(keys, wrong))}")
+        check.problems.append(f"{name} holds embeddings that are not unit vectors ({worst}): {some(_at(keys, wrong))}")
     check.norm_error = max(check.norm_error, float(error[finite].max(initial=0)))
     for key, row in zip(keys, np.ascontiguousarray(matrix), strict=True):
         first = seen.setdefault(blake2b(row, digest_size=16).digest(), key)

@@ -37,7 +37,7 @@ def world(tmp_path: Path) -> Folders:
     annotations = tmp_path / "annotations"
     annotations.mkdir()
     rows = {"key": [f"heldout-{i:04d}" for i in range(40)], "label": labels()}
-    # A row that no sample has is no fault, and the order of the table says nothing.
+    # A row that no sample has is not a fault, and the order of the table says nothing.
     pd.DataFrame(rows).sample(frac=1, random_state=0).to_csv(annotations / "labels.csv", index=False)
     return Folders(folders.embeddings, folders.models, folders.pairs, folders.metrics, annotations)
 
@@ -123,7 +123,7 @@ def test_every_kind_of_table(world: Folders, kind: str) -> None:
     [
         ({"labels": {"table": "nothing.csv"}}, "nothing.csv do not exist", "mcr prepare"),
         ({"labels": {"table": "labels.csv", "column": "shape"}}, "columns key, label, but no shape", "Correct"),
-        ({"labels": {"table": "labels.txt"}}, "labels.txt is no kind of table", "parquet"),
+        ({"labels": {"table": "labels.txt"}}, "labels.txt is not a kind of table", "parquet"),
         ({"labels": {"table": "foreign.csv"}}, "No sample of heldout has a class", "keys of the labels"),
         ({"labels": {"table": "unknown.csv"}}, "class 'wolf' has no prompt in prompts", "wolf-0"),
         ({"labels": {"table": "several.csv"}}, "several classes", "tagging"),
@@ -160,7 +160,7 @@ def test_annotations_are_bound_to_the_corpus_and_to_the_metrics(
     rows.to_csv(table, index=False)
     measure(world)
     assert "39 of 40 samples have a class and are used; labels.csv has none for heldout-0039" in caplog.text
-    assert "1 of 40 names are no sample of heldout, such as 'stranger-1'" in caplog.text
+    assert "1 of 40 names are not samples of heldout, such as 'stranger-1'" in caplog.text
     record = read_made_from(world.metrics)
     assert record and not record.changes(world.roots)
     rows[:-1].to_csv(table, index=False)

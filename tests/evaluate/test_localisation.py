@@ -223,7 +223,7 @@ def test_hidden_sources_ask_for_recognition(world: Folders) -> None:
     [
         ("regions.csv", "heldout-0001,nowhere,0,0,1,1", "nowhere"),
         ("regions.csv", "silence,picture-01,0,0,1,1", "silence"),
-        ("regions.csv", "heldout-0001,picture-01,left,0,1,1", "no four numbers"),
+        ("regions.csv", "heldout-0001,picture-01,left,0,1,1", "not four numbers"),
         ("regions.csv", "heldout-0001,picture-01,,,,", "no box at all"),
         ("crops.csv", "0,0,1,1,picture-00-0", "picture-00-1.* has no box"),
     ],
@@ -242,4 +242,4 @@ def test_boxes_of_crops_that_do_not_exist_are_named(world: Folders, caplog: pyte
     with (world.annotations / "crops.csv").open("a") as table:
         table.write("0,0,1,1,picture-99-0\n")
     measure(world)
-    assert "crops.csv: 1 of 81 names are no sample of crops, such as 'picture-99-0'" in caplog.text
+    assert "crops.csv: 1 of 81 names are not samples of crops, such as 'picture-99-0'" in caplog.text

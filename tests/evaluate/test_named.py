@@ -52,7 +52,7 @@ def test_names_of_no_sample_are_a_warning_with_counts(caplog):
     with caplog.at_level(logging.WARNING):
         found = by_sample({"a.png": 1, "b.png": 2, "c.png": 3}, ["a"], "labels.csv", "photos")
     assert found == {"a": 1}
-    assert "labels.csv: 2 of 3 names are no sample of photos, such as 'b.png', 'c.png'" in caplog.text
+    assert "labels.csv: 2 of 3 names are not samples of photos, such as 'b.png', 'c.png'" in caplog.text
 
 
 def test_two_names_of_one_sample_have_to_agree():

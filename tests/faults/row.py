@@ -66,7 +66,7 @@ def partial_finals(lab: Lab, stage: str) -> list[str]:
 
 
 def leftovers(lab: Lab, stage: str) -> list[str]:
-    """Files of a stage that ended in order which are no results of it."""
+    """Files of a stage that ended in order which are not results of it."""
     known = lab.reference[stage]
     return [
         f"left behind: {name}"

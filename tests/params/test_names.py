@@ -27,7 +27,7 @@ WRONG = {
     "`touch FILE`": "write touch-FILE",
     "../raw/pics": "write raw-pics",
     "/etc": "write etc",
-    "..": "is no name",
+    "..": "is not a name",
     ".hidden": "write hidden",
     "-x": "write x",
     "_x": "write x",
@@ -42,8 +42,8 @@ WRONG = {
     "a@b": "write a-b",
     "${a}": "write a",
     "café": "write caf",
-    "猫": "is no name",
-    "": "is no name",
+    "猫": "is not a name",
+    "": "is not a name",
     "x" * 65: "write x",
     "1e3": "word",  # unquoted it is a number already
     "1E-3": "word",
@@ -58,10 +58,10 @@ WRONG = {
     "NaN": "write a word",
     "nul": "write nul-1",
     "COM1": "write COM1-1",
-    12: "is no word",
-    1.5: "is no word",
-    True: "is no word",
-    None: "is no word",
+    12: "is not a word",
+    1.5: "is not a word",
+    True: "is not a word",
+    None: "is not a word",
 }
 RIGHT = (
     "a",
@@ -119,8 +119,8 @@ def test_the_parts_of_a_connection_are_folders_too(tmp_path):
     leaves["../../photos"] = leaves.pop("clap")
     raw["connections"]["audio_image"]["join"]["memories"]["x;y"] = {}
     message = problems(tmp_path, raw)
-    assert "connections.unified.join.leaves: '../../photos' is no name: write photos" in message
-    assert "connections.audio_image.join.memories: 'x;y' is no name: write x-y" in message
+    assert "connections.unified.join.leaves: '../../photos' is not a name: write photos" in message
+    assert "connections.audio_image.join.memories: 'x;y' is not a name: write x-y" in message
 
 
 def test_names_that_differ_by_case_only_are_one_folder_on_some_disks(tmp_path):
@@ -152,7 +152,7 @@ def test_every_command_refuses_before_any_work(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(renamed("corpora", "../raw/pics")))
     done = CliRunner().invoke(app, command.split())
-    assert isinstance(done.exception, UserError) and "'../raw/pics' is no name" in done.exception.message
+    assert isinstance(done.exception, UserError) and "'../raw/pics' is not a name" in done.exception.message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
 
 
@@ -167,7 +167,7 @@ def test_every_command_refuses_before_any_work(tmp_path, monkeypatch, command):
 def test_names_in_the_arguments_too(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, command.split())
-    assert isinstance(done.exception, UserError) and "'../x' is no name" in done.exception.message
+    assert isinstance(done.exception, UserError) and "'../x' is not a name" in done.exception.message
 
 
 NUMBERS = {

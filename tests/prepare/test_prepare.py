@@ -85,7 +85,7 @@ def test_prompts_are_classes_times_templates(tmp_path, monkeypatch):
     [
         (["esc5"], "no evaluation set 'esc5'"),
         (["esc50"], "Where are the files of esc50"),
-        (["esc50", "nowhere"], "nowhere is no folder"),
+        (["esc50", "nowhere"], "nowhere is not a folder"),
         (["esc50", ".", "--template", "a sound"], "no place for the class"),
     ],
 )
@@ -132,8 +132,8 @@ def test_crops_show_what_the_box_holds(tmp_path):
     ("rows", "message"),
     [
         ("image,x0,y0,x1\na.png,0,0,1\n", "no y1"),
-        ("image,x0,y0,x1,y1\na.png,0,0,1,1\na.png,3,0,120,40\n", "Row 2 of .* is no box"),
-        ("image,x0,y0,x1,y1\na.png,0.5,0,0.5,1\n", "Row 1 of .* is no box"),
+        ("image,x0,y0,x1,y1\na.png,0,0,1,1\na.png,3,0,120,40\n", "Row 2 of .* is not a box"),
+        ("image,x0,y0,x1,y1\na.png,0.5,0,0.5,1\n", "Row 1 of .* is not a box"),
         ("image,x0,y0,x1,y1\na.png,0,0,1,1\n", "a.png cannot be read"),
     ],
 )

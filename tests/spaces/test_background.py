@@ -58,7 +58,7 @@ def test_half_transparent_pixels_are_mixed_and_opaque_pictures_are_left_alone() 
 
 @pytest.mark.parametrize("name", ["no-colour", "#12", 7, "rgba(1,2,3,0)"])
 def test_what_is_no_colour_is_said(name: object) -> None:
-    with pytest.raises(UserError, match="no colour"):
+    with pytest.raises(UserError, match="not a colour"):
         background_of({"background": name})
 
 
@@ -76,5 +76,5 @@ def test_a_space_with_a_background_sees_the_picture_on_it_and_records_it(
     assert not torch.equal(white.preprocess("image", stamp()), plain.preprocess("image", stamp()))
     assert "background" not in str(plain.fingerprint("image")), "older embeddings stay valid"
     assert "#ffffff" in str(white.fingerprint("image")) and "#ffffff" not in str(white.fingerprint("text"))
-    with pytest.raises(UserError, match="no colour"):
+    with pytest.raises(UserError, match="not a colour"):
         load_space(SpaceSpec(family, str(folder), options={"background": "nocolour"}))

@@ -183,7 +183,7 @@ def test_fingerprint_names_what_changes_each_modality(checkpoint: Path, space: S
     [
         ("point_encoder.encoder.first_conv.0.weight", (128, 6, 1), "6 channels: coordinates and colours"),
         ("pc_projection", (768, 1280), "1280 dimensions: it is aligned with OpenCLIP ViT-bigG/14"),
-        ("point_encoder.encoder.first_conv.0.weight", None, "no PointBERT"),
+        ("point_encoder.encoder.first_conv.0.weight", None, "not a PointBERT"),
         ("visual.norm.weight", None, "1 missing .visual.norm.weight"),
         ("text_projection", (512, 256), "text_projection"),
     ],

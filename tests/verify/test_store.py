@@ -86,8 +86,8 @@ def test_equal_embeddings_are_told_but_are_no_damage(store):
     [
         (with_value(2, np.nan), "not finite: b2"),
         (with_value(2, np.inf), "not finite: b2"),
-        (with_value(4, 1.01), "no unit vectors (norms differ from 1 by up to 0.01): b4"),
-        (with_value(4, 0.0), "no unit vectors (norms differ from 1 by up to 1): b4"),
+        (with_value(4, 1.01), "not unit vectors (norms differ from 1 by up to 0.01): b4"),
+        (with_value(4, 0.0), "not unit vectors (norms differ from 1 by up to 1): b4"),
         (with_keys(lambda keys: [*keys[:-1], "a0"]), "twice: a0"),
         (with_keys(lambda keys: [*keys[:-1], "b0"]), "twice: b0"),
         (lambda rows: Rows(rows.keys, {"embedding": np.eye(20, 5, dtype=np.float32) + 0}, {}), "width 5"),

@@ -60,6 +60,6 @@ def _images(folder: Folder, names: Sequence[str], faults: list[RawSample]) -> It
 
 
 def _key(entry: object, name: str) -> str:
-    """The key that an entry names; empty if it is no object, or names none."""
+    """The key that an entry names; empty if it is not an object, or names none."""
     value = entry.get(name) if isinstance(entry, dict) else None
     return key_of_name(str(value)) if isinstance(value, int | str) and value != "" else ""

@@ -37,7 +37,7 @@ def kind_of_file(folder: Folder, name: str, source: str, options: SourceOptions)
     kind = KIND_OF.get(_suffix(name), "")
     if not kind:
         raise UserError(
-            f"{source} is no kind of corpus that is understood{_is_instead(folder, name)}.",
+            f"{source} is not a kind of corpus that is read{_is_instead(folder, name)}.",
             f"Give a folder of files, or a file that ends in {', '.join('.' + suffix for suffix in KIND_OF)}.",
         )
     if kind == "lines" and is_table(columns := header_of(folder, name), options):

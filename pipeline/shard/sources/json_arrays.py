@@ -21,7 +21,7 @@ def stream_arrays(file: BinaryIO, name: str, origin: str) -> Iterator[Any]:
         origin: Name of the file, for messages.
 
     Raises:
-        UserError: The file is no JSON object, has no such list, or something is wrong before or after it.
+        UserError: The file is not a JSON object, has no such list, or something is wrong before or after it.
     """
     text = _Text(file, origin)
     if text.peek() == "[":
@@ -73,7 +73,7 @@ class _Text:
         return bool(block)
 
     def peek(self) -> str:
-        """The next character that is no white space, which stays; empty at the end."""
+        """The next character that is not white space, which stays; empty at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in _SPACE:
@@ -96,7 +96,7 @@ class _Text:
         """The next value, whole.
 
         Raises:
-            UserError: It is no JSON, or too large.
+            UserError: It is not JSON, or too large.
         """
         self.peek()
         while True:
@@ -126,5 +126,5 @@ class _Text:
 
     def _damaged(self) -> UserError:
         return UserError(
-            f"{self._origin} is no JSON object, or is damaged or cut off.", "Fetch or write the file again."
+            f"{self._origin} is not a JSON object, or is damaged or cut off.", "Fetch or write the file again."
         )

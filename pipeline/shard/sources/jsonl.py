@@ -50,8 +50,8 @@ def _samples(rows: RowReader, line: str | None, prefix: str, number: int) -> Ite
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            fault = "the line is no JSON"
+            fault = "the line is not JSON"
     if isinstance(row, dict):
         yield from rows.samples(row, prefix, number)
     else:
-        yield RawSample(name, fault=fault or "the line is no JSON object")
+        yield RawSample(name, fault=fault or "the line is not a JSON object")

@@ -42,7 +42,7 @@ def text_file(folder: Folder, name: str) -> Iterator[BinaryIO]:
 def read_lines(file: BinaryIO) -> Iterator[str | None]:
     """The lines of `file` with their ends, or None for a line that is too long to be one.
 
-    Lines end in a line feed; in a file without any, in a carriage return. Bytes that are no UTF-8 become lone
+    Lines end in a line feed; in a file without any, in a carriage return. Bytes that are not UTF-8 become lone
     surrogates.
     """
     start = file.tell()

@@ -106,7 +106,7 @@ def parquet_rows(cells: Cells, number: int, rows: "RowReader") -> Iterator[Mappi
     """Rows of Parquet file `number`, with the needed columns only; files in cells become a `FileCell`.
 
     Raises:
-        UserError: It is no Parquet file, or damaged, or its row groups are too large.
+        UserError: It is not a Parquet file, or damaged, or its row groups are too large.
     """
     import pyarrow as pa
 

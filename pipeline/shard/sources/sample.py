@@ -112,12 +112,12 @@ def row_name(prefix: str, number: int) -> str:
 
 
 def no_key(name: str) -> str:
-    """What a file or folder is called that is no sample; a dot keeps it apart from every key."""
+    """What a file or folder is called that is not a sample; a dot keeps it apart from every key."""
     return f"{name}." if KEY.fullmatch(name) else name
 
 
 def shown_key(key: str) -> str:
-    """`key` as it can be written down: what is no valid key may hold anything, and any amount of it."""
+    """`key` as it can be written down: what is not a valid key may hold anything, and any amount of it."""
     if KEY.fullmatch(key):
         return key
     written = key.encode("ascii", "backslashreplace").decode()

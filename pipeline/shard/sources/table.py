@@ -29,7 +29,7 @@ def read_table(folder: Folder, names: Sequence[str], options: SourceOptions, unr
     """One sample in each row; without a column of keys, the key is the number of the row, from 0.
 
     Raises:
-        UserError: A file is no table, or lacks the columns.
+        UserError: A file is not a table, or lacks the columns.
     """
     rows = RowReader(folder, options, unread)
     cells = Cells(folder, names)
@@ -48,7 +48,7 @@ def csv_rows(folder: Folder, name: str) -> Iterator[Mapping[str, object] | str]:
     """Rows of a CSV or TSV file by column, or what is wrong with a row; blank lines are none.
 
     Raises:
-        UserError: It is no text, its first row cannot be read, or two columns have one name.
+        UserError: It is not text, its first row cannot be read, or two columns have one name.
     """
     origin = folder.origin(name)
     with text_file(folder, name) as file:
@@ -94,7 +94,7 @@ def header_of(folder: Folder, name: str) -> list[str]:
     """Names of the columns of a CSV or TSV file.
 
     Raises:
-        UserError: It is no text.
+        UserError: It is not text.
     """
     with text_file(folder, name) as file:
         line = first_line(file)

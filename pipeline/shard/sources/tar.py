@@ -39,7 +39,7 @@ def scan_tar(file: BinaryIO) -> Iterator[Member]:
     """The members of the tar in `file`, without their content; of tars that were joined (`cat`, `tar -A`), of all.
 
     Raises:
-        TarDamage: It is no tar, it is damaged or cut off, or something else follows its end mark.
+        TarDamage: It is not a tar, it is damaged or cut off, or something else follows its end mark.
     """
     length = file.seek(0, io.SEEK_END)
     start: int | None = 0
@@ -61,7 +61,7 @@ def _scan_one(file: BinaryIO, start: int, length: int) -> Generator[Member, None
         raise TarDamage(str(error)[:100] or type(error).__name__) from error
     file.seek(end)
     if file.read(BLOCK) != bytes(BLOCK):
-        what = "something that is no tar follows the end mark," if 0 < start == end else "no end mark"
+        what = "something that is not a tar follows the end mark," if 0 < start == end else "no end mark"
         raise TarDamage(f"{what} at byte {end}")
     return end
 
@@ -88,7 +88,7 @@ def _members(archive: tarfile.TarFile, length: int) -> Iterator[Member]:
         if info.sparse is not None:
             fault = "a sparse member is not read"
         elif not info.isreg() and not info.isdir():
-            fault = "a member that is no regular file is not read"
+            fault = "a member that is not a regular file is not read"
         elif info.isreg() and info.offset_data + info.size > length:
             raise TarDamage("the last member is cut off")
         yield Member(info.name, info.offset_data, info.size, info.isdir(), fault)

@@ -38,7 +38,7 @@ class Texts:
     def add(self, text: str, row: int) -> RawMember:
         """Keep the caption of row `row`."""
         # One byte more than allowed is enough to know that a text is too long. Lone surrogates stand for bytes
-        # that are no UTF-8; they are written as those bytes, and refused with every other bad text.
+        # that are not UTF-8; they are written as those bytes, and refused with every other bad text.
         content = text[: MAX_TEXT_BYTES + 1].encode(errors="surrogatepass")[: MAX_TEXT_BYTES + 1]
         self._file.seek(self._end)
         self._file.write(_RECORD.pack(len(content), len(self._names) - 1, row) + content)
@@ -75,7 +75,7 @@ def captions_in(value: object, place: str, several: str, unread: Unread) -> list
         unread: Told of captions that are passed over.
 
     Raises:
-        SampleError: It is no caption; the message says what it is.
+        SampleError: It is not a caption; the message says what it is.
     """
     if value is None or isinstance(value, str):
         return [value] if value is not None else []
@@ -94,7 +94,7 @@ def captions_in(value: object, place: str, several: str, unread: Unread) -> list
 
 
 def kind_of_value(value: object) -> str:
-    """What a value is that is no text, in words."""
+    """What a value is that is not text, in words."""
     if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
         value = value["bytes"]
     if isinstance(value, bytes):

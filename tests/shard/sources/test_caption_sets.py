@@ -63,7 +63,7 @@ def test_coco_is_read_block_by_block(coco, tmp_path, monkeypatch):
         ('{"annotations": [{"image_id": 1, "caption": "x"}', "cut off"),
         ('{"annotations": [{}{}]}', "damaged"),
         ('{"questions": [], "info": 3}', "has no list 'annotations'; it has questions, info"),
-        ("", "no JSON object"),
+        ("", "not a JSON object"),
     ],
 )
 def test_other_json_is_one_clear_error(tmp_path, content, sentence):

@@ -1,4 +1,4 @@
-"""Tars that were joined, names with dots in them, members that are not read, files that are no tar."""
+"""Tars that were joined, names with dots in them, members that are not read, files that are not tars."""
 
 import gzip
 import io

@@ -54,7 +54,7 @@ def path_of(file: tuple) -> str:
 
 
 def slow_walk(folder: str, above: tuple[str, ...] = (), seen: set[str] | None = None) -> int:
-    """Entries that are no folder; a link to a folder above counts as one entry."""
+    """Entries that are not folders; a link to a folder above counts as one entry."""
     seen = set() if seen is None else seen
     count, links = 0, []
     real = os.path.realpath(folder)

@@ -90,7 +90,7 @@ def test_bad_lines_are_rows_and_cost_only_themselves(tmp_path):
     samples, rejected, manifest = shards(tmp_path / "c.jsonl", tmp_path / "out", "text")
     assert samples == {"good": {"txt": b"fine"}, "last": {"txt": b"too"}}
     assert manifest.rows + manifest.rejected == 14
-    assert rejected["row.2"] == "the line is no JSON"
+    assert rejected["row.2"] == "the line is not JSON"
     assert rejected["row.5"] == "the row has no key"
     assert rejected["latin"] == "the text is not UTF-8"
     assert rejected["row.13"] == "the line is too long"

@@ -48,7 +48,7 @@ def _ask_dvc() -> None:
     from pipeline.doctor.storage import dvc
     from stages.context import ANNOTATIONS, PLUGINS, RESULTS
 
-    found = [*dvc(Path("."), RESULTS).findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])]
+    found = [*dvc(Path("."), [*RESULTS, PLUGINS]).findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])]
     if failed := [finding for finding in found if finding.level == FAIL]:
         listed = "\n  ".join(finding.said for finding in failed)
         raise UserError(f"`dvc repro` cannot run here:\n  {listed}", failed[0].hint)

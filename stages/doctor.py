@@ -62,7 +62,7 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
     cores, gpu = os.cpu_count() or 1, torch.cuda.is_available()
     found += packages.device(params.run.device if params else "auto", params.threads if params else 1, cores)
     found.append(packages.faiss(_faiss_users(params) if params else [], gpu))
-    place = storage.dvc(Path("."), RESULTS)
+    place = storage.dvc(Path("."), [*RESULTS, PLUGINS])
     found += [storage.disk(Path(".")), *place.findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])]
     if params is None:
         return found

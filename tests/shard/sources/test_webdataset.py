@@ -118,7 +118,12 @@ def test_crafted_members_are_rejected_rows(tmp_path):
     samples, rejected, manifest = shards(source, tmp_path / "out", "image")
     assert {key.split("-")[0] for key in samples} == {*("fine", "between", "dotted", "sub_deep", "n" * 180, "last_seg")}
     reasons = {key.split("-")[0]: reason for key, reason in rejected.items()}
-    assert {key for key, reason in reasons.items() if "not a regular file" in reason} == {"link", "hard", "device", "pipe"}
+    assert {key for key, reason in reasons.items() if "not a regular file" in reason} == {
+        "link",
+        "hard",
+        "device",
+        "pipe",
+    }
     assert "leads out" in reasons["_escape"] and "leads out" in reasons["_absolute"]
     assert "two members .png" in reasons["twice"] and "two members of image" in reasons["both"]
     assert "two places" in reasons["half"]

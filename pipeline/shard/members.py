@@ -67,7 +67,7 @@ def check_member(modality: str, extension: str, content: bytes) -> None:
     elif stands_for := is_pointer(content[:HEAD_BYTES]):
         raise SampleError("read", f"the {extension} file is {stands_for}")
     elif modality and not _looks_like(modality, extension, content):
-        raise SampleError("read", f"the {extension} file is no {modality}")
+        raise SampleError("read", f"the {extension} file does not hold {modality} data")
     elif extension == "npy":
         from pipeline.decode.npy import npy_header
 

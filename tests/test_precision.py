@@ -172,7 +172,8 @@ def test_what_multiplies_says_in_which_format(entry: str) -> None:
 
 # Modules that multiply tensors: those that say the format themselves, and those that only run inside of such a one.
 SAYS = {
-    "pipeline/connect/connected_space.py", "pipeline/connect/search.py", "pipeline/demo/contrast.py",
+    "pipeline/connect/connected_space.py", "pipeline/connect/search.py", "pipeline/connect/text_profile.py",
+    "pipeline/demo/contrast.py",
     "pipeline/evaluate/ranking.py", "pipeline/plan/probe.py", "pipeline/precision.py", "pipeline/retrieve/aggregate.py",
     "pipeline/retrieve/bank.py", "pipeline/retrieve/coupling.py", "pipeline/retrieve/sampling.py",
     "pipeline/spaces/__init__.py", "pipeline/train/loop.py",
@@ -183,6 +184,7 @@ INSIDE = {
     "pipeline/connect/projectors.py": "a step of the loop, or a connected space",
     "pipeline/evaluate/sorted_ranks.py": "float64",
     "pipeline/spaces/": "encode, which load_space wraps; test_conformance.py watches every family",
+    "pipeline/testing/": "watches what others multiply",
 }
 CALLS = {"mm", "bmm", "addmm", "addmm_", "matmul", "einsum", "linear", "conv1d", "conv2d", "scaled_dot_product_attention",
          "Linear", "Conv1d", "Conv2d", "vecdot", "stft"}  # fmt: skip

@@ -28,7 +28,7 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # also runs on a machine where the package is not installed
 
-from pipeline.retrieve.aggregate import aggregate  # noqa: E402
+from pipeline.retrieve.memory.aggregate import aggregate  # noqa: E402
 
 SHAPES = [(2048, 100_000), (23_000, 20_000)]
 TEMPERATURE = 0.01

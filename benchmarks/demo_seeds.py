@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.project import Project
+from tests.makers.project import Project
 
 
 def run(seed: int, folder: Path) -> dict[str, float]:

@@ -39,9 +39,9 @@ from pipeline.encode.prepare import prepared_chunks  # noqa: E402
 from pipeline.precision import PRECISIONS, multiplying  # noqa: E402
 from pipeline.progress import Silent  # noqa: E402
 from pipeline.spaces import Space, SpaceSpec, load_space  # noqa: E402
-from pipeline.spaces.compact import CompactModel, save_compact  # noqa: E402
-from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings  # noqa: E402
-from pipeline.store.folder import PartFolder  # noqa: E402
+from pipeline.spaces.compact.space import CompactModel, save_compact  # noqa: E402
+from pipeline.spaces.compact.towers import AudioSettings, ImageSettings, PointSettings, TextSettings  # noqa: E402
+from pipeline.store.parts.folder import PartFolder  # noqa: E402
 from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard  # noqa: E402
 
 CAPTION = "a the red blue small large dog cat ball table man woman on under near two three running sleeping wooden"

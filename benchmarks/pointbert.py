@@ -18,8 +18,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine where the package is not installed
 
 from pipeline.precision import PRECISIONS, multiplying
-from pipeline.spaces.farthest import farthest_points
-from pipeline.spaces.pointbert import GROUPS, NEIGHBOURS, PointBert, cut_groups
+from pipeline.spaces.ulip2.farthest import farthest_points
+from pipeline.spaces.ulip2.pointbert import GROUPS, NEIGHBOURS, PointBert, cut_groups
 
 Result = TypeVar("Result")
 

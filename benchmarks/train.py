@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine whe
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.links import Link, Memory
 from pipeline.precision import multiplying
-from pipeline.train.cmcr import CMCR
 from pipeline.train.loop import Draws, Trainer
+from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import ProjectorSettings, TrainSettings
 
 # Batch, width of the spaces, hidden width.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.reading import open_patiently
+from pipeline.files.reading import open_patiently
 
 
 def sha256_bytes(content: bytes) -> str:

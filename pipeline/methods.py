@@ -67,8 +67,8 @@ CMCR = Method(
     pairs="averaged",
     retrieve_settings=".settings:RetrieveSettings",
     train_settings=".settings:TrainSettings",
-    pair_maker=".cmcr:CmcrPairs",
-    objective=".cmcr:CMCR",
+    pair_maker=".methods.cmcr:CmcrPairs",
+    objective=".methods.cmcr:CMCR",
     sets=("overlap",),
 )
 COUPLING = Method(
@@ -78,8 +78,8 @@ COUPLING = Method(
     pairs="drawn",
     retrieve_settings=".settings:CouplingRetrieveSettings",
     train_settings=".settings:CouplingTrainSettings",
-    pair_maker=".coupling:CouplingPairs",
-    objective=".coupling:Coupling",
+    pair_maker=".methods.coupling:CouplingPairs",
+    objective=".methods.coupling:Coupling",
     sets=("samples",),
 )
 EXMCR = Method(
@@ -90,8 +90,8 @@ EXMCR = Method(
     keeps_base=True,
     retrieve_settings=".settings:LeafRetrieveSettings",
     train_settings=".settings:LeafTrainSettings",
-    pair_maker=".exmcr:exmcr_pairs",
-    objective=".exmcr:ExMCR",
+    pair_maker=".methods.exmcr:exmcr_pairs",
+    objective=".methods.exmcr:ExMCR",
     sets=("overlap", "leaf", "base"),
 )
 EXCOUPLING = Method(
@@ -102,8 +102,8 @@ EXCOUPLING = Method(
     keeps_base=True,
     retrieve_settings=".settings:CouplingRetrieveSettings",
     train_settings=".settings:LeafCouplingTrainSettings",
-    pair_maker=".coupling:CouplingPairs",
-    objective=".coupling:Coupling",
+    pair_maker=".methods.coupling:CouplingPairs",
+    objective=".methods.coupling:Coupling",
     sets=("samples",),
 )
 ORACLE = Method(
@@ -114,8 +114,8 @@ ORACLE = Method(
     needs_overlap=False,
     retrieve_settings=".settings:RetrieveSettings",
     train_settings=".settings:TrainSettings",
-    pair_maker=".oracle:OraclePairs",
-    objective=".oracle:Oracle",
+    pair_maker=".methods.oracle:OraclePairs",
+    objective=".methods.oracle:Oracle",
     sets=("true",),
 )
 BRIDGE = Method(
@@ -124,10 +124,10 @@ BRIDGE = Method(
     "The training-free bridge: a sample beside its profile over the overlapping modality in the other space.",
     pairs="none",
     retrieve_settings=".settings:BridgeRetrieveSettings",
-    train_settings=".bridge:BridgeTrainSettings",
-    pair_maker=".bridge:bridge_pairs",
+    train_settings=".methods.bridge:BridgeTrainSettings",
+    pair_maker=".methods.bridge:bridge_pairs",
     objective="",
-    trainer=".bridge:keep_bridge",
+    trainer=".methods.bridge:keep_bridge",
     connected=".bridge:Bridge",
     sets=("texts", "means"),
 )
@@ -141,7 +141,7 @@ PUBLISHED = Method(
     train_settings=".settings:ImportSettings",
     pair_maker="",
     objective="",
-    trainer=".imported:import_link",
+    trainer=".methods.imported:import_link",
     sets=(),
 )
 PUBLISHED_LEAVES = replace(

@@ -6,7 +6,7 @@ Names become folders, DVC stages, arguments of commands, keys of params.yaml: on
 import re
 
 from pipeline.errors import UserError
-from pipeline.plain_yaml import shown
+from pipeline.files.plain_yaml import shown
 
 LONGEST = 64
 RULE = (

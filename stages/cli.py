@@ -9,31 +9,31 @@ from typing import Annotated, NoReturn
 import typer
 
 from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
-from pipeline.os_errors import explained
-from stages.adopt import app as adopt
-from stages.check import check
-from stages.convert import convert_openshape
-from stages.demo import app as demo
-from stages.doctor import doctor
-from stages.embed import embed
+from pipeline.files.os_errors import explained
 from stages.encode import encode
 from stages.evaluate import evaluate
-from stages.fetch import fetch
-from stages.init import init
-from stages.inputs import inputs
-from stages.metrics import metrics
-from stages.plan import plan
-from stages.prepare import crop, prepare
 from stages.printing import log_to_stderr, prepare_streams, show_error
 from stages.report import report
 from stages.retrieve import retrieve
-from stages.schema import schema
-from stages.search import search
 from stages.shard import shard
 from stages.signals import Stopped, end_at_once, say_stopped, stop_on_signals
-from stages.sweep import sweep
+from stages.tools.check import check
+from stages.tools.data.adopt import app as adopt
+from stages.tools.data.convert import convert_openshape
+from stages.tools.data.fetch import fetch
+from stages.tools.data.prepare import crop, prepare
+from stages.tools.demo import app as demo
+from stages.tools.doctor import doctor
+from stages.tools.embed import embed
+from stages.tools.init import init
+from stages.tools.inputs import inputs
+from stages.tools.metrics import metrics
+from stages.tools.plan import plan
+from stages.tools.schema import schema
+from stages.tools.search import search
+from stages.tools.sweep import sweep
+from stages.tools.verify import verify
 from stages.train import train
-from stages.verify import verify
 
 app = typer.Typer(
     name="mcr",

@@ -28,7 +28,7 @@ def encode(
     from pipeline.encode.job import EncodeSettings, encode_corpus
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
-    from pipeline.store.prune import keep_only
+    from pipeline.store.parts.prune import keep_only
     from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, break_locks, device_of, set_up_torch
     from stages.specs import space_spec
 

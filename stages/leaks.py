@@ -57,7 +57,7 @@ def _pairs(params: "Params", connections: Iterable[str]) -> list[Pair]:
 
 
 def _unseen(pairs: list[Pair]) -> list[str]:
-    from pipeline.store.leaks import not_looked_at
+    from pipeline.store.content.leaks import not_looked_at
     from stages.context import SHARDS
 
     found: dict[str, None] = {}
@@ -67,7 +67,7 @@ def _unseen(pairs: list[Pair]) -> list[str]:
 
 
 def _compare(pairs: list[Pair]) -> list[str] | None:
-    from pipeline.store.leaks import described, find_leaks
+    from pipeline.store.content.leaks import described, find_leaks
     from stages.context import SHARDS
 
     said: list[str] = []

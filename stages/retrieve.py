@@ -13,7 +13,7 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml"), break_
     from pipeline.params.load import load_params
     from pipeline.retrieve.pair_set import PairSet
     from pipeline.retrieve.pseudo_pairs import write_pairs
-    from pipeline.store.prune import keep_only
+    from pipeline.store.parts.prune import keep_only
     from stages.context import EMBEDDINGS, PAIRS, ConsoleProgress, account, break_locks, device_of, set_up_torch
     from stages.options import pick
 

@@ -76,8 +76,8 @@ def say_stopped(number: int) -> None:
 
 def end_at_once(status: int) -> NoReturn:
     """End the process without waiting for anything; its temporary files and child processes go with it."""
-    if "pipeline.atomic" in sys.modules and status:
-        sys.modules["pipeline.atomic"].discard_pending()
+    if "pipeline.files.atomic" in sys.modules and status:
+        sys.modules["pipeline.files.atomic"].discard_pending()
     if "multiprocessing" in sys.modules:
         for child in sys.modules["multiprocessing"].active_children():
             child.kill()

@@ -16,9 +16,9 @@ STAGES = {
 HARMLESS = (
     "pipeline/params/",
     "pipeline/errors.py",
-    "pipeline/os_errors.py",
+    "pipeline/files/os_errors.py",
     "pipeline/progress.py",
-    "pipeline/reading.py",
+    "pipeline/files/reading.py",
     "pipeline/settings.py",
 )
 

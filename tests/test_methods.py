@@ -25,8 +25,8 @@ from pipeline.methods import BUILT_IN, CMCR, Method, method_called, methods
 from pipeline.params.load import load_params
 from pipeline.plan.pairs import Sizes, cost_of
 from pipeline.store import PAIRS, Store
+from tests.makers.walk import FIRST, MODALITIES, ROWS, WIDTHS, walk
 from tests.report.test_page import Page
-from tests.walk import FIRST, MODALITIES, ROWS, WIDTHS, walk
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = Path(__file__).parent / "plugin"
@@ -110,7 +110,7 @@ def walked(tmp_path_factory):
     """The folder in which both made-up methods have walked, in a process that finds their packages as installed ones."""
     folder = tmp_path_factory.mktemp("others")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, PLUGIN)))}
-    command = [sys.executable, "-m", "tests.walk", "nearest", "landmarks"]
+    command = [sys.executable, "-m", "tests.makers.walk", "nearest", "landmarks"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder

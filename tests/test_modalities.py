@@ -22,7 +22,7 @@ from pipeline.params.load import check_params
 from pipeline.shard.settings import CorpusSettings
 from pipeline.store import EMBEDDINGS, Store
 from tests.report.test_page import Page
-from tests.stages.tools_project import make_project
+from tests.stages.tools.tools_project import make_project
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = Path(__file__).parent / "plugin"

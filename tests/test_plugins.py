@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.plugins import ENCODERS, plugins
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.store import EMBEDDINGS, Store, load_manifest
-from tests.stages.tools_project import make_project
+from tests.stages.tools.tools_project import make_project
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = Path(__file__).parent / "plugin"

@@ -18,22 +18,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline import precision
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.errors import UserError
-from pipeline.evaluate.positives import Positives
-from pipeline.evaluate.ranking import rank, rank_both
+from pipeline.evaluate.ranking.counting import rank, rank_both
+from pipeline.evaluate.ranking.positives import Positives
 from pipeline.plan.probe import operations_per_second
 from pipeline.precision import arithmetic_of, check_float32, dtype_of, multiplying
-from pipeline.retrieve.aggregate import aggregate
-from pipeline.retrieve.bank import Bank, Search
-from pipeline.retrieve.neighbours import TopK, aggregate_top_k
-from pipeline.retrieve.perplexity import mean_entropy
-from pipeline.retrieve.sampling import sample, sample_top_k
+from pipeline.retrieve.memory.aggregate import aggregate
+from pipeline.retrieve.memory.bank import Bank, Search
+from pipeline.retrieve.memory.neighbours import TopK, aggregate_top_k
+from pipeline.retrieve.memory.perplexity import mean_entropy
+from pipeline.retrieve.memory.sampling import sample, sample_top_k
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.testing.fake_cuda import MULTIPLY, watched
-from pipeline.train.cmcr import CMCR
 from pipeline.train.loop import Draws, Trainer
+from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import TrainSettings
-from tests.devices import NEEDS_FAISS
-from tests.links import make_link
+from tests.makers.devices import NEEDS_FAISS
+from tests.makers.links import make_link
 
 ROOT = Path(__file__).parents[1]
 ROWS = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
@@ -173,16 +173,16 @@ def test_what_multiplies_says_in_which_format(entry: str) -> None:
 # Modules that multiply tensors: those that say the format themselves, and those that only run inside of such a one.
 SAYS = {
     "pipeline/connect/connected_space.py", "pipeline/connect/search.py", "pipeline/connect/text_profile.py",
-    "pipeline/demo/contrast.py",
-    "pipeline/evaluate/ranking.py", "pipeline/plan/probe.py", "pipeline/precision.py", "pipeline/retrieve/aggregate.py",
-    "pipeline/retrieve/bank.py", "pipeline/retrieve/coupling.py", "pipeline/retrieve/sampling.py",
+    "pipeline/demo/pretrain/contrast.py",
+    "pipeline/evaluate/ranking/counting.py", "pipeline/plan/probe.py", "pipeline/precision.py", "pipeline/retrieve/memory/aggregate.py",
+    "pipeline/retrieve/memory/bank.py", "pipeline/retrieve/methods/coupling.py", "pipeline/retrieve/memory/sampling.py",
     "pipeline/spaces/__init__.py", "pipeline/train/loop.py",
 }  # fmt: skip
 INSIDE = {
-    "pipeline/retrieve/products.py": "aggregate and sample",
+    "pipeline/retrieve/memory/products.py": "aggregate and sample",
     "pipeline/train/losses.py": "a step of the loop",
     "pipeline/connect/projectors.py": "a step of the loop, or a connected space",
-    "pipeline/evaluate/sorted_ranks.py": "float64",
+    "pipeline/evaluate/ranking/sorted_ranks.py": "float64",
     "pipeline/spaces/": "encode, which load_space wraps; test_conformance.py watches every family",
     "pipeline/testing/": "watches what others multiply",
 }

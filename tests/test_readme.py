@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from pipeline.spaces import SpaceSpec, load_space
 from stages.cli import app
-from tests.readme import code
-from tests.stages.tools_project import make_project
+from tests.makers.readme import code
+from tests.stages.tools.tools_project import make_project
 
 
 @pytest.fixture

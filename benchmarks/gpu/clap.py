@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.gpu.rows import Step
 from pipeline.spaces import load_space
-from tests.spaces.make_tokenizers import offline_hub
-from tests.spaces.test_laion_clap import Pair, wav
+from tests.spaces.laion_clap.make_tokenizers import offline_hub
+from tests.spaces.laion_clap.test_laion_clap import Pair, wav
 
 RATE = 48_000
 

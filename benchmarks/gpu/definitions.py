@@ -6,11 +6,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.gpu.rows import Step
-from pipeline.evaluate.positives import Positives
-from pipeline.evaluate.ranking import rank_both
+from pipeline.evaluate.ranking.counting import rank_both
+from pipeline.evaluate.ranking.positives import Positives
 from pipeline.precision import PRECISIONS
-from pipeline.retrieve.aggregate import aggregate
-from pipeline.retrieve.sampling import sample
+from pipeline.retrieve.memory.aggregate import aggregate
+from pipeline.retrieve.memory.sampling import sample
 
 WIDTH = 256
 # Largest difference of one number of an average of unit rows; 16-bit weights keep 11 and 8 bits.

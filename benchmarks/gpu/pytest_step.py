@@ -10,7 +10,11 @@ from benchmarks.gpu.rows import OK, RED, SKIPPED, Row, Step
 
 # Packages that DVC is not needed for, which a GPU host has not.
 FOLDERS = ("connect", "encode", "evaluate", "retrieve", "spaces", "store", "train")
-QUICK = ("tests/retrieve/test_aggregate.py", "tests/retrieve/test_sampling.py", "tests/evaluate/test_ranking.py")
+QUICK = (
+    "tests/retrieve/memory/test_aggregate.py",
+    "tests/retrieve/memory/test_sampling.py",
+    "tests/evaluate/ranking/test_counting.py",
+)
 
 
 def run_tests(step: Step, check: str, marks: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.hashing import sha256_bytes
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
+LISTS = HERE / "requirements"
 REHEARSAL = ROOT / ".rehearsal"
 # What differs from the project's own environment.
 NEWER = ("numpy>=2,<3", "transformers>=5,<6", "huggingface_hub>=1,<2", "tokenizers>=0.22,<0.24")
@@ -23,7 +24,7 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def main() -> None:
     """Make what is missing, then run."""
-    wanted = sha256_bytes("".join([*NEWER, sys.prefix, (HERE / "host.txt").read_text(), constraints()]).encode())
+    wanted = sha256_bytes("".join([*NEWER, sys.prefix, (LISTS / "host.txt").read_text(), constraints()]).encode())
     if not (stamp := REHEARSAL / "made-from").is_file() or stamp.read_text() != wanted:
         make()
         stamp.write_text(wanted)
@@ -39,7 +40,7 @@ def main() -> None:
 
 def constraints() -> str:
     """What is installed in the rehearsal and in the wheels depends on it."""
-    lists = [(HERE / name).read_text() for name in ("base.txt", "clap.txt")]
+    lists = [(LISTS / name).read_text() for name in ("base.txt", "clap.txt")]
     return (ROOT / "constraints.txt").read_text() + "".join(lists)
 
 
@@ -50,7 +51,7 @@ def make() -> None:
     subprocess.run([REHEARSAL / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
                     *NEWER], check=True)  # fmt: skip
     site = REHEARSAL / "lib" / f"python{VERSION}" / "site-packages"
-    names = [line.strip() for line in (HERE / "host.txt").read_text().splitlines() if line.strip() and line[0] != "#"]
+    names = [line.strip() for line in (LISTS / "host.txt").read_text().splitlines() if line.strip() and line[0] != "#"]
     for name in names:
         link(name, site)
     for folder in sorted(Path(distribution("torch").locate_file("")).glob("nvidia*")):  # torch's own libraries

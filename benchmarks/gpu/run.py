@@ -44,7 +44,7 @@ class Task:
 
 # Checks first: where time is short, it is the benchmarks that are not run.
 TASKS = (
-    Task("ceilings", "ceilings", 30),
+    Task("ceilings", "speed.ceilings", 30),
     Task("definitions", "definitions", 40),
     Task("training", "training", 40),
     Task("synchronisation", "synchronisation", 20),
@@ -53,9 +53,9 @@ TASKS = (
     Task("GPU tests", "tests_of_gpu", 75),
     Task("CPU tests", "tests_of_cpu", 75),
     Task("demo", "demo", 90),
-    Task("aggregation speed", "aggregation_speed", 50),
-    Task("training speed", "training_speed", 40),
-    Task("encoding speed", "encoding_speed", 90),
+    Task("aggregation speed", "speed.aggregation", 50),
+    Task("training speed", "speed.training", 40),
+    Task("encoding speed", "speed.encoding", 90),
 )
 # A rehearsal is short on an idle machine; a busy one is no reason for red rows. No step measures anything worth knowing
 # there, so that two run side by side.

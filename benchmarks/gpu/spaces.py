@@ -13,7 +13,7 @@ from benchmarks.encode import make_space, payload
 from benchmarks.gpu.rows import Step
 from pipeline.encode.fitting import FittingEncoder
 from pipeline.spaces import SpaceSpec, load_space
-from tests.spaces.test_ulip2 import cloud_file, random_tensors, save
+from tests.spaces.ulip2.test_ulip2 import cloud_file, random_tensors, save
 
 # Smallest cosine with what the CPU computes in fp32. Small towers with batch norms keep fewer digits of bf16.
 EXACT, SHORT = 0.99999, {"open_clip": 0.999, "compact": 0.99, "ulip2": 0.99}

@@ -4,7 +4,7 @@ import torch
 
 from benchmarks.gpu.rows import Step
 from benchmarks.train import our_step, random_tables
-from pipeline.retrieve.aggregate import aggregate
+from pipeline.retrieve.memory.aggregate import aggregate
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ rm -rf "$folder"
 for list in base clap; do
   python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \
     --python-version "$version" "${platforms[@]}" --constraint constraints.txt \
-    --requirement "benchmarks/gpu/$list.txt" --dest "$folder/$list"
+    --requirement "benchmarks/gpu/requirements/$list.txt" --dest "$folder/$list"
 done
 # These two are published as source only, and are pure Python.
 python -m pip wheel --quiet --disable-pip-version-check --no-deps --constraint constraints.txt \
@@ -23,6 +23,6 @@ size=$(du --bytes --summarize "$folder" | cut -f1)
 echo "$folder: $(find "$folder" -name '*.whl' | wc -l) wheels, $((size / 1048576)) MiB"
 if ((size > limit)); then
   echo "error: $folder is larger than $((limit / 1048576)) MiB, which is what may travel." >&2
-  echo "hint: see which wheel grew with \`du -a $folder | sort -n\`, and remove it from benchmarks/gpu/*.txt." >&2
+  echo "hint: see which wheel grew with \`du -a $folder | sort -n\`, and remove it from benchmarks/gpu/requirements/*.txt." >&2
   exit 1
 fi

@@ -30,7 +30,7 @@ from pipeline.store import (
     run_parts,
     write_rows,
 )
-from pipeline.store.names import numbered
+from pipeline.store.parts.names import numbered
 
 CODE_VERSION = 1
 FOLDERS = {IMAGE: "img_emb", TEXT: "text_emb"}
@@ -126,7 +126,7 @@ def import_embeddings(
 
 @dataclass(frozen=True)
 class ImportedBlock:
-    """Makes the part of one array; see `pipeline.store.work.Make`."""
+    """Makes the part of one array; see `pipeline.store.parts.work.Make`."""
 
     block: Block
     metadata: dict[str, object]

@@ -7,12 +7,12 @@ from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from pipeline.atomic import write_text
 from pipeline.connect.projectors import ProjectorSpec
 from pipeline.errors import UserError
+from pipeline.files.atomic import write_text
+from pipeline.files.reading import read_bytes, written_by_us
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, upgraded
-from pipeline.reading import read_bytes, written_by_us
 from pipeline.settings import Settings
 from pipeline.store.manifest import MANIFEST_NAME, load_manifest
 

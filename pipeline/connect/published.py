@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipeline.connect.projectors import ProjectorSpec, build_projector
 from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
-from pipeline.spaces.checkpoints import find_checkpoint, load_strictly, read_tensors
+from pipeline.spaces.weights.checkpoints import find_checkpoint, load_strictly, read_tensors
 
 CLIP, CLAP, ULIP = "clip", "clap", "ulip"
 MODALITIES = {CLIP: (TEXT, IMAGE), CLAP: (TEXT, AUDIO), ULIP: (POINT, IMAGE, TEXT)}

@@ -6,10 +6,10 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.atomic import atomic_path
 from pipeline.connect.projectors import ProjectorSpec, build_projector
 from pipeline.errors import UserError
-from pipeline.reading import retried, written_by_us
+from pipeline.files.atomic import atomic_path
+from pipeline.files.reading import retried, written_by_us
 
 
 def save_projectors(path: Path, projectors: Mapping[str, nn.Module]) -> None:

@@ -5,9 +5,9 @@ part of a store records the version; a part of an earlier one is kept unless one
 """
 
 from pipeline.decode.audio import check_header, decode_audio
+from pipeline.decode.clouds.npy import MAGIC, read_npy
+from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.images import open_image
-from pipeline.decode.npy import MAGIC, read_npy
-from pipeline.decode.points import decode_points
 from pipeline.errors import SampleError
 from pipeline.modalities import AUDIO, IMAGE, POINT
 

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 
 from pipeline.demo.scenes import LARGEST_CORPUS, LARGEST_HELDOUT
 from pipeline.errors import UserError
-from pipeline.plain_yaml import read_yaml
+from pipeline.files.plain_yaml import read_yaml
 from pipeline.settings import Settings
 
 Size = Annotated[int, Field(ge=1, le=LARGEST_CORPUS)]

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic import atomic_path, write_text
 from pipeline.demo.chunks import CHUNK
 from pipeline.demo.factors import FACTORS, SHARED_BY_ALL
 from pipeline.demo.files import KINDS, caption_lines, prompt_lines, write_chunk
 from pipeline.demo.params import Sizes
 from pipeline.demo.scenes import Scenes, draw, point_gallery
+from pipeline.files.atomic import atomic_path, write_text
+from pipeline.files.reading import read_bytes, written_by_us
 from pipeline.progress import Progress, Silent
-from pipeline.reading import read_bytes, written_by_us
 
 log = logging.getLogger(__name__)
 

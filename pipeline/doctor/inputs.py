@@ -10,7 +10,7 @@ from pipeline.doctor.stages import is_made
 from pipeline.errors import McrError, UserError
 from pipeline.hashing import sha256_file, sha256_json
 from pipeline.spaces import SpaceSpec, known_encoders, weight_files
-from pipeline.spaces.checkpoints import SUFFIXES
+from pipeline.spaces.weights.checkpoints import SUFFIXES
 
 
 def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
@@ -51,7 +51,7 @@ def tokenizer(name: str, spec: SpaceSpec) -> list[Finding]:
         if not find_spec("laion_clap"):
             hint = "Run `pip install -c constraints.txt '.[clap]'` in the project's folder."
             return [Finding(FAIL, f"library of {name}", "laion_clap is not installed", hint)]
-        from pipeline.spaces.laion_clap_library import roberta_folder
+        from pipeline.spaces.laion_clap.library import roberta_folder
 
         try:
             return [Finding(OK, subject, str(roberta_folder(Path(spec.checkpoint))))]

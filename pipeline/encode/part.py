@@ -19,8 +19,8 @@ from pipeline.encode.prepare import THREADS, Chunk, prepared_chunks
 from pipeline.progress import Progress, Silent
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.store import EMBEDDING_COLUMN, Failure, Made, Part, Rows, Work, write_rows
+from pipeline.store.parts.work import Record, write_part
 from pipeline.store.reader import NORM_TOLERANCE
-from pipeline.store.work import Record, write_part
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class EmbeddedShard:
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """Makes the part of one shard; see `pipeline.store.work.Make`."""
+    """Makes the part of one shard; see `pipeline.store.parts.work.Make`."""
 
     encoding: Encoding
     shard: Part

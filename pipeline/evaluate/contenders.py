@@ -11,14 +11,14 @@ from pipeline.connect import ConnectedSpace
 from pipeline.connect.config import CONFIG_NAME, ConnectionConfig, other_pairs
 from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, LinkData
+from pipeline.evaluate.baselines.load_link import link_between, load_link_data
 from pipeline.evaluate.folders import Folders
-from pipeline.evaluate.hubs import bank, corrected
-from pipeline.evaluate.load_link import link_between, load_link_data
+from pipeline.evaluate.ranking.hubs import bank, corrected
 from pipeline.evaluate.settings import MethodsTask
 from pipeline.evaluate.views import Scorer, Views
 from pipeline.links import Link
 from pipeline.store import open_placed
-from pipeline.store.agreement import check_made_by
+from pipeline.store.integrity.agreement import check_made_by
 
 FROZEN = "frozen"
 HUBS = "_hubs"

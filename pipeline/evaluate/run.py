@@ -4,19 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluate.classification import evaluate_classification
 from pipeline.evaluate.folders import Folders
-from pipeline.evaluate.geometry import evaluate_geometry
-from pipeline.evaluate.headlines import headlines
-from pipeline.evaluate.localisation import evaluate_localisation
-from pipeline.evaluate.retrieval import evaluate_retrieval
+from pipeline.evaluate.results.headlines import headlines
+from pipeline.evaluate.results.tables import Tables
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.evaluate.tables import Tables
-from pipeline.evaluate.tagging import evaluate_tagging
-from pipeline.evaluate.task_run import TaskRun
+from pipeline.evaluate.tasks.classification import evaluate_classification
+from pipeline.evaluate.tasks.geometry import evaluate_geometry
+from pipeline.evaluate.tasks.localisation import evaluate_localisation
+from pipeline.evaluate.tasks.retrieval import evaluate_retrieval
+from pipeline.evaluate.tasks.tagging import evaluate_tagging
+from pipeline.evaluate.tasks.task_run import TaskRun
 from pipeline.links import Link
 from pipeline.progress import Progress, Silent
-from pipeline.store.made_from import write_made_from
+from pipeline.store.integrity.made_from import write_made_from
 
 # A new kind of task is one file and one line here (and its settings in the union `Task`).
 TASKS: dict[str, Callable[[TaskRun[Any]], None]] = {

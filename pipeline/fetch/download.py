@@ -12,7 +12,7 @@ from pipeline.errors import TryAgainError, UserError
 from pipeline.fetch.record import Fetched
 from pipeline.fetch.settings import FetchedFile, FetchedRepository
 from pipeline.hashing import sha256_file
-from pipeline.spaces.hub import hub_errors
+from pipeline.spaces.weights.hub import hub_errors
 
 PART = ".part"
 

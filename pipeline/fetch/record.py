@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.atomic import write_text
 from pipeline.errors import CorruptError
+from pipeline.files.atomic import write_text
 from pipeline.hashing import sha256_file
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.atomic import write_text
+from pipeline.files.atomic import write_text
 from pipeline.hashing import sha256_file
 from pipeline.progress import Progress
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.atomic import write_text
+from pipeline.files.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,5 @@ def _names(place: Path) -> list[str]:
 
 
 def _state(code: Path) -> list[object]:
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(code.glob("*.py"))]
+    files = sorted(code.rglob("*.py"))
+    return [[str(path.relative_to(code)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]

@@ -8,8 +8,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from pipeline.atomic import write_text
 from pipeline.errors import UserError
+from pipeline.files.atomic import write_text
 from pipeline.links import Link
 from pipeline.params.load import check_params, load_params
 from pipeline.params.model import Params

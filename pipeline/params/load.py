@@ -9,11 +9,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.files.plain_yaml import read_yaml, shown
 from pipeline.names import RULE
 from pipeline.params.model import Params
 from pipeline.params.names import naming_problems
 from pipeline.params.references import reference_problems
-from pipeline.plain_yaml import read_yaml, shown
 from pipeline.settings import DECLARED
 
 MOST_LISTED = 50

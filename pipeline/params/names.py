@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline.files.plain_yaml import shown
 from pipeline.names import name_problem
-from pipeline.plain_yaml import shown
 
 SECTIONS = ("corpora", "spaces", "encode", "connections", "evaluate.tasks")
 # Parts of a connection whose keys are names too; they become folders below the connection's.

@@ -7,7 +7,7 @@ from typing import Protocol
 from pipeline.links import Link
 from pipeline.plan.work import FLOAT_BYTES
 
-# Samples of which the mean profile is taken, at most (`pipeline.retrieve.bridge`).
+# Samples of which the mean profile is taken, at most (`pipeline.retrieve.methods.bridge`).
 MEAN_ROWS = 8192
 
 

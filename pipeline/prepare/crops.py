@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic import atomic_path
 from pipeline.decode.images import decode_image
 from pipeline.errors import SampleError, UserError
+from pipeline.files.atomic import atomic_path
 from pipeline.prepare.prepared import SEPARATOR, key_of
 from pipeline.progress import Progress
 

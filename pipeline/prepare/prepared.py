@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic import atomic_path, write_bytes, write_text
 from pipeline.errors import UserError
+from pipeline.files.atomic import atomic_path, write_bytes, write_text
 
 SEPARATOR = "-"
 Box = tuple[float, float, float, float]

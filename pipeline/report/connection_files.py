@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.files.reading import read_bytes, written_by_us
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, upgraded
 from pipeline.methods import Method, methods
-from pipeline.reading import read_bytes, written_by_us
 from pipeline.store import Manifest, load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parquet import read_table

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pipeline.links import Link
 from pipeline.report.connection_files import ConnectionFiles, Record
+from pipeline.report.figures.media import Gallery, Need, Shown
 from pipeline.report.inputs import Inputs
-from pipeline.report.media import Gallery, Need, Shown
 from pipeline.report.settings import ReportSettings
 from pipeline.report.table import split_direction
 

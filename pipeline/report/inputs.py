@@ -9,7 +9,7 @@ from pipeline.errors import CorruptError
 from pipeline.links import Link
 from pipeline.report.connection_files import CONNECTION, ConnectionFiles, Record, read_records
 from pipeline.store import Manifest, load_manifest
-from pipeline.store.made_from import read_made_from
+from pipeline.store.integrity.made_from import read_made_from
 from pipeline.store.manifest import MANIFEST_NAME
 
 

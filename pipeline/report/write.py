@@ -9,28 +9,28 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.atomic import write_text
+from pipeline.files.atomic import write_text
 from pipeline.inert import content_policy, inert_lines
 from pipeline.links import Link
 from pipeline.report.connection_files import EXAMPLES_NAME, Record
-from pipeline.report.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.examples import Examples
 from pipeline.report.expected import Published, beside_published
-from pipeline.report.findings import Finding, findings, headlines, percent
+from pipeline.report.figures.curves import recall_figure, similarity_figures, training_figures
+from pipeline.report.figures.media import Gallery, read_members
 from pipeline.report.inputs import Inputs
-from pipeline.report.limits import limits
 from pipeline.report.markdown import code, plain
-from pipeline.report.media import Gallery, read_members
 from pipeline.report.provenance import accounts, link_facts, space_facts, store_fingerprints
+from pipeline.report.sentences.findings import Finding, findings, headlines, percent
+from pipeline.report.sentences.limits import limits
+from pipeline.report.sentences.story import PAIRS, story
 from pipeline.report.settings import ReportSettings
-from pipeline.report.story import PAIRS, story
 from pipeline.report.table import Cell, Table, build_tables, is_share
-from pipeline.store.made_from import write_made_from
+from pipeline.store.integrity.made_from import write_made_from
 from pipeline.store.manifest import MANIFEST_NAME
 
 log = logging.getLogger(__name__)
 
-TEMPLATES = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
 PAGE, CARD, STYLE = "page.html.j2", "card.md.j2", "style.css"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
 from pipeline.store import EMBEDDING_COLUMN, Failure, Part, Store, open_placed
-from pipeline.store.names import numbered
+from pipeline.store.parts.names import numbered
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pipeline.links import Link, store_folder
 from pipeline.methods import made_by
 from pipeline.retrieve.settings import SearchSettings
 from pipeline.store import open_placed
-from pipeline.store.agreement import space_of
+from pipeline.store.integrity.agreement import space_of
 
 CODE_VERSION = 1
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline.retrieve.aggregate import aggregate
+from pipeline.retrieve.memory.aggregate import aggregate
 
 
 @dataclass(frozen=True)

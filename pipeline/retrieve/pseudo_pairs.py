@@ -12,8 +12,8 @@ from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
 from pipeline.retrieve.joined import JoinedPart
 from pipeline.retrieve.maker import Neighbour, PairMaker, Solved
+from pipeline.retrieve.memory.products import resolved
 from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
-from pipeline.retrieve.products import resolved
 from pipeline.store import PAIRS, Made, PartFolder, Source, Work, run_parts, write_rows
 from pipeline.store.parquet import write_table
 

@@ -24,10 +24,10 @@ from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.shard.sources.unread import Unread
 from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
-from pipeline.store.contents import CONTENTS_NAME, write_contents
-from pipeline.store.likeness import LIKENESS_NAME, Likeness, likeness_by_part, write_likeness
-from pipeline.store.names import number_of, numbered
-from pipeline.store.overlap import refuse_overlap
+from pipeline.store.content.hashes import CONTENTS_NAME, write_contents
+from pipeline.store.content.likeness import LIKENESS_NAME, Likeness, likeness_by_part, write_likeness
+from pipeline.store.integrity.overlap import refuse_overlap
+from pipeline.store.parts.names import number_of, numbered
 from pipeline.store.shards import SHARDS, shard_keys
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What the samples of a corpus hold, decoded once after they are sharded; see `pipeline.store.likeness`."""
+"""What the samples of a corpus hold, decoded once after they are sharded; see `pipeline.store.content.likeness`."""
 
 import hashlib
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.decode.audio import check_header, decode_audio
+from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.images import decode_image, open_image
 from pipeline.decode.isolated import POSSIBLE, Isolated
-from pipeline.decode.points import decode_points
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT, modality_of
-from pipeline.store.likeness import CONTENT_BYTES, FEWEST_LEVELS, THUMBNAIL_SIDE, Likeness
+from pipeline.store.content.likeness import CONTENT_BYTES, FEWEST_LEVELS, THUMBNAIL_SIDE, Likeness
 from pipeline.store.manifest import Part
 from pipeline.store.shards import read_shard
 

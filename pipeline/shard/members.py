@@ -6,7 +6,7 @@ from functools import cache
 
 from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.errors import SampleError
-from pipeline.foreign import HEAD_BYTES, is_pointer
+from pipeline.files.foreign import HEAD_BYTES, is_pointer
 from pipeline.hashing import seed_from
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
 from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES, MAX_TEXT_BYTES
@@ -30,7 +30,7 @@ class Conversion:
         """Everything that decides the bytes of converted files of `modalities`."""
         found: dict[str, object] = {}
         if IMAGE in modalities and self.max_side:
-            from pipeline.shard.images import image_fingerprint
+            from pipeline.shard.formats.images import image_fingerprint
 
             found[IMAGE] = image_fingerprint(self.max_side)
         if POINT in modalities:
@@ -69,7 +69,7 @@ def check_member(modality: str, extension: str, content: bytes) -> None:
     elif modality and not _looks_like(modality, extension, content):
         raise SampleError("read", f"the {extension} file does not hold {modality} data")
     elif extension == "npy":
-        from pipeline.decode.npy import npy_header
+        from pipeline.decode.clouds.npy import npy_header
 
         npy_header(content)
 
@@ -142,7 +142,7 @@ def _processes(_pid: int) -> Isolated[_Job, tuple[str, bytes]]:
 
 
 def _is_converted(modality: str, extension: str, content: bytes, how: Conversion) -> bool:
-    from pipeline.shard.meshes import has_faces
+    from pipeline.shard.formats.meshes import has_faces
 
     if modality == IMAGE:
         return how.max_side > 0
@@ -152,16 +152,16 @@ def _is_converted(modality: str, extension: str, content: bytes, how: Conversion
 def _convert(job: _Job) -> tuple[str, bytes]:
     modality, extension, content, key, how = job
     if modality == IMAGE:
-        from pipeline.shard.images import shrink
+        from pipeline.shard.formats.images import shrink
 
         return shrink(content, how.max_side) or (extension, content)
     return _convert_points(extension, content, key, how)
 
 
 def _convert_points(extension: str, content: bytes, key: str, how: Conversion) -> tuple[str, bytes]:
-    from pipeline.shard.meshes import sample_mesh
-    from pipeline.shard.pcd import pcd_points
-    from pipeline.shard.points import npy_bytes, npz_points, xyz_points
+    from pipeline.shard.formats.meshes import sample_mesh
+    from pipeline.shard.formats.pcd import pcd_points
+    from pipeline.shard.formats.points import npy_bytes, npz_points, xyz_points
 
     if extension == "xyz":
         return "npy", npy_bytes(xyz_points(content))

@@ -16,7 +16,7 @@ from pipeline.store.shards import ShardSample, write_shard
 
 @dataclass(frozen=True)
 class ShardPart:
-    """Makes one shard; see `pipeline.store.work.Make`.
+    """Makes one shard; see `pipeline.store.parts.work.Make`.
 
     Attributes:
         samples: Those of the shard in its order, and how many more there are of the key of each.

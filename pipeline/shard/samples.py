@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import SampleError
+from pipeline.files.os_errors import errno_of
 from pipeline.hashing import sha256_bytes
 from pipeline.keys import KEY
-from pipeline.os_errors import errno_of
 from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES
 from pipeline.shard.members import check_member
 from pipeline.shard.sources.sample import RawSample, shown_key

@@ -1,4 +1,4 @@
-"""The frozen spaces: one file per encoder family, behind one protocol; families of somebody else are plug-ins."""
+"""The frozen spaces: one folder per encoder family, behind one protocol; families of somebody else are plug-ins."""
 
 from difflib import get_close_matches
 from importlib import import_module
@@ -8,17 +8,17 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.plugins import ENCODERS, Plugin, plugins
 from pipeline.precision import multiplying
-from pipeline.spaces.finite import check_finite_weights
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
+from pipeline.spaces.weights.finite import check_finite_weights
 
-# Adding a family is one file and one line here. Families are imported when one of their spaces is
+# Adding a family is one folder and one line here. Families are imported when one of their spaces is
 # loaded, because each drags in a large library that the other spaces do not need.
 FAMILIES = {
-    "open_clip": "pipeline.spaces.open_clip:OpenClipSpace",
-    "compact": "pipeline.spaces.compact:CompactSpace",
-    "laion_clap": "pipeline.spaces.laion_clap:LaionClapSpace",
-    "transformers": "pipeline.spaces.transformers:TransformersSpace",
-    "ulip2": "pipeline.spaces.ulip2:Ulip2Space",
+    "open_clip": "pipeline.spaces.open_clip.space:OpenClipSpace",
+    "compact": "pipeline.spaces.compact.space:CompactSpace",
+    "laion_clap": "pipeline.spaces.laion_clap.space:LaionClapSpace",
+    "transformers": "pipeline.spaces.transformers.space:TransformersSpace",
+    "ulip2": "pipeline.spaces.ulip2.space:Ulip2Space",
 }
 
 

@@ -1,13 +1,13 @@
 """Stores: folders of Parquet parts under a manifest, resumable, verified on reading."""
 
-from pipeline.store.agreement import open_placed, read_placed
-from pipeline.store.folder import PartFolder
+from pipeline.store.integrity.agreement import open_placed, read_placed
 from pipeline.store.join import common_keys
 from pipeline.store.manifest import Failure, Manifest, Part, load_complete_manifest, load_manifest
 from pipeline.store.parquet import Rows, read_rows, write_rows
+from pipeline.store.parts.folder import PartFolder
+from pipeline.store.parts.run import run_parts
+from pipeline.store.parts.work import Made, Source, Work
 from pipeline.store.reader import EMBEDDING_COLUMN, EMBEDDINGS, PAIRS, Store, read_embeddings
-from pipeline.store.run import run_parts
-from pipeline.store.work import Made, Source, Work
 
 __all__ = [
     "EMBEDDINGS",

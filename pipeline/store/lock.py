@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.atomic import discard, move, remove_leftovers, temporary_file
 from pipeline.errors import TryAgainError
+from pipeline.files.atomic import discard, move, remove_leftovers, temporary_file
 
 LOCK_NAME = "_lock.json"
 

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import write_text
 from pipeline.errors import UserError
+from pipeline.files.atomic import write_text
+from pipeline.files.reading import read_bytes, written_by_us
 from pipeline.hashing import sha256_json
-from pipeline.reading import read_bytes, written_by_us
-from pipeline.store.journal import read_journal
+from pipeline.store.parts.journal import read_journal
 
 SCHEMA_VERSION = 2
 # Version 1 lists no tables and names no corpus.

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.reading import retried, written_by_us
+from pipeline.files.reading import retried, written_by_us
 
 METADATA_KEY = b"mcr"
 ROW_GROUP_ROWS = 65_536

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import CorruptError, UserError
-from pipeline.store.check import check_file
-from pipeline.store.folder import differences
+from pipeline.store.integrity.check import check_file
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parquet import Rows, read_rows
+from pipeline.store.parts.folder import differences
 
 EMBEDDINGS, PAIRS = "embeddings", "pairs"
 EMBEDDING_COLUMN = "embedding"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import CorruptError
-from pipeline.reading import open_patiently, written_by_us
-from pipeline.store.check import check_file
+from pipeline.files.reading import open_patiently, written_by_us
+from pipeline.store.integrity.check import check_file
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 
 SHARDS = "shards"

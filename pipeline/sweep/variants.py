@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.errors import UserError
-from pipeline.plain_yaml import read_yaml, shown
+from pipeline.files.plain_yaml import read_yaml, shown
 from pipeline.sweep.settings import Sweep
 
 # The row that changes nothing; the others are compared with it.

@@ -19,10 +19,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.atomic import atomic_path
 from pipeline.errors import SampleError, UserError
+from pipeline.files.atomic import atomic_path
 from pipeline.spaces import Space, SpaceSpec, load_space
-from pipeline.spaces.checkpoints import SAFE_SUFFIX, SUFFIXES, find_checkpoint, read_tensors
+from pipeline.spaces.weights.checkpoints import SAFE_SUFFIX, SUFFIXES, find_checkpoint, read_tensors
 from pipeline.testing.fake_cuda import encode_on_fake_cuda
 
 

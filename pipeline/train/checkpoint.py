@@ -11,12 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipeline.atomic import atomic_path, write_text
 from pipeline.errors import UserError
+from pipeline.files.atomic import atomic_path, write_text
+from pipeline.files.os_errors import explained
+from pipeline.files.reading import read_bytes, retried
 from pipeline.hashing import sha256_file
-from pipeline.os_errors import explained
-from pipeline.reading import read_bytes, retried
-from pipeline.store.folder import differences
+from pipeline.store.parts.folder import differences
 
 log = logging.getLogger(__name__)
 

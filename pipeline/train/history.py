@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.atomic import atomic_path
+from pipeline.files.atomic import atomic_path
 from pipeline.store.parquet import write_table
 
 HISTORY_NAME = "history.parquet"

@@ -11,8 +11,8 @@ from pipeline.methods import code, method_called
 from pipeline.progress import Progress, Silent
 from pipeline.settings import Settings
 from pipeline.store import PAIRS, Store
-from pipeline.store.agreement import space_differences
-from pipeline.store.prune import keep_only
+from pipeline.store.integrity.agreement import space_differences
+from pipeline.store.parts.prune import keep_only
 from pipeline.train.fit import TrainResult
 from pipeline.train.history import HISTORY_NAME
 from pipeline.train.link import LinkJob

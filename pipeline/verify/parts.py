@@ -8,7 +8,7 @@ from pipeline.hashing import sha256_json, sha256_keys, sha256_once
 from pipeline.links import Link, store_folder
 from pipeline.modalities import modality_of
 from pipeline.store import PAIRS, Manifest, Store, load_manifest
-from pipeline.store.contents import CONTENTS_NAME, read_contents
+from pipeline.store.content.hashes import CONTENTS_NAME, read_contents
 from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.shards import read_shard
 from pipeline.verify.store import StoreCheck, some

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.links import Link
-from pipeline.store.journal import JOURNAL_NAME
-from pipeline.store.made_from import MADE_FROM_NAME
+from pipeline.store.integrity.made_from import MADE_FROM_NAME
 from pipeline.store.manifest import MANIFEST_NAME
+from pipeline.store.parts.journal import JOURNAL_NAME
 
 PARTS = {"shards": "*.tar", "embeddings": "part-*.parquet", "pairs": "part-*.parquet"}
 RESULTS = {"metrics": (MADE_FROM_NAME, "metrics.parquet"), "reports": (MADE_FROM_NAME, "index.html")}

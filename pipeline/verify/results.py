@@ -6,9 +6,9 @@ from pathlib import Path
 from pipeline.connect.config import CONFIG_NAME, ConnectionConfig, load_config, other_pairs
 from pipeline.connect.weights import load_projectors
 from pipeline.errors import McrError
+from pipeline.files.reading import read_bytes
 from pipeline.hashing import sha256_once
-from pipeline.reading import read_bytes
-from pipeline.store.made_from import read_made_from
+from pipeline.store.integrity.made_from import read_made_from
 from pipeline.store.parquet import read_table
 from pipeline.verify.verdict import State, Verdict, judged
 

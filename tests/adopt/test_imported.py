@@ -14,9 +14,9 @@ from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
 from pipeline.params.load import load_params
 from pipeline.store import Store
-from stages.inputs import described
+from stages.tools.inputs import described
 from tests.adopt import test_projectors as authors
-from tests.walk import WIDTHS, build, mcr
+from tests.makers.walk import WIDTHS, build, mcr
 
 FILES = {"theirs": ["clap_clip"], "theirs_ex": ["ex_clap"]}
 

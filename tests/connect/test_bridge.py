@@ -13,7 +13,7 @@ from pipeline.connect import ConnectedSpace, text_profile
 from pipeline.connect.text_profile import profiles
 from pipeline.errors import CorruptError, UserError
 from pipeline.store import PAIRS, Store
-from tests.walk import FIRST, WIDTHS, build, mcr
+from tests.makers.walk import FIRST, WIDTHS, build, mcr
 
 PROFILE = 0.05
 MODEL = Path("data/models") / FIRST

@@ -16,7 +16,7 @@ from pipeline.errors import CorruptError, SampleError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.spaces import SpaceSpec
 from tests.connect.test_projectors import LAYERS, seeded, slow, used
-from tests.links import make_link
+from tests.makers.links import make_link
 
 CONFIG: dict[str, Any] = {
     "code": 1,

@@ -13,9 +13,10 @@ from pipeline.connect import ConnectedSpace, embed_payloads
 from pipeline.connect.embed import embed_files
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_file
-from pipeline.spaces import SpaceSpec, finite, load_space
-from pipeline.spaces.compact import CompactModel, save_compact
-from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings
+from pipeline.spaces import SpaceSpec, load_space
+from pipeline.spaces.compact.space import CompactModel, save_compact
+from pipeline.spaces.compact.towers import AudioSettings, ImageSettings, PointSettings, TextSettings
+from pipeline.spaces.weights import finite
 from tests.conftest import HashSpace
 from tests.connect.test_connected_space import folder  # noqa: F401  # a fixture
 

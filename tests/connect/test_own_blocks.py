@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
 from pipeline.store import Store
-from tests.walk import FIRST, WIDTHS, build, mcr
+from tests.makers.walk import FIRST, WIDTHS, build, mcr
 
 MODEL = Path("data/models") / FIRST
 HOME = {"image": "clip", "audio": "clap", "text": "clip"}

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.connect.search import read_query, widest
 from pipeline.errors import UserError
-from tests.links import make_link
+from tests.makers.links import make_link
 
 
 def test_a_query_is_a_file_or_words(tmp_path: Path) -> None:

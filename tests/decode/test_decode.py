@@ -9,8 +9,8 @@ import soundfile
 from PIL import Image
 
 from pipeline.decode.audio import decode_audio
+from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.images import decode_image
-from pipeline.decode.points import decode_points
 from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.demo.contrast import contrastive_loss, train_contrastive
 from pipeline.demo.params import Pretraining
+from pipeline.demo.pretrain.contrast import contrastive_loss, train_contrastive
 from pipeline.progress import Silent
 from pipeline.spaces import SpaceSpec, load_space
 
@@ -25,7 +25,7 @@ def _one_thread():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_one_seed_gives_the_same_bytes_and_a_space_that_loads(name, tmp_path):
-    module = importlib.import_module(f"pipeline.demo.pretrain_{name}")
+    module = importlib.import_module(f"pipeline.demo.pretrain.{name}")
     for folder in ("first", "second"):
         module.pretrain(tmp_path / folder, TINY, 0, Silent())
     files = [{path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} for folder in ("first", "second")]

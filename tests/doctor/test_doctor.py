@@ -20,7 +20,7 @@ from pipeline.shard.sources.listing import listed_files
 from pipeline.spaces import SpaceSpec
 from stages.cli import app
 from stages.context import RESULTS
-from tests.stages.tools_project import make_project
+from tests.stages.tools.tools_project import make_project
 
 NOWHERE: set[Path] = set()
 

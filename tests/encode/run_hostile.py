@@ -18,8 +18,8 @@ from pipeline.progress import Silent
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.spaces import SpaceSpec, load_space
-from pipeline.spaces.compact import CompactModel, save_compact
-from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings
+from pipeline.spaces.compact.space import CompactModel, save_compact
+from pipeline.spaces.compact.towers import AudioSettings, ImageSettings, PointSettings, TextSettings
 from pipeline.store import read_embeddings
 from tests.shard.makers import cloud, npy, picture, sound
 

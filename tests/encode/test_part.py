@@ -11,9 +11,9 @@ from pipeline.shard import build
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.store import EMBEDDINGS, PartFolder, Source, Work, run_parts
+from pipeline.store.parts.work import Record, write_part
 from pipeline.store.shards import open_shards
-from pipeline.store.work import Record, write_part
-from tests.stages.tools_project import make_project
+from tests.stages.tools.tools_project import make_project
 
 
 def by_processes(folder: Path, works: Sequence[Work], progress: Progress) -> Iterator[Record]:

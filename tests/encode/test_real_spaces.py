@@ -20,13 +20,13 @@ from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.progress import Silent
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.spaces import SpaceSpec, load_space
-from pipeline.spaces.pointbert import PointBert
+from pipeline.spaces.ulip2.pointbert import PointBert
 from pipeline.store import read_embeddings
-from tests.spaces.make_tokenizers import offline_hub
-from tests.spaces.test_laion_clap import NEEDS_LIBRARY, Pair, clip
-from tests.spaces.test_open_clip import save_folder, tiny
-from tests.spaces.test_pointbert import Reference
-from tests.spaces.test_ulip2 import part, random_tensors, save
+from tests.spaces.laion_clap.make_tokenizers import offline_hub
+from tests.spaces.laion_clap.test_laion_clap import NEEDS_LIBRARY, Pair, clip
+from tests.spaces.open_clip.test_open_clip import save_folder, tiny
+from tests.spaces.ulip2.test_pointbert import Reference
+from tests.spaces.ulip2.test_ulip2 import part, random_tensors, save
 
 Rows = dict[str, NDArray[np.float32]]
 TOLERANCE = 1e-5

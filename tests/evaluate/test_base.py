@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import evaluate_world
 import numpy as np
 import pandas as pd
 import pytest
-from evaluate_world import embedded, fingerprint, write_store
 
 from pipeline.connect import ConnectedSpace
 from pipeline.evaluate.folders import Folders
@@ -15,7 +13,9 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.store import PAIRS, PartFolder, Rows, write_rows
 from pipeline.train.run import train_connection
 from pipeline.train.settings import DecoupledSettings, LeafTrainSettings
-from tests.links import make_link
+from tests.evaluate import world as evaluate_world
+from tests.evaluate.world import embedded, fingerprint, write_store
+from tests.makers.links import make_link
 
 MODALITIES = {"clip": ["text", "image"], "clap": ["text", "audio"], "ulip": ["image", "point"]}
 WIDTHS = {"clip": 12, "clap": 10, "ulip": 9}

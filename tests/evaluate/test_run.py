@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from evaluate_world import CONNECTIONS, CORPORA, build_world, embedded, write_model, write_pairs, write_store
 from pydantic import ValidationError
 
 from pipeline.connect import ConnectedSpace
@@ -18,7 +17,8 @@ from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.hashing import sha256_file
-from pipeline.store.made_from import MADE_FROM_NAME, read_made_from
+from pipeline.store.integrity.made_from import MADE_FROM_NAME, read_made_from
+from tests.evaluate.world import CONNECTIONS, CORPORA, build_world, embedded, write_model, write_pairs, write_store
 
 BRIDGED = {
     "task": "retrieval",

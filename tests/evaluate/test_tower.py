@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from evaluate_world import CONNECTIONS, CORPORA, build_world, embedded
 
 from pipeline.connect import ConnectedSpace
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
+from tests.evaluate.world import CONNECTIONS, CORPORA, build_world, embedded
 
 TASK = {"task": "retrieval", "corpus": "heldout", "modalities": ["audio", "text"], "space": "clap"}
 TASK |= {"connections": ["audio_image", "oracle"]}

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.store.journal import JOURNAL_NAME
 from pipeline.store.lock import LOCK_NAME
+from pipeline.store.parts.journal import JOURNAL_NAME
 from tests.faults import shim
 from tests.faults.project import STAGES, make_project
 
@@ -161,7 +161,7 @@ def load_everything() -> None:
 
     for package in (pipeline, stages):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name not in ("pipeline.spaces.laion_clap_library",):
+            if module.name not in ("pipeline.spaces.laion_clap.library",):
                 try:
                     importlib.import_module(module.name)
                 except ImportError:

@@ -78,8 +78,8 @@ def make_project(root: Path) -> Path:
 def _make_spaces(root: Path) -> None:
     import torch
 
-    from pipeline.spaces.compact import CompactModel, save_compact
-    from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings
+    from pipeline.spaces.compact.space import CompactModel, save_compact
+    from pipeline.spaces.compact.towers import AudioSettings, ImageSettings, PointSettings, TextSettings
 
     towers = {
         "text": TextSettings(WORDS, 8, 16, 16),

@@ -21,7 +21,7 @@ from pipeline.fetch.settings import FetchedRepository, total_size
 from pipeline.params.load import read_raw
 from pipeline.spaces import SpaceSpec, load_space
 from tests.fetch.hub import Hub, serve
-from tests.spaces.make_transformers import make_clip
+from tests.spaces.transformers.make_models import make_clip
 
 ROOT = Path(__file__).parents[2]
 NAME, COMMIT = "owner/model", "a" * 40

@@ -12,8 +12,8 @@ import torch
 import yaml
 from PIL import Image
 
-from pipeline.spaces.compact import CompactModel, save_compact
-from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, TextSettings
+from pipeline.spaces.compact.space import CompactModel, save_compact
+from pipeline.spaces.compact.towers import AudioSettings, ImageSettings, TextSettings
 
 root = Path(sys.argv[1]).absolute()
 root.mkdir(parents=True)

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from pipeline.errors import UserError
 from pipeline.names import name_problem
 from pipeline.params.load import load_params
-from stages.check import check
 from stages.cli import app
-from stages.init import PRESETS
+from stages.tools.check import check
+from stages.tools.init import PRESETS
 from tests.params.test_load import DEMO, ROOT, problems
 
 WRONG = {

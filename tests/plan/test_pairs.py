@@ -11,8 +11,8 @@ from pipeline.params.load import load_params
 from pipeline.plan.pairs import COSTS, Sizes, cost_of
 from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.settings import Softness
-from tests.links import make_link
-from tests.walk import FIRST, ROWS, WIDTHS, build
+from tests.makers.links import make_link
+from tests.makers.walk import FIRST, ROWS, WIDTHS, build
 
 
 class Products(TorchDispatchMode):

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.params.load import load_params
 from pipeline.prepare import SETS
 from stages.cli import app
-from stages.init import PRESETS
+from stages.tools.init import PRESETS
 from tests.prepare.miniatures import write
 
 

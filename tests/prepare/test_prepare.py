@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from pipeline.errors import UserError
-from pipeline.evaluate.annotations import read_labels
+from pipeline.evaluate.sets.annotations import read_labels
 from pipeline.evaluate.settings import Labels, Task
 from pipeline.prepare import SETS
 from pipeline.prepare.crops import cut_crops

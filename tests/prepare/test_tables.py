@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from stages.cli import app
-from stages.init import PRESETS
+from stages.tools.init import PRESETS
 from tests.prepare.miniatures import write
 
 

@@ -6,14 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.evaluate.baselines import BASELINES
-from pipeline.evaluate.tables import SCHEMAS
+from pipeline.evaluate.results.tables import SCHEMAS
 from pipeline.methods import code, methods
 from pipeline.report.connection_files import BOUND, CONNECTION, ConnectionFiles
 from pipeline.report.provenance import COUNTED
-from pipeline.report.story import PAIRS
+from pipeline.report.sentences.story import PAIRS
 from pipeline.report.table import BASELINE, CONTROLS, GROUPS, HUBS, UNTRAINED, build_tables, called
 from pipeline.retrieve.maker import Neighbour
-from tests.links import make_link
+from tests.makers.links import make_link
 from tests.report import world
 
 METHODS = {"mine": "bridge", "other": "cmcr"}

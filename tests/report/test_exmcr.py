@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.report.inputs import Inputs
+from pipeline.report.sentences.story import story
 from pipeline.report.settings import ReportSettings
-from pipeline.report.story import story
 from pipeline.report.write import write_report
 from pipeline.train.run import train_connection
 from tests.report.test_page import Page

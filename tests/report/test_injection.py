@@ -18,12 +18,12 @@ from markupsafe import Markup
 
 from pipeline.inert import content_policy, inert
 from pipeline.report import write
+from pipeline.report.figures.plots import Axes, line_chart
 from pipeline.report.inputs import Inputs
 from pipeline.report.markdown import code, plain
-from pipeline.report.plots import Axes, line_chart
 from pipeline.report.settings import ReportSettings
 from pipeline.sweep.page import sweep_page
-from tests.injections import ALL
+from tests.makers.injections import ALL
 from tests.report import world
 
 # Fields that our own code chooses from fixed words.

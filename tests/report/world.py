@@ -12,7 +12,7 @@ import soundfile
 from PIL import Image
 
 from pipeline.store import EMBEDDING_COLUMN, Failure, PartFolder, Rows, write_rows
-from tests.links import make_link
+from tests.makers.links import make_link
 
 HOSTILE = '<script>alert(1)</script> "quoted" & a | bar'
 GALLERY = 12

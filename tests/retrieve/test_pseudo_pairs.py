@@ -9,15 +9,15 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.progress import Silent
-from pipeline.retrieve import cmcr
 from pipeline.retrieve.controls import strangers
+from pipeline.retrieve.methods import cmcr
 from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, write_pairs
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.store import EMBEDDINGS, PAIRS, PartFolder, Rows, Store, write_rows
 from pipeline.store.manifest import MANIFEST_NAME
-from tests.devices import NEEDS_FAISS
-from tests.links import make_link
+from tests.makers.devices import NEEDS_FAISS
+from tests.makers.links import make_link
 
 WIDTH = {"clip": 12, "clap": 8}
 TAU = 0.1

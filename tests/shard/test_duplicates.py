@@ -7,8 +7,8 @@ import pytest
 from pipeline.errors import CorruptError, UserError
 from pipeline.shard.duplicates import Duplicates, read_duplicates
 from pipeline.shard.members import Conversion
-from pipeline.store.contents import CONTENTS_NAME, read_contents
-from pipeline.store.leaks import Leak, described, find_leaks
+from pipeline.store.content.hashes import CONTENTS_NAME, read_contents
+from pipeline.store.content.leaks import Leak, described, find_leaks
 from tests.conftest import png
 from tests.shard.makers import picture, shards
 

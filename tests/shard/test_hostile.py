@@ -11,8 +11,8 @@ import pytest
 from pipeline.progress import Silent
 from pipeline.shard import build
 from pipeline.shard.limits import MAX_BYTES, MAX_TEXT_BYTES
-from pipeline.shard.sources import texts
 from pipeline.shard.sources.places import LocalFolder
+from pipeline.shard.sources.readers import texts
 from tests.shard.makers import bomb, cloud, mesh, npy, npz, picture, shards, sound, tar
 
 GOOD = {

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.shard import images, likeness, members, meshes
+from pipeline.shard import likeness, members
+from pipeline.shard.formats import images, meshes
 from pipeline.shard.members import Conversion
-from pipeline.store.likeness import read_likeness
+from pipeline.store.content.likeness import read_likeness
 from tests.shard.makers import mesh, picture, shards
 
 HARM = [lambda: ctypes.string_at(0), lambda: time.sleep(1000), lambda: bytearray(1 << 45)]

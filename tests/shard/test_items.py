@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import SampleError, UserError
 from pipeline.evaluate.folders import Folders
-from pipeline.evaluate.items import load_set
+from pipeline.evaluate.sets.items import load_set
 from pipeline.evaluate.settings import RetrievalTask
 from pipeline.progress import Silent
 from pipeline.shard.build import settings_of

@@ -12,8 +12,8 @@ from pipeline.progress import Silent
 from pipeline.shard import likeness as module
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.shard.likeness import likeness
-from pipeline.store.leaks import described, find_leaks, not_looked_at
-from pipeline.store.likeness import ALIKE, LIKENESS_NAME, unit_looks
+from pipeline.store.content.leaks import described, find_leaks, not_looked_at
+from pipeline.store.content.likeness import ALIKE, LIKENESS_NAME, unit_looks
 
 
 def scene(seed: int, side: int = 200) -> Image.Image:

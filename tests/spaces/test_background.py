@@ -11,8 +11,8 @@ from PIL import Image
 from pipeline.errors import UserError
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.background import background_of, picture_on
-from tests.spaces.make_transformers import make_clip
 from tests.spaces.test_conformance import folders  # noqa: F401 (a fixture)
+from tests.spaces.transformers.make_models import make_clip
 
 COLOUR, BELOW = (10, 200, 30), (250, 0, 120)
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.spaces import SpaceSpec, load_space
-from pipeline.spaces.compact import CompactModel, resample, save_compact
-from pipeline.spaces.compact_towers import AudioSettings, ImageSettings, PointSettings, TextSettings, mel_filters
+from pipeline.spaces.compact.space import CompactModel, resample, save_compact
+from pipeline.spaces.compact.towers import AudioSettings, ImageSettings, PointSettings, TextSettings, mel_filters
 from pipeline.testing.conformance import SpaceConformance
-from tests.spaces.make_tokenizers import offline_hub
-from tests.spaces.test_laion_clap import NEEDS_LIBRARY, Pair
-from tests.spaces.test_ulip2 import random_tensors, save
+from tests.spaces.laion_clap.make_tokenizers import offline_hub
+from tests.spaces.laion_clap.test_laion_clap import NEEDS_LIBRARY, Pair
+from tests.spaces.ulip2.test_ulip2 import random_tensors, save
 
 TINY_CLIP = {
     "embed_dim": 12,

@@ -12,13 +12,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.errors import UserError
-from pipeline.spaces.compact import CompactModel, save_compact
-from pipeline.spaces.compact_towers import ImageSettings, TextSettings
+from pipeline.spaces.compact.space import CompactModel, save_compact
+from pipeline.spaces.compact.towers import ImageSettings, TextSettings
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, write_rows
 from stages import context
 from stages.cli import app
 from stages.context import ConsoleProgress
-from tests.stages.tools_project import make_project
+from tests.stages.tools.tools_project import make_project
 
 ROOT = Path(__file__).parents[2]
 

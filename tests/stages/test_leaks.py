@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from pipeline.params.load import load_params
 from stages.cli import app
 from stages.leaks import leaks_of, warn_of_leaks
-from tests.stages.tools_project import make_project
+from tests.stages.tools.tools_project import make_project
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.inert import inert, inert_lines
 from stages import printing
-from tests.injections import ALL, MARKUP, SURROGATES
+from tests.makers.injections import ALL, MARKUP, SURROGATES
 
 ROOT = Path(__file__).parents[2]
 JOINERS = "\u200c\u200d"  # Several scripts are written with them.
@@ -61,7 +61,7 @@ def ways(capfd, monkeypatch):
         return captured.out + captured.err
 
     def table(text: str) -> None:
-        from stages.metrics import _print_tables
+        from stages.tools.metrics import _print_tables
 
         row = {"task": text, "dataset": text, "direction": "mean", "connection": text, "method": text}
         _print_tables(pd.DataFrame([{**row, "metric": "R@1", "value": 0.5, "chance": 0.1, "n": 3}]), "mean")

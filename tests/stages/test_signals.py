@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import png
-from tests.stages.tools_project import make_project
+from tests.stages.tools.tools_project import make_project
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
@@ -36,7 +36,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 import numpy, typer
 import stages.cli, stages.signals
-from pipeline.atomic import atomic_path
+from pipeline.files.atomic import atomic_path
 stages.signals.GRACE = 1.5
 
 def work() -> None:

@@ -16,7 +16,7 @@ from pipeline.links import Link
 from pipeline.store import PAIRS, PartFolder, Rows, write_rows
 from pipeline.train.run import train_connection
 from pipeline.train.settings import DecoupledSettings, LeafTrainSettings
-from tests.links import make_link
+from tests.makers.links import make_link
 from tests.train.conftest import LATENT, aggregate, unit
 from tests.train.test_run import KillAt, Killed
 

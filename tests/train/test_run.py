@@ -20,8 +20,8 @@ from pipeline.progress import Silent
 from pipeline.train.run import TrainResult, train_connection
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ProjectorSettings, TrainSettings
-from tests.devices import DEVICES
-from tests.links import make_link
+from tests.makers.devices import DEVICES
+from tests.makers.links import make_link
 from tests.train.conftest import Pairs, unit, write_pairs
 
 HEAD = ProjectorSettings(hidden=16, dimension=12)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_file
 from pipeline.store import Store, load_manifest, read_rows, write_rows
-from pipeline.store.contents import CONTENTS_NAME, read_contents, write_contents
+from pipeline.store.content.hashes import CONTENTS_NAME, read_contents, write_contents
 from stages.cli import app
 
 GOLDEN = Path(__file__).parents[1] / "golden"

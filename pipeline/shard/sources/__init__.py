@@ -1,4 +1,4 @@
-"""Find the raw samples of a corpus, whatever kind of source it comes from; one file of this folder per kind."""
+"""Find the raw samples of a corpus, whatever kind of source it comes from; one file of `kinds` for each."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from pipeline.errors import UserError
 from pipeline.modalities import source_endings
-from pipeline.shard.sources.audiocaps import read_audiocaps
-from pipeline.shard.sources.clotho import read_clotho
-from pipeline.shard.sources.coco import read_coco
 from pipeline.shard.sources.detect import is_of_kind, kind_of_file, kind_of_files
-from pipeline.shard.sources.folder import read_folder
-from pipeline.shard.sources.jsonl import read_jsonl
-from pipeline.shard.sources.lines import read_text_lines
+from pipeline.shard.sources.kinds.audiocaps import read_audiocaps
+from pipeline.shard.sources.kinds.clotho import read_clotho
+from pipeline.shard.sources.kinds.coco import read_coco
+from pipeline.shard.sources.kinds.folder import read_folder
+from pipeline.shard.sources.kinds.jsonl import read_jsonl
+from pipeline.shard.sources.kinds.lines import read_text_lines
+from pipeline.shard.sources.kinds.table import read_table
+from pipeline.shard.sources.kinds.webdataset import read_webdataset
 from pipeline.shard.sources.locate import Place, locate
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder, LocalFolder, RemoteFolder
 from pipeline.shard.sources.sample import RawSample, no_key
-from pipeline.shard.sources.table import read_table
 from pipeline.shard.sources.unread import Unread, said
 from pipeline.shard.sources.walk import Walk
-from pipeline.shard.sources.webdataset import read_webdataset
 
 Reader = Callable[[Folder, Sequence[str], SourceOptions, Unread], Iterator[RawSample]]
 

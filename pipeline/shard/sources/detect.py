@@ -4,13 +4,13 @@ import logging
 from collections.abc import Sequence
 
 from pipeline.errors import UserError
-from pipeline.foreign import HEAD_BYTES, foreign
+from pipeline.files.foreign import HEAD_BYTES, foreign
 from pipeline.modalities import SOURCE_MODALITY_OF, declared_modality
-from pipeline.shard.sources.audiocaps import is_audiocaps
-from pipeline.shard.sources.clotho import is_clotho
+from pipeline.shard.sources.kinds.audiocaps import is_audiocaps
+from pipeline.shard.sources.kinds.clotho import is_clotho
+from pipeline.shard.sources.kinds.table import header_of, is_table
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.table import header_of, is_table
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from pipeline.reading import retried
+from pipeline.files.reading import retried
 from pipeline.shard.sources.walk import NOWHERE, Walk, walk_folder
 
 ATTEMPTS = 3

@@ -32,7 +32,7 @@ def broken() -> None:
     """Files are written in place."""
     import os
 
-    import pipeline.atomic as atomic
+    import pipeline.files.atomic as atomic
 
     whole = os.replace
 

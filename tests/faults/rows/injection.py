@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from tests.faults.lab import Lab
 from tests.faults.row import Row, Trial
-from tests.injections import ALL
+from tests.makers.injections import ALL
 
 _ACTIVE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

@@ -51,7 +51,7 @@ def attempt(lab: Lab, stage: str, draw: random.Random) -> list[str]:
 
 def broken() -> None:
     """Nothing of an earlier run is used."""
-    from pipeline.store.folder import PartFolder
+    from pipeline.store.parts.folder import PartFolder
 
     PartFolder.reuse = lambda *_: None  # type: ignore[method-assign,assignment]
 

@@ -21,10 +21,10 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     from pipeline.connect.config import load_config
     from pipeline.connect.connected_space import ConnectedSpace
     from pipeline.report.inputs import read_records
-    from pipeline.spaces.compact import load_compact
+    from pipeline.spaces.compact.space import load_compact
     from pipeline.store import Store, load_manifest
-    from pipeline.store.contents import read_contents
-    from pipeline.store.likeness import read_likeness
+    from pipeline.store.content.hashes import read_contents
+    from pipeline.store.content.likeness import read_likeness
     from pipeline.store.shards import open_shards, read_shard, verify_shard
 
     def shards(path: Path) -> object:
@@ -132,7 +132,7 @@ def attempt(lab: Lab, kind: str, seed: float) -> list[str]:
 
 def broken() -> None:
     """Nothing is checked against a hash, as Parquet's readers do by default."""
-    import pipeline.store.contents as contents
+    import pipeline.store.content.hashes as contents
     import pipeline.store.parquet as parquet
     import pipeline.store.reader as reader
     import pipeline.store.shards as shards

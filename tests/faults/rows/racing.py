@@ -37,8 +37,8 @@ def attempt(lab: Lab, stage: str, wait: float) -> list[str]:
 
 def broken() -> None:
     """Nobody holds a lock, and temporary files have names that two drivers share."""
-    import pipeline.atomic as atomic
-    import pipeline.store.folder as store
+    import pipeline.files.atomic as atomic
+    import pipeline.store.parts.folder as store
 
     class Nobody:
         def __init__(self, folder: Path) -> None:

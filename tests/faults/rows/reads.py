@@ -42,7 +42,7 @@ def attempt(lab: Lab, stage: str, fault: shim.Fault) -> list[str]:
 
 def broken() -> None:
     """A drive that stumbles is taken for damage, and nothing is read twice."""
-    import pipeline.reading as reading
+    import pipeline.files.reading as reading
     import stages.cli
 
     reading.PASSING = set()

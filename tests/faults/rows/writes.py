@@ -49,10 +49,10 @@ def attempt(lab: Lab, stage: str, fault: shim.Fault) -> list[str]:
 
 def broken() -> None:
     """What the system refuses is taken for a bug, as it was once."""
-    import pipeline.atomic
+    import pipeline.files.atomic
     import stages.cli
 
-    pipeline.atomic.explained = stages.cli.explained = lambda *_: None
+    pipeline.files.atomic.explained = stages.cli.explained = lambda *_: None
 
 
 ROW = Row(

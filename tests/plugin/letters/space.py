@@ -6,8 +6,8 @@ from torch import Tensor
 from pipeline.decode.text import decode_text
 from pipeline.errors import UserError
 from pipeline.precision import dtype_of
-from pipeline.spaces.checkpoints import find_checkpoint, read_tensors
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
+from pipeline.spaces.weights.checkpoints import find_checkpoint, read_tensors
 
 
 class Letters:

@@ -1,0 +1,138 @@
+"""An evaluation set in memory: the same items seen by two modalities, each through one or more frozen spaces."""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.evaluate.folders import Folders
+from pipeline.evaluate.ranking.positives import Positives
+from pipeline.evaluate.sets.annotations import marked_keys, read_labels, single_labels
+from pipeline.evaluate.sets.named import by_sample
+from pipeline.evaluate.sets.repeated import warn_of_repeats
+from pipeline.evaluate.settings import TEXT, PairTask, RetrievalTask
+from pipeline.store import read_placed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One modality of the set.
+
+    Attributes:
+        keys: Of the N rows, ascending.
+        items: Number of the item that each row shows [N]; what is resampled.
+        groups: What a row of the other side must share to be right [N]: the item, or its class.
+        embeddings: By frozen space [N, D].
+    """
+
+    keys: list[str]
+    items: np.ndarray
+    groups: np.ndarray
+    embeddings: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Two sides that show the same items or classes; every method of a task is measured on exactly these."""
+
+    sides: tuple[Side, Side]
+    items: int
+    positives: Positives
+
+
+def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], folders: Folders) -> EvaluationSet:
+    """Read both modalities of `task`, each in `spaces`, and keep the samples that have a partner in both.
+
+    A partner shows the same item; where the task names labels, any sample of the same class is one, and the two
+    modalities need not have a key in common.
+
+    Raises:
+        UserError: A store is missing, or the two modalities have no item (or class) in common.
+    """
+    tables = [
+        load_embeddings(folders, names, task.corpus_of(modality), modality)
+        for modality, names in zip(task.pair, spaces, strict=True)
+    ]
+    items_of = _items([keys for keys, _ in tables], task.item_separator)
+    # A table may name samples, or the items that they show.
+    keys_and_items = {name for of in items_of for pair in of.items() for name in pair}
+    labels = task.labels if isinstance(task, RetrievalTask) else None
+    classes = single_labels(read_labels(folders.with_tables(labels.table), labels), labels) if labels else None
+    if labels and classes is not None:
+        classes = by_sample(classes, keys_and_items, labels.table, task.corpus)
+    only = marked_keys(folders.with_tables(task.only.table), task.only) if task.only else None
+    if task.only and only is not None:
+        only = set(by_sample(dict.fromkeys(only, True), keys_and_items, task.only.table, task.corpus))
+
+    def group(side: int, key: str) -> str | None:
+        item = items_of[side][key]
+        if only is not None and key not in only and item not in only:
+            return None
+        return item if classes is None else classes.get(key, classes.get(item))
+
+    held = [{name for key in keys if (name := group(at, key)) is not None} for at, (keys, _) in enumerate(tables)]
+    shared = held[0] & held[1]
+    if not shared:
+        what = "item" if classes is None else "class"
+        raise UserError(
+            f"The {task.pair[0]} and {task.pair[1]} of {task.corpus} have no {what} in common.",
+            "Check that both modalities have the same keys, or set `item_separator`."
+            if classes is None
+            else "Check that the keys of the labels are those of the samples.",
+        )
+    kept = [[key for key in keys if group(at, key) in shared] for at, (keys, _) in enumerate(tables)]
+    numbers = {name: number for number, name in enumerate(sorted(shared))}
+    shown = sorted({items_of[at][key] for at, keys in enumerate(kept) for key in keys})
+    item_numbers = {name: number for number, name in enumerate(shown)}
+    sides = []
+    for at, (modality, chosen, (keys, table)) in enumerate(zip(task.pair, kept, tables, strict=True)):
+        if len(chosen) < len(keys):
+            log.log(
+                logging.INFO if only is not None else logging.WARNING,
+                "%s: %d of %d %s items have a counterpart and are used; not %s",
+                task.corpus, len(chosen), len(keys), modality, ", ".join(sorted({*keys} - {*chosen})[:2]),
+            )  # fmt: skip
+        rows = np.flatnonzero([group(at, key) in shared for key in keys])
+        items = np.array([item_numbers[items_of[at][key]] for key in chosen])
+        groups = np.array([numbers[str(group(at, key))] for key in chosen])
+        if modality != TEXT and table:
+            warn_of_repeats(modality, task.corpus_of(modality), chosen, items, next(iter(table.values()))[rows])
+        sides.append(Side(chosen, items, groups, {name: vectors[rows] for name, vectors in table.items()}))
+    positives = Positives.of_items([str(g) for g in sides[0].groups], [str(g) for g in sides[1].groups])
+    return EvaluationSet((sides[0], sides[1]), len(shown), positives)
+
+
+def load_embeddings(
+    folders: Folders, spaces: Collection[str], corpus: str, modality: str
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Keys, ascending, that a corpus has in all `spaces`, and by space the embeddings [N, D] in their order.
+
+    Raises:
+        UserError: A store is missing.
+    """
+    found = {space: read_placed([folders.store(space, corpus, modality)]) for space in sorted(spaces)}
+    rows = {space: {key: row for row, key in enumerate(keys)} for space, (keys, _) in found.items()}
+    keys = sorted(set.intersection(*(set(each) for each in rows.values())))
+    most = max(len(each) for each in rows.values())
+    if len(keys) < most:
+        log.info("%s: %d of %d %s items are in all spaces and are used", corpus, len(keys), most, modality)
+    return keys, {space: found[space][1][[rows[space][key] for key in keys]] for space in found}
+
+
+def _items(keys: Sequence[Sequence[str]], separator: str) -> list[dict[str, str]]:
+    """By side: the item that each key shows.
+
+    A key is cut at its last separator only if the other side knows what is left: the key of a sound may hold a dash
+    of its own (`-a1B_30`) beside those of its captions (`-a1B_30-0`).
+    """
+    if not separator:
+        return [{key: key for key in side} for side in keys]
+    cut = [{key: key.rsplit(separator, 1)[0] for key in side} for side in keys]
+    known = [{*side, *parts.values()} for side, parts in zip(keys, cut, strict=True)]
+    return [
+        {key: part if part in known[1 - at] else key for key, part in parts.items()} for at, parts in enumerate(cut)
+    ]

@@ -1,0 +1,94 @@
+"""A memory of one space, loaded and ready to be queried."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.precision import dtype_of, multiplying
+from pipeline.retrieve.memory.aggregate import Aggregate, aggregate
+from pipeline.retrieve.memory.neighbours import TopK, aggregate_top_k
+from pipeline.retrieve.memory.products import resolved
+from pipeline.retrieve.settings import RetrieveSettings
+from pipeline.store import read_placed
+
+
+@dataclass(frozen=True)
+class Search:
+    """How and where a memory is searched.
+
+    Attributes:
+        settings: How to retrieve.
+        device: Where to compute.
+        threads: Threads of FAISS.
+        seed: Seed of an IVF index.
+    """
+
+    settings: RetrieveSettings
+    device: str
+    threads: int
+    seed: int
+
+
+class Bank:
+    """Embeddings that pseudo-partners are averaged from.
+
+    They are held and multiplied in the precision of the settings, with float32 sums.
+
+    Args:
+        keys: Of the N samples.
+        embeddings: [N, D], which queries are compared with.
+        search: How.
+        copy: The same samples as another space embeds them, [N, E]: averaged with the same weights.
+    """
+
+    def __init__(self, keys: list[str], embeddings: np.ndarray, search: Search, copy: np.ndarray | None = None) -> None:
+        self.keys = keys
+        self._settings = search.settings
+        self._dtype = dtype_of(resolved(search.settings.precision, search.device))
+        self.embeddings = torch.from_numpy(embeddings).to(search.device, self._dtype)
+        self._values = [self.embeddings]
+        if copy is not None:
+            self._values.append(torch.from_numpy(copy).to(search.device, self._dtype))
+        self._index = self._build_index(search.threads, search.seed)
+
+    @classmethod
+    def read(cls, folders: Sequence[Path], search: Search) -> "Bank":
+        """The memory in embedding stores of one space and modality."""
+        return cls(*read_placed(folders), search)
+
+    def _build_index(self, threads: int, seed: int) -> TopK | None:
+        settings = self._settings
+        if settings.search == "exact":
+            return None
+        if settings.search == "flat":
+            return TopK.flat(self.embeddings, settings.top_k, threads)
+        lists, probes = settings.ivf_lists, settings.ivf_probes
+        return TopK.ivf(self.embeddings, settings.top_k, lists, probes, threads, seed)
+
+    def _queries(self, queries: np.ndarray) -> Tensor:
+        return torch.from_numpy(queries).to(self.embeddings.device, self._dtype)
+
+    def retrieve(self, queries: np.ndarray) -> Aggregate:
+        """The softmax-weighted averages of the memory, and of its copy, for `queries` [Q, D]; see `Aggregate`."""
+        prepared, memory, values = self._queries(queries), self.embeddings, tuple(self._values)
+        if self._index is None:
+            return aggregate(prepared, memory, values, self._settings.temperature)
+        return aggregate_top_k(self._index, prepared, memory, values, self._settings.temperature)
+
+    @multiplying()
+    def nearest(self, queries: np.ndarray, count: int) -> list[list[tuple[str, float, float]]]:
+        """Key, score and weight in the softmax over the whole memory of each query's `count` best neighbours.
+
+        Holds [Q, N] scores: for a handful of queries.
+        """
+        scores = self._queries(queries).float() @ self.embeddings.float().T
+        weights = torch.softmax(scores / self._settings.temperature, 1)
+        best = torch.topk(scores, min(count, len(self.keys)), 1)
+        return [
+            [(self.keys[row], float(score), float(weights[query, row])) for score, row in zip(top, rows, strict=True)]
+            for query, (top, rows) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True))
+        ]

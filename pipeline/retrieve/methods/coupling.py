@@ -1,0 +1,226 @@
+"""Coupling: real samples of the two memories become partners of each other, bridged by the overlapping modality.
+
+No partner is an average. For each image a few sounds are drawn from softmax(s / t2) over the whole memory of sounds, and
+the other way round, with the score s of `pipeline.retrieve.profiles`. The folder has parts of three kinds:
+
+* ``clip_image-00000.parquet``, one per part of the first memory: key, the sample's own embedding ``clip_image`` and its
+  partners ``clap_audio_draw_00`` ...: row numbers among the second memory's rows *in this folder*, parts in order;
+* ``clap_audio-00000.parquet``, the same for the second memory;
+* ``text-00000.parquet``: the overlapping modality in both spaces.
+
+So each embedding is stored once, however many partners are drawn, and the folder needs nothing beside it.
+"""
+
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.hashing import seed_from
+from pipeline.precision import dtype_of, multiplying
+from pipeline.retrieve.controls import strangers
+from pipeline.retrieve.joined import JoinedPart, JoinedStores
+from pipeline.retrieve.maker import Neighbour
+from pipeline.retrieve.memory.neighbours import TopK
+from pipeline.retrieve.memory.perplexity import solve_temperature
+from pipeline.retrieve.memory.products import resolved
+from pipeline.retrieve.memory.sampling import Sampled, sample, sample_top_k
+from pipeline.retrieve.pair_set import PairSet
+from pipeline.retrieve.profiles import Profiles, features, profile
+from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
+from pipeline.store import Rows, open_placed, read_placed
+
+EXAMPLE_QUERIES, EXAMPLE_NEIGHBOURS = 12, 5
+
+
+class CouplingPairs:
+    """Partners of real samples; see `PairMaker`.
+
+    Controls: ``shuffled_overlap`` gives every text another one's embedding in the second space; ``random_partners``
+    gives every sample the partners of another one.
+
+    Attributes:
+        solved: The temperatures that were used, by name, for the manifest.
+    """
+
+    def __init__(self, pairs: PairSet, device: str, threads: int) -> None:
+        self._pairs, self._link = pairs, pairs.link
+        self._device, self._threads = torch.device(device), threads
+        assert isinstance(pairs.settings, CouplingRetrieveSettings)
+        self._settings = pairs.settings
+        self._dtype = dtype_of(resolved(pairs.settings.precision, device))
+        # The bridge and both memories decide every partner.
+        self.shared = {**pairs.memory_sources, **pairs.overlap_sources}
+        first, second = self._link.spaces
+        self._texts = JoinedStores(self._link.spaces, pairs.query_stores(first), pairs.query_stores(second))
+        text_parts = [_renamed(part, self._link.overlap) for part in self._texts.parts]
+        self._keys: dict[str, list[str]] = {}
+        self._samples: dict[str, Tensor] = {}
+        for space in self._link.spaces:
+            self._keys[space], embeddings = read_placed(pairs.memory_stores(space))
+            self._samples[space] = torch.from_numpy(embeddings).to(self._device)
+        self._space_of = {part.name: space for space in self._link.spaces for part in self._parts_of(space)}
+        self.parts = [*(part for space in self._link.spaces for part in self._parts_of(space)), *text_parts]
+
+    def _parts_of(self, space: str) -> list[JoinedPart]:
+        found: list[JoinedPart] = []
+        first_row = 0
+        for part in (p for folder in self._pairs.memory_stores(space) for p in open_placed(folder).manifest.parts):
+            keys = self._keys[space][first_row : first_row + part.rows]
+            name = f"{self._link.memory_column(space)}-{len(found):05d}.parquet"
+            found.append(JoinedPart(name, part.sha256, keys, first_row, ()))
+            first_row += part.rows
+        return found
+
+    def _seed(self, *purpose: object) -> int:
+        return seed_from(self._pairs.seed, self._link.label, *purpose)
+
+    @cached_property
+    def _overlap(self) -> dict[str, Tensor]:
+        """The texts in both spaces [T, D], row by row."""
+        first = np.concatenate([self._texts.first(part) for part in self._texts.parts])
+        second = self._texts.second(self._texts.keys())
+        if self._settings.control == "shuffled_overlap":
+            second = second[strangers(len(second), self._pairs.seed, self._link.label, "shuffled_overlap")]
+        both = zip(self._link.spaces, (first, second), strict=True)
+        return {space: torch.from_numpy(rows).to(self._device) for space, rows in both}
+
+    def _other(self, space: str) -> str:
+        first, second = self._link.spaces
+        return second if space == first else first
+
+    @property
+    def solved(self) -> dict[str, float]:
+        """Temperature of each space's profiles (``profile_clip``) and of its partners (``partner_clip``)."""
+        pairs = (("profile", self._profile_temperatures), ("partner", self._partner_temperatures))
+        return {f"{kind}_{space}": value for kind, found in pairs for space, value in found.items()}
+
+    @cached_property
+    def _profile_temperatures(self) -> dict[str, float]:
+        return self._solve("profile", self._multiplied(self._samples), self._multiplied(self._overlap))
+
+    @cached_property
+    def _partner_temperatures(self) -> dict[str, float]:
+        return self._solve(
+            "partner", self._features, {space: self._features[self._other(space)] for space in self._keys}
+        )
+
+    def _solve(self, kind: str, queries: dict[str, Tensor], keys: dict[str, Tensor]) -> dict[str, float]:
+        softness: Softness = getattr(self._settings, kind)
+        what = f"connections.{self._link.connection}.retrieve.{kind}"
+        return {
+            space: solve_temperature(softness, queries[space], keys[space], self._seed(f"{kind} sample", space), what)
+            for space in self._link.spaces
+        }
+
+    @cached_property
+    def _profiles(self) -> dict[str, Profiles]:
+        texts, samples = self._multiplied(self._overlap), self._multiplied(self._samples)
+        return {
+            space: profile(samples[space], texts[space], texts[self._other(space)], temperature)
+            for space, temperature in self._profile_temperatures.items()
+        }
+
+    def _multiplied(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`rows` in the type that is multiplied; themselves where they already are."""
+        return {space: tensor.to(self._dtype) for space, tensor in rows.items()}
+
+    @cached_property
+    def _features(self) -> dict[str, Tensor]:
+        return self._multiplied(
+            {
+                space: features(space == self._link.spaces[0], self._samples[space], self._profiles[space].vectors)
+                for space in self._link.spaces
+            }
+        )
+
+    @cached_property
+    def _indexes(self) -> dict[str, TopK]:
+        """By space the FAISS index over its features, where one is asked for."""
+        settings, found = self._settings, {}
+        for space in self._link.spaces if settings.search != "exact" else ():
+            rows, seed = self._features[space], self._seed("index", space)
+            if settings.search == "flat":
+                found[space] = TopK.flat(rows, settings.top_k, self._threads)
+            else:
+                lists, probes = settings.ivf_lists, settings.ivf_probes
+                found[space] = TopK.ivf(rows, settings.top_k, lists, probes, self._threads, seed)
+        return found
+
+    def rows(self, part: JoinedPart) -> Rows:
+        """Texts in both spaces, or samples with their partners and the statistics of both softmaxes."""
+        if part.name not in self._space_of:
+            place = slice(part.first_row, part.first_row + len(part.keys))
+            vectors = {
+                self._link.overlap_column(space): rows[place].cpu().numpy() for space, rows in self._overlap.items()
+            }
+            return Rows(list(part.keys), vectors, {})
+        space = self._space_of[part.name]
+        rows = np.arange(part.first_row, part.first_row + len(part.keys))
+        drawn = self._draw(space, part.name, self._asking(space)[rows])
+        own, other = self._link.memory_column(space), self._link.memory_column(self._other(space))
+        vectors = {own: self._samples[space][rows].cpu().numpy()}
+        numbers = {
+            f"{other}_draw_{number:02d}": _int32(drawn_rows) for number, drawn_rows in enumerate(drawn.rows.unbind(1))
+        }
+        for name in ("neighbours", "top_score", "missed_mass"):
+            numbers[f"{other}_{name}"] = getattr(drawn, name).double().cpu().numpy()
+        for name in ("neighbours", "top_score"):
+            values = getattr(self._profiles[space], name)[rows]
+            numbers[f"{self._link.overlap_column(space)}_{name}"] = values.double().cpu().numpy()
+        return Rows(list(part.keys), vectors, numbers)
+
+    def _asking(self, space: str) -> np.ndarray:
+        """For each sample of `space` the row of the one whose partners it gets: itself, unless a control is on."""
+        count = len(self._keys[space])
+        if self._settings.control != "random_partners":
+            return np.arange(count)
+        return strangers(count, self._pairs.seed, f"{self._link.label} {space}", "random_partners")
+
+    def _draw(self, space: str, purpose: str, chosen: np.ndarray) -> Sampled:
+        temperature = self._partner_temperatures[space]
+        queries, keys = self._features[space][chosen], self._features[self._other(space)]
+        generator = torch.Generator(self._device).manual_seed(self._seed("draws", purpose))
+        if self._settings.search == "exact":
+            return sample(queries, keys, temperature, self._settings.draws, generator)
+        index = self._indexes[self._other(space)]
+        return sample_top_k(index, queries, keys, temperature, self._settings.draws, generator)
+
+    def examples(self) -> list[Neighbour]:
+        """The likeliest partners of samples spread evenly over both memories, with their probabilities."""
+        return [example for space in self._link.spaces for example in self._examples(space)]
+
+    @multiplying()
+    def _examples(self, space: str) -> list[Neighbour]:
+        other, count = self._other(space), len(self._keys[space])
+        chosen = np.unique(np.arange(EXAMPLE_QUERIES) * count // EXAMPLE_QUERIES)
+        temperature = self._partner_temperatures[space]
+        scores = self._features[space][self._asking(space)[chosen]].float() @ self._features[other].float().T
+        weights = torch.softmax(scores / temperature, 1)
+        best = torch.topk(scores, min(EXAMPLE_NEIGHBOURS, len(self._keys[other])), 1)
+        asking, column = self._link.memory_column(space), self._link.memory_column(other)
+        return [
+            Neighbour(
+                asking,
+                self._keys[space][query],
+                column,
+                rank,
+                self._keys[other][row],
+                score,
+                float(weights[place, row]),
+            )
+            for place, query in enumerate(chosen)
+            for rank, (score, row) in enumerate(
+                zip(best.values[place].tolist(), best.indices[place].tolist(), strict=True), 1
+            )
+        ]
+
+
+def _renamed(part: JoinedPart, overlap: str) -> JoinedPart:
+    return replace(part, name=part.name.replace("part-", f"{overlap}-", 1))
+
+
+def _int32(rows: Tensor) -> np.ndarray:
+    return rows.to(torch.int32).cpu().numpy()

@@ -1,0 +1,172 @@
+"""OpenCLIP models as image-text spaces: any architecture and tag, a checkpoint file, a local or a hub folder."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from textwrap import shorten
+
+import numpy as np
+import open_clip
+import PIL
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from pipeline.decode.text import decode_text
+from pipeline.errors import SampleError, UserError
+from pipeline.modalities import IMAGE, TEXT
+from pipeline.precision import dtype_of
+from pipeline.spaces import background as backgrounds
+from pipeline.spaces.open_clip.activation import OPTION as QUICK_GELU
+from pipeline.spaces.open_clip.activation import check_activation
+from pipeline.spaces.open_clip.files import OpenClipFiles, build_model
+from pipeline.spaces.open_clip.text import TrimmedText
+from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
+
+CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
+OPTIONS = (QUICK_GELU, backgrounds.OPTION)
+
+
+class OpenClipSpace:
+    """An OpenCLIP model behind the protocol of frozen spaces."""
+
+    modalities = (TEXT, IMAGE)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Callable[[str], Tensor],
+        precision: str,
+        device: str,
+        sha256: Mapping[str, str],
+        background: backgrounds.Colour | None = None,
+    ) -> None:
+        self.background = background
+        self.precision, self.device, self.sha256 = precision, device, dict(sha256)
+        self.dtype = dtype_of(precision)
+        self.model = model.to(device, self.dtype).eval()
+        self.tokenizer = tokenizer
+        self.embed_text: Callable[[Tensor], Tensor] = TrimmedText.of(model) or model.encode_text  # type: ignore[assignment]
+        self.config = PreprocessCfg(**model.visual.preprocess_cfg)  # type: ignore[union-attr, arg-type]
+        # The last three steps (mode, tensor, normalise) are done here: the mode by the decoder, the others on
+        # the whole batch, so that a picture travels as bytes.
+        self.resize = image_transform_v2(self.config, is_train=False).transforms[:-3]
+        self.mean, self.std = (
+            torch.tensor(values, device=device)[:, None, None] for values in (self.config.mean, self.config.std)
+        )
+        size = self.config.size if isinstance(self.config.size, tuple | list) else (self.config.size,) * 2
+        self.size = (size[1], size[0])
+        self.dimension = self._measure_dimension()
+
+    @classmethod
+    def load(cls, spec: SpaceSpec, device: str) -> "OpenClipSpace":
+        """Load `spec.checkpoint`: a folder with a configuration, a file of weights for the architecture
+        `spec.model`, ``hf-hub:owner/name``, or a pretrained tag of `spec.model`.
+
+        Raises:
+            UserError: A setting is wrong, the weights are missing, damaged or do not have the expected hash.
+        """
+        dtype_of(spec.precision)
+        if unknown := sorted(set(spec.options) - set(OPTIONS)):
+            raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
+        background = backgrounds.background_of(spec.options)
+        files = OpenClipFiles.of(spec)
+        sha256 = files.hashes()
+        _check_hash(spec, sha256)
+        check_activation(spec, files.name, sha256.get("weights", ""))
+        try:
+            model = build_model(files, {name: value for name, value in spec.options.items() if name == QUICK_GELU})
+            tokenizer = open_clip.get_tokenizer(files.name)
+        except UserError:
+            raise
+        except Exception as error:  # OpenCLIP raises what its hub, its file formats and torch raise
+            raise UserError(
+                f"OpenCLIP cannot load {spec.checkpoint!r}{f' as {spec.model}' if spec.model else ''}: "
+                + shorten(str(error), 300, placeholder=" ..."),
+                "Check model and checkpoint in params.yaml; without a network give a file or folder.",
+            ) from error
+        if not sha256:  # a tag or hub name says where the weights came from, not which they are: hash what was loaded
+            sha256 = {"weights": _tensors_hash(model)}
+            _check_hash(spec, sha256)
+        return cls(model, tokenizer, spec.precision, device, sha256, background)
+
+    @staticmethod
+    def weight_files(spec: SpaceSpec) -> list[Path]:
+        """The files that the space is loaded from; none for a tag or a hub name."""
+        return OpenClipFiles.of(spec).paths()
+
+    def fingerprint(self, modality: str) -> Fingerprint:
+        """Everything that can change an embedding of `modality`."""
+        packages = {"torch": torch.__version__, "open_clip_torch": open_clip.__version__}
+        if modality == IMAGE:
+            packages |= {"torchvision": version("torchvision"), "pillow": PIL.__version__}
+            # Lists, as in the JSON that a stored fingerprint is compared with.
+            preprocessing: object = {
+                name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.config).items()
+            } | backgrounds.recorded(self.background)
+        else:
+            names = ("context_length", "vocab_size")
+            preprocessing = {"tokenizer": type(self.tokenizer).__name__, "truncate": "end"} | {
+                name: getattr(self.tokenizer, name) for name in names if hasattr(self.tokenizer, name)
+            }
+        return {
+            "family": "open_clip",
+            "code_version": CODE_VERSION,
+            "sha256": self.sha256,
+            "precision": self.precision,
+            "preprocessing": preprocessing,
+            "packages": packages,
+        }
+
+    def preprocess(self, modality: str, payload: bytes) -> Tensor:
+        """Token ids [L] of a text, or the resized picture [3, H, W] of bytes.
+
+        Raises:
+            SampleError: The bytes cannot be used.
+        """
+        if modality == TEXT:
+            return self.tokenizer(decode_text(payload))[0]
+        return self._fit(backgrounds.picture_on(payload, self.background, mode=""))
+
+    @torch.inference_mode()
+    def encode(self, modality: str, batch: Tensor) -> Tensor:
+        """Embed a stacked batch as unit vectors [B, D]."""
+        if modality == TEXT:
+            return unit_rows(self.embed_text(batch.to(self.device)))
+        pictures = (batch.to(self.device).float() / 255 - self.mean) / self.std
+        return unit_rows(self.model.encode_image(pictures.to(self.dtype)))  # type: ignore[operator]
+
+    def _fit(self, image: Image) -> Tensor:
+        # In the library's order: palettes and transparency are resized as they are, and become RGB afterwards.
+        try:
+            if image.size != self.size:
+                for step in self.resize:
+                    image = step(image)
+            pixels = np.array(image.convert("RGB"))
+        except (ValueError, OSError) as error:
+            raise SampleError("preprocess", f"picture of mode {image.mode}: {error}") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+    def _measure_dimension(self) -> int:
+        ids = self.tokenizer("a")
+        with torch.inference_mode():
+            return int(self.model.encode_text(ids.to(self.device)).shape[1])  # type: ignore[operator]
+
+
+def _tensors_hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + b"\0")
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_hash(spec: SpaceSpec, sha256: Mapping[str, str]) -> None:
+    if sha256 and spec.sha256 not in ("", sha256["weights"]):
+        raise UserError(
+            f"The weights {spec.checkpoint!r} have the SHA-256 {sha256['weights']}, params.yaml says {spec.sha256}.",
+            "Get the right file, or correct the hash if the new weights are wanted.",
+        )

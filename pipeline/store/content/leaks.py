@@ -1,0 +1,159 @@
+"""Whether something of an evaluation set is also in the corpora that a connection is trained on."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.store.content.hashes import read_contents
+from pipeline.store.content.likeness import ALIKE, LIKENESS_NAME, Likeness, read_likeness, unit_looks
+
+BYTES, CONTENT, LOOK, KEY = "bytes", "content", "look", "key"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A sample of a corpus that is also in an evaluation set.
+
+    Attributes:
+        corpus: Where it is, though it should not be.
+        key: Its key there.
+        evaluation_key: Its key in the evaluation set.
+        modality: Which of its members is the same; empty if only the keys are equal.
+        reason: ``bytes``; ``content``: equal pixels, samples, points or words in another file; ``look``: a picture that
+            looks like one of the set's; ``key``.
+    """
+
+    corpus: str
+    key: str
+    evaluation_key: str
+    modality: str
+    reason: str
+
+
+def find_leaks(evaluation: Path, corpora: Mapping[str, Path]) -> list[Leak]:
+    """Samples of `corpora` that are one of the evaluation set's: by the raw bytes of a member, by what it holds, by its
+    look, or by their key.
+
+    Equal keys need not be equal samples where keys are row numbers, and pictures that look alike need not be the same.
+    Corpora that were sharded by an earlier version are compared by bytes and key alone, see `not_looked_at`.
+
+    Args:
+        evaluation: Folder of the evaluation set's shards.
+        corpora: Folder of the shards of each corpus by its name.
+
+    Returns:
+        In the order of the corpora; one for each member, of its strongest reason, in the order named above.
+
+    Raises:
+        UserError: A folder holds no shards, or such of an earlier version.
+        CorruptError: A table of contents is damaged.
+    """
+    held: dict[tuple[str, bytes], str] = {}
+    keys: set[str] = set()
+    for key, modality, digest in read_contents(evaluation):
+        keys.add(key)
+        held.setdefault((modality, digest), key)
+    gallery = _Gallery(read_likeness(evaluation) or ())
+    leaks: list[Leak] = []
+    for name, folder in corpora.items():
+        by_bytes, by_key = _by_contents(name, folder, held, keys)
+        by_likeness = gallery.matches(
+            name, read_likeness(folder) or (), {(leak.key, leak.modality) for leak in by_bytes}
+        )
+        found = by_bytes + sorted(by_likeness, key=lambda leak: leak.reason == LOOK)
+        known = {leak.key for leak in found}
+        leaks += found + [leak for leak in by_key if leak.key not in known]
+    return leaks
+
+
+def not_looked_at(evaluation: Path, corpora: Mapping[str, Path]) -> list[str]:
+    """Names of what cannot be compared by content and look, because an earlier version sharded it."""
+    folders = {evaluation.name: evaluation, **corpora}
+    return [name for name, folder in folders.items() if not (folder / LIKENESS_NAME).is_file()]
+
+
+def _by_contents(
+    name: str, folder: Path, held: Mapping[tuple[str, bytes], str], keys: set[str]
+) -> tuple[list[Leak], list[Leak]]:
+    by_bytes: list[Leak] = []
+    by_key: list[Leak] = []
+    for key, members in groupby(read_contents(folder), itemgetter(0)):
+        by_bytes += [
+            Leak(name, key, held[modality, digest], modality, BYTES)
+            for _, modality, digest in members
+            if (modality, digest) in held
+        ]
+        if key in keys:
+            by_key.append(Leak(name, key, key, "", KEY))
+    return by_bytes, by_key
+
+
+class _Gallery:
+    """What the evaluation set holds, to compare corpora with."""
+
+    def __init__(self, batches: Iterable[list[Likeness]]) -> None:
+        self._contents: dict[tuple[str, bytes], str] = {}
+        self._keys: list[str] = []
+        looks: list[bytes] = []
+        for one in (one for batch in batches for one in batch):
+            if one.content is not None:
+                self._contents.setdefault((one.modality, one.content), one.key)
+            if one.look is not None:
+                self._keys.append(one.key)
+                looks.append(one.look)
+        self._looks = unit_looks(looks)
+
+    def matches(self, name: str, batches: Iterable[list[Likeness]], known: set[tuple[str, str]]) -> Iterator[Leak]:
+        """What else than `known` is in the set, in bounded memory."""
+        for batch in batches:
+            seen: list[Likeness] = []
+            for one in batch:
+                if (one.key, one.modality) in known:
+                    continue
+                if one.content is not None and (same := self._contents.get((one.modality, one.content))):
+                    yield Leak(name, one.key, same, one.modality, CONTENT)
+                elif one.look is not None:
+                    seen.append(one)
+            if seen and self._keys:
+                alike = unit_looks(one.look for one in seen if one.look is not None) @ self._looks.T
+                for row in np.flatnonzero(alike.max(axis=1) >= ALIKE):
+                    best = self._keys[int(alike[row].argmax())]
+                    yield Leak(name, seen[row].key, best, seen[row].modality, LOOK)
+
+
+_SAID = {BYTES: "with the same bytes", CONTENT: "with the same content in another file", KEY: "by their keys"}
+
+
+def described(evaluation: str, leaks: list[Leak]) -> list[str]:
+    """Sentences for each corpus that shares samples with the evaluation set of that name; what only looks alike has one
+    of its own."""
+    said = []
+    for corpus in dict.fromkeys(leak.corpus for leak in leaks):
+        here = [leak for leak in leaks if leak.corpus == corpus]
+        same = [leak for leak in here if leak.reason != LOOK]
+        if same:
+            said.append(_same(corpus, evaluation, same))
+        if looks := [leak for leak in here if leak.reason == LOOK]:
+            said.append(
+                f"{_count(looks)} pictures of {corpus} look like one of the evaluation set {evaluation} (such as "
+                f"{looks[0].key} and {looks[0].evaluation_key}): the same in another size or compression, or much alike"
+            )
+    return said
+
+
+def _same(corpus: str, evaluation: str, leaks: list[Leak]) -> str:
+    share = f"{_count(leaks)} samples of {corpus} are also in the evaluation set {evaluation}"
+    strong = {reason: [leak for leak in leaks if leak.reason == reason] for reason in (BYTES, CONTENT)}
+    if not any(strong.values()):
+        return f"{share} {_SAID[KEY]} (such as {leaks[0].key}); row numbers as keys may agree by chance"
+    counts = [f"{_count(found)} {_SAID[reason]}" for reason, found in strong.items() if found]
+    example = next(found[0] for found in strong.values() if found)
+    return f"{share}, {', '.join(counts)} (such as {example.key} = {example.evaluation_key})"
+
+
+def _count(leaks: list[Leak]) -> str:
+    return f"{len({leak.key for leak in leaks}):,}"

@@ -1,0 +1,337 @@
+"""A folder of parts under construction: parts are adopted one by one, so that a kill costs at most those in work."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import CorruptError, UserError
+from pipeline.files.atomic import discard, move, remove_leftovers, sync_directory, temporary_file
+from pipeline.hashing import sha256_file
+from pipeline.progress import Progress, Silent
+from pipeline.store.lock import LOCK_NAME, FolderLock
+from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Failure, Manifest, Part, read_manifest
+from pipeline.store.parts.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.store.parts.work import Made, Record, Source, Work, write_part
+from pipeline.store.rejects import check_rejects, write_failures
+
+log = logging.getLogger(__name__)
+
+
+class PartFolder:
+    """The one driver of a folder of parts; it holds the folder's lock until `finish`, `close` or the end of ``with``.
+
+    Opening it finds what an earlier run committed, and says in words why any of it is stale.
+
+    Args:
+        folder: Where the parts go.
+        kind: ``shards``, ``embeddings`` or ``pairs``.
+        fingerprint: Everything that can change a part, apart from the part's own source.
+        arithmetic: Kind of device and precision that this run computes with, see `Part`. It is no part of the
+            fingerprint: what another device has finished stays valid.
+        corpus: Whose samples these are, see `Manifest`.
+        decoders: Version of the decoders that this run reads samples with, see `Part`.
+
+    Attributes:
+        computed: Parts adopted so far.
+        manifest: The fingerprint, and once finished everything.
+
+    Raises:
+        HeldError: Another driver is at work.
+        UserError: The folder holds something of another kind.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: str,
+        fingerprint: Mapping[str, object],
+        arithmetic: str = "",
+        corpus: str = "",
+        decoders: int = 0,
+    ) -> None:
+        self.folder = folder
+        self.arithmetic = arithmetic
+        self.decoders = decoders
+        self.computed = 0
+        # Through JSON, so that what is compared is what a manifest can hold.
+        self.manifest = Manifest(kind, json.loads(json.dumps(fingerprint)), corpus=corpus)
+        self._parts: dict[str, Part] = {}
+        self._journal: Journal | None = None
+        self._lock = FolderLock(folder)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self) -> None:
+        folder, now = self.folder, self.manifest
+        self._previous = _previous_manifest(folder, now.kind)
+        journal = read_journal(folder)
+        header, *entries = journal.entries or [{}]
+        commits = [entry for entry in entries if "part" in entry]
+        # What damaged files listed is not known any more.
+        self._lists_all = not journal.damaged and (self._previous is not None or not (folder / MANIFEST_NAME).exists())
+        written = {part.name: part for part in (Part.of(entry["part"]) for entry in commits)}
+        before = {part.name: part for part in self._previous.parts} if self._previous else {}
+        # What is ours and may be removed: everything that a manifest or journal of this folder ever listed.
+        self._own = {*before, *(self._previous.files if self._previous else ()), *written}
+        self._own.update(name for entry in journal.entries for name in entry.get("own", ()))
+        self._continues = header.get("fingerprint") == now.fingerprint and header.get("kind") == now.kind
+        fingerprints = [self._previous.fingerprint] if before and self._previous else []
+        fingerprints += [header["fingerprint"]] if written and "fingerprint" in header else []
+        stale = [reasons for made_by in fingerprints if (reasons := differences(made_by, now.fingerprint))]
+        if stale and len(stale) == len(fingerprints):
+            log.info("%s: all %d parts are stale: %s", folder, len({*before, *written}), "; ".join(stale[-1]))
+        still = self._previous is not None and self._previous.fingerprint == now.fingerprint
+        self._known = {name: part for name, part in before.items() if still and name not in written}
+        if self._continues:
+            self._known |= written
+        for entry in commits:
+            _finish_renaming(folder, entry)
+        remove_leftovers(folder)
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Parts that this run kept or made, by name."""
+        return dict(self._parts)
+
+    @property
+    def earlier_parts(self) -> dict[str, Part]:
+        """Parts that an earlier run with the same fingerprint committed, by name."""
+        return dict(self._known)
+
+    def reuse(self, work: Work) -> Source | None:
+        """Keep the part if it is committed, intact and made from what `work` would make it from; say why if it is not.
+
+        Returns:
+            What it was made from; None if it has to be made.
+        """
+        name = work.name
+        part = self._known.get(name)
+        if part is None:
+            return None
+        source = work.source if isinstance(work.source, Source) else work.source()
+        reason = None
+        if part.source != source.digest:
+            reason = f"its source changed ({part.source[:8]} -> {source.digest[:8]})"
+        elif not (self.folder / name).is_file():
+            reason = "the file is missing"
+        elif sha256_file(self.folder / name) != part.sha256:
+            reason = "the file is damaged"
+        elif part.decoders < self.decoders and work.outdated:
+            reason = work.outdated(part)
+        if reason:
+            log.info("%s/%s is stale: %s", self.folder, name, reason)
+            return None
+        self._parts[name] = replace(part, decoders=self.decoders)
+        return source
+
+    def adopt(self, record: Record) -> Part:
+        """Commit what was written: list it in the journal, then give it its name. The time does not depend on how many
+        parts there are.
+
+        Raises:
+            HeldError: Somebody broke the lock.
+        """
+        self._lock.check()
+        part = replace(record.part, arithmetic=self.arithmetic, decoders=self.decoders)
+        temporary, path = self.folder / record.temporary, self.folder / part.name
+        try:
+            journal = self._under_construction()
+        except BaseException:
+            discard(temporary)  # Nothing lists it: under its final name it would be in everybody's way.
+            raise
+        try:
+            journal.append({"part": asdict(part), "temporary": record.temporary})
+            # Should a power cut bring the temporary name back, the journal still knows it.
+            move(temporary, path, durably=False)
+        except BaseException:
+            with suppress(OSError):  # A signal: the journal may list the part by now.
+                os.replace(temporary, path)
+            raise
+        self._parts[part.name] = part
+        self.computed += 1
+        return part
+
+    def commit(
+        self, name: str, source: str, keys: Sequence[str], rejected: Sequence[Failure], write: Callable[[Path], None]
+    ) -> Part:
+        """Write part `name` with `write` here and now, and adopt it: for a part that no engine makes."""
+
+        def make(path: Path, progress: Progress) -> Made:
+            write(path)
+            return Made(keys, rejected)
+
+        work = Work(name, Source(source), make)
+        self.plan([work])
+        return self.adopt(write_part(self.folder, work, Silent()))
+
+    def finish(
+        self,
+        max_rejected: float,
+        tables: Mapping[str, Callable[[Path], None]] | None = None,
+        not_read: Mapping[str, int] | None = None,
+    ) -> Manifest:
+        """Write the tables beside the parts, remove parts that are no longer any, and write the manifest.
+
+        Files that no manifest or journal of this folder ever listed stay, and a warning names them.
+
+        Args:
+            max_rejected: Largest share of rejected samples, from 0 to 1, with which the stage still succeeds.
+            tables: What else belongs to the folder: by name, what writes it.
+            not_read: What of the source was neither used nor rejected.
+
+        Raises:
+            UserError: No sample is left, or too many were rejected.
+        """
+        try:
+            self._lock.check()
+            parts = tuple(self._parts[name] for name in sorted(self._parts))
+            now = replace(self.manifest, parts=parts, complete=True, files={}, not_read=dict(not_read or {}))
+            self._write_table(now.files, FAILURES_NAME, lambda path: write_failures(path, now))
+            check_rejects(now, max_rejected, self.folder)
+            for name, write in (tables or {}).items():
+                self._write_table(now.files, name, write)
+            present = {path.name for path in self.folder.iterdir() if path.is_file()}
+            stale = (self._own & present) - self._parts.keys() - now.files.keys()
+            # Half-written files of the first version had no names of their own.
+            stale |= present & {f"{name}.tmp" for name in (*self._own, *self._parts, *now.files)}
+            if now != self._previous or stale or self._journal or (self.folder / JOURNAL_NAME).exists():
+                journal = self._under_construction()
+                for name in stale:
+                    (self.folder / name).unlink()
+                sync_directory(self.folder)
+                now.save(self.folder)
+                journal.remove()
+                self._journal = None
+            _name_foreign(self.folder, present - stale - now.files.keys() - self._parts.keys())
+            self.manifest = now
+            return now
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Leave the folder as it is, for the next run to go on with."""
+        if self._journal:
+            self._journal.close()
+            self._journal = None
+        self._lock.release()
+
+    def __enter__(self) -> "PartFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def plan(self, works: Sequence[Work]) -> None:
+        """Say which parts are going to be made; from now on files of these names are ours. Call it when all parts to keep
+        are known and before one is made, which may take hours.
+
+        Raises:
+            UserError: A file of such a name lies there which this stage did not make; or a part that is kept was
+                computed by another kind of device, or in another precision.
+        """
+        if works:
+            self._refuse_mixture()
+        new = sorted({work.name for work in works} - self._own)
+        for name in new:
+            if self._lists_all and (self.folder / name).exists():
+                raise UserError(
+                    f"{self.folder / name} is in the way: this stage did not make it.",
+                    "Move the file away; the folder belongs to the stage.",
+                )
+        self._own.update(new)
+        if new and self._continues:
+            self._under_construction().append({"own": new})
+
+    def _refuse_mixture(self) -> None:
+        """Stop before one folder would hold what different kinds of device or precisions computed."""
+        for part in self._parts.values():
+            # Earlier versions did not record it; they ran on CPUs.
+            made = part.arithmetic or (self.arithmetic if not self.arithmetic.startswith("cuda") else "cpu fp32")
+            if made != self.arithmetic:
+                raise UserError(
+                    f"{self.folder} is partly computed with {made}; this run would add parts computed with "
+                    f"{self.arithmetic}, whose numbers are rounded differently.",
+                    f"Finish it with {made} (run.device and precision in params.yaml), or remove the folder to make all of it anew.",
+                )
+
+    def _under_construction(self) -> Journal:
+        """The journal; from its first entry on, readers take the folder for unfinished."""
+        if self._journal is None:
+            # The parts of the manifest need no second entry: it is kept until the new one replaces it.
+            header = {
+                "kind": self.manifest.kind,
+                "fingerprint": self.manifest.fingerprint,
+                "corpus": self.manifest.corpus,
+                "own": sorted(self._own),
+            }
+            self._journal = Journal(self.folder, None if self._continues else header)
+            self._continues = True
+        return self._journal
+
+    def _write_table(self, files: dict[str, str], name: str, write: Callable[[Path], None]) -> None:
+        """Write a table if it is not there already as it should be, and list its hash in `files`."""
+        path = self.folder / name
+        with temporary_file(path) as temporary:
+            write(temporary)
+        files[name] = sha256_file(temporary)
+        if path.is_file() and sha256_file(path) == files[name]:
+            discard(temporary)
+        else:
+            self._under_construction()
+            move(temporary, path)
+
+
+def _previous_manifest(folder: Path, kind: str) -> Manifest | None:
+    path = folder / MANIFEST_NAME
+    if not path.exists():
+        return None
+    try:
+        previous = read_manifest(path)
+    except CorruptError as error:
+        log.warning("%s Everything in it is made again.", error.message)
+        return None
+    if previous.kind != kind:
+        raise UserError(f"{folder} holds {previous.kind}, not {kind}.", "Give the stage a folder of its own.")
+    return previous
+
+
+def _finish_renaming(folder: Path, commit: Mapping[str, Any]) -> None:
+    """A kill came between the entry in the journal and the renaming."""
+    part, temporary = Part.of(commit["part"]), folder / commit["temporary"]
+    if temporary.is_file() and sha256_file(temporary) == part.sha256:
+        move(temporary, folder / part.name)
+
+
+def _name_foreign(folder: Path, names: set[str]) -> None:
+    foreign = sorted(names - {MANIFEST_NAME, JOURNAL_NAME, LOCK_NAME})
+    if foreign:
+        shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        log.warning("%s holds files that this stage did not make and leaves alone: %s", folder, shown)
+
+
+def differences(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
+    """The differing entries of two fingerprints in words, such as ``checkpoint: 63a1.. -> 9f02..``."""
+    found: list[str] = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name}: {_short(before)} -> {_short(after)}")
+    return found
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + ".."

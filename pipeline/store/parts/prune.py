@@ -1,0 +1,78 @@
+"""Remove what an earlier version of the parameters left behind, since nothing else would ever do it.
+
+Only what a manifest, a journal or a configuration lists is removed. Everything else stays and is named.
+"""
+
+import json
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.errors import McrError
+from pipeline.store.lock import LOCK_NAME
+from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, load_manifest
+from pipeline.store.parts.journal import JOURNAL_NAME, read_journal
+
+log = logging.getLogger(__name__)
+
+# Tables beside the parts that manifests of the first version did not list.
+_FIRST_TABLES = {FAILURES_NAME, "_contents.parquet", "_duplicates.parquet", "_examples.parquet"}
+
+
+def keep_only(root: Path, folders: Collection[Path]) -> None:
+    """Remove what our stages wrote below `root` and is neither in one of `folders`, nor below one.
+
+    Args:
+        root: Where results of one connection or space lie; it may not exist.
+        folders: `root` itself or folders at any depth below it.
+    """
+    on_the_way = {parent for folder in folders for parent in (folder, *folder.parents)}
+    if not root.is_dir():
+        return
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and not path.is_symlink() and path in on_the_way:
+            keep_only(path, folders)
+        elif path.is_dir() and not path.is_symlink():
+            log.info("%s belongs to nothing in the parameters any more and is removed", path)
+            _remove(path)
+    if root not in folders:
+        _remove_files(root)
+
+
+def _remove(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            _remove(path)
+    _remove_files(folder)
+    with suppress(OSError):  # Something of somebody else is in it.
+        folder.rmdir()
+
+
+def _remove_files(folder: Path) -> None:
+    own = own_files(folder)
+    for name in own:
+        (folder / name).unlink(missing_ok=True)
+    left = sorted(path.name for path in folder.iterdir() if not path.is_dir() and path.name != LOCK_NAME)
+    if left:
+        shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        log.warning("%s holds files that no stage made and that are left alone: %s", folder, shown)
+
+
+def own_files(folder: Path) -> set[str]:
+    """Names of the files in `folder` that its manifest, its journal or the configuration of a model lists."""
+    names: set[str] = set()
+    try:
+        if (folder / MANIFEST_NAME).is_file() or (folder / JOURNAL_NAME).is_file():
+            manifest = load_manifest(folder)
+            names |= {part.name for part in manifest.parts} | manifest.files.keys() | _FIRST_TABLES
+            names |= {name for entry in read_journal(folder).entries for name in entry.get("own", ())}
+            names |= {MANIFEST_NAME, JOURNAL_NAME}
+        for record, field in (("config.json", "files"), ("state.json", "file")):
+            if (folder / record).is_file():
+                listed = json.loads((folder / record).read_text())[field]
+                names |= {record, *([listed] if isinstance(listed, str) else listed)}
+    except (McrError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: what is in it is not known and left alone (%s)", folder, error)
+        return set()
+    return {name for name in names if "/" not in name}

@@ -1,0 +1,110 @@
+"""One unit of work: the making of one part, by any process on any machine that sees the folder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.files.atomic import temporary_file
+from pipeline.hashing import sha256_file, sha256_keys
+from pipeline.progress import Progress
+from pipeline.store.manifest import Failure, Part
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a part is made from.
+
+    Attributes:
+        digest: Hash of it; a part whose source has another one is stale.
+        found: What was learned on the way that the stage wants to know of every part, reused or made.
+    """
+
+    digest: str
+    found: object = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is in a part that was written.
+
+    Attributes:
+        keys: Of its rows, in their order.
+        rejected: Samples of the source that are not in it.
+        source: What it was made from, where only the making tells.
+        transparent: Pictures with an alpha channel or a transparent colour among the samples of the source.
+    """
+
+    keys: Sequence[str]
+    rejected: Sequence[Failure] = ()
+    source: Source | None = None
+    transparent: int = 0
+
+
+class Make(Protocol):
+    """Writes one part. Pure: equal sources give equal bytes, wherever and after whatever it runs. Picklable, so that an
+    engine can run it in other processes and on other machines."""
+
+    def __call__(self, path: Path, progress: Progress) -> Made:
+        """Write the part to the file `path`; tell `progress` of the samples done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """One part that is to be there in the end.
+
+    Attributes:
+        name: Its name in the folder.
+        source: What it is to be made from. A function where that costs reading it: it is asked only if there is a part
+            to reuse; otherwise `make` tells.
+        make: Writes it.
+        samples: How many samples the source holds, for the progress.
+        outdated: Why a part that earlier decoders made is not what they would make now; empty if it is.
+    """
+
+    name: str
+    source: Source | Callable[[], Source]
+    make: Make
+    samples: int = 0
+    outdated: Callable[[Part], str] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A part that lies there under a temporary name, waiting to be adopted.
+
+    Attributes:
+        part: What the manifest will say about it.
+        temporary: Its name in the folder until then.
+        source: What it was made from.
+    """
+
+    part: Part
+    temporary: str
+    source: Source
+
+
+def write_part(folder: Path, work: Work, progress: Progress, make: Make | None = None) -> Record:
+    """Write one part under a temporary name in `folder`, durably.
+
+    Args:
+        folder: Where the parts go.
+        work: Which part.
+        progress: Told of the samples done.
+        make: Does the same as `work.make` in another way, such as from samples that were read ahead.
+    """
+    with temporary_file(folder / work.name) as temporary:
+        made = (make or work.make)(temporary, progress)
+        digest = sha256_file(temporary)
+    source = made.source or (work.source if isinstance(work.source, Source) else work.source())
+    part = Part(
+        work.name,
+        len(made.keys),
+        digest,
+        sha256_keys(made.keys),
+        source.digest,
+        tuple(made.rejected),
+        transparent=made.transparent,
+    )
+    return Record(part, temporary.name, source)

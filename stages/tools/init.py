@@ -1,0 +1,92 @@
+"""`mcr init`: start from one of the recipes in presets/."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UserError
+from stages.printing import say, say_lines
+
+if TYPE_CHECKING:
+    from pipeline.params.model import Params
+
+PRESETS = Path(__file__).parents[2] / "presets"
+DEMO = "demo"
+# The demo's own stages make data/spaces/clip and others: with them in the project, weights of the user in that place
+# would be an outdated result, which DVC removes.
+DEMO_STAGES = "/data/demo/dvc.yaml"
+
+
+def init(
+    preset: Annotated[
+        str,
+        typer.Argument(help="Name of a file in presets/, without .yaml, such as tables/frozen.", show_default=False),
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace params.yaml also if it was changed.")] = False,
+) -> None:
+    """Write a recipe to params.yaml and make the folders that it expects.
+
+    Without a name, list the recipes.
+
+    Example: mcr init cmcr-audio-image
+    """
+    from pipeline.files.atomic import write_text
+    from pipeline.params.load import load_params
+
+    paths = [*sorted(PRESETS.glob("*.yaml")), *sorted(PRESETS.glob("tables/*.yaml"))]
+    presets = {path.relative_to(PRESETS).with_suffix("").as_posix(): path for path in paths}
+    if not preset:
+        say_lines("\n".join(presets))
+        return
+    if preset not in presets:
+        raise UserError(f"There is no preset {preset!r}.", f"Choose from: {', '.join(presets)}.")
+    target = Path("params.yaml")
+    recipes = {name: _for_root(path.read_text()) for name, path in presets.items()}
+    if target.exists() and target.read_text() not in recipes.values() and not force:
+        raise UserError("params.yaml was changed; it is not replaced.", "Keep a copy of it, then use --force.")
+    params = load_params(presets[preset])
+    write_text(target, recipes[preset])
+    _ignore_demo(preset != DEMO)
+    say(f"params.yaml is {preset} now. Its files belong here:")
+    for name in params.spaces:
+        folder = Path("data/spaces", name)
+        folder.mkdir(parents=True, exist_ok=True)
+        held = ", ".join(sorted(path.name for path in folder.iterdir()))
+        say(f"  {folder}/  the weights of the space {name}" + (f"; it holds {held}" if held else ""))
+    for name, corpus in params.corpora.items():
+        source = Path(corpus.source)
+        (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
+        say(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
+    _say_next(params)
+
+
+def _say_next(params: "Params") -> None:
+    """The next three commands, and what each costs."""
+    from pipeline.fetch.settings import total_size
+
+    say("Next:")
+    if params.fetch:
+        fetched = total_size(entry for entries in params.fetch.values() for entry in entries)
+        parts = ", ".join(params.fetch)
+        say(f"  mcr fetch   # {fetched} from the Hugging Face Hub: {parts}; `mcr fetch --list` says more")
+    say("  mcr doctor  # 0 bytes; says what is still missing")
+    say("  dvc repro   # twice the raw data, and 4 kB for each sample in each space; `mcr plan` says it exactly")
+
+
+def _ignore_demo(ignored: bool) -> None:
+    """Take the demo's stages out of the DVC project, or back into it."""
+    from pipeline.files.atomic import write_text
+
+    path = Path(".dvcignore")
+    lines = path.read_text().splitlines() if path.exists() else []
+    if ignored != (DEMO_STAGES in lines):
+        lines = [*lines, DEMO_STAGES] if ignored else [line for line in lines if line != DEMO_STAGES]
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _for_root(text: str) -> str:
+    """The recipe with the path of its JSON schema as it is from the project's folder."""
+    for nested in ("$schema=params.schema.json", "$schema=../params.schema.json"):
+        text = text.replace(nested, "$schema=presets/params.schema.json")
+    return text

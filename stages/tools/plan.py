@@ -1,0 +1,98 @@
+"""`mcr plan`: what would run, how much it is, how long it takes, and whether it fits."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import McrError, UserError
+from stages.options import ParamsFile
+from stages.printing import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.params.model import Params
+    from pipeline.plan.estimates import Estimate
+
+
+def plan(
+    probe: Annotated[int, typer.Option(min=0, help="Samples that are embedded to measure the speed; 0: none.")] = 32,
+    params_file: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Say what `dvc repro` would run and why, the samples and bytes, the time after a short probe, and the free disk.
+
+    Nothing is written. Ends with 1 if the results do not fit on the disk.
+
+    Example: mcr plan --probe 64
+    """
+    from pipeline.doctor.storage import dvc
+    from pipeline.params.load import load_params
+    from pipeline.plan.estimates import in_bytes, in_time
+    from stages.context import device_of, set_up_torch
+
+    params = load_params(params_file)
+    set_up_torch(params)
+    device = device_of(params)
+    runs = _print_changes(params)
+    written = seconds = 0.0
+    unknown = []
+    for estimate in _estimates(params, runs, probe, device):
+        say(estimate.said)
+        written, seconds = written + estimate.bytes, seconds + estimate.seconds
+        unknown += [estimate.unknown] if estimate.unknown else []
+    rest = [stage for stage in runs if stage.startswith(("train", "evaluate", "report"))]
+    unknown += [f"{len(rest)} stages of training, evaluation and report"] if rest else []
+    factor = 2 if dvc(Path(".")).link == "copy" else 1
+    needed, free = factor * written, shutil.disk_usage(".").free
+    twice = ", twice because the DVC cache copies," if factor == 2 else ""
+    say(f"disk: {in_bytes(needed)} to be written{twice} of {in_bytes(free)} free")
+    left_out = f", without {'; '.join(dict.fromkeys(unknown))}" if unknown else ""
+    say(f"time: about {in_time(seconds)}{left_out}")
+    if needed > free:
+        raise McrError(
+            f"The results need {in_bytes(needed)}, {in_bytes(free)} are free.",
+            "Make room, move the project or its DVC cache (`dvc cache dir`), or use a disk whose links are reflinks.",
+        )
+
+
+def _print_changes(params: "Params") -> set[str]:
+    """Print what DVC would run; the names of these stages, none where this is not a DVC project."""
+    from pipeline.plan.changes import stage_changes
+    from stages.tools.inputs import look
+
+    try:
+        changes = stage_changes(Path("."), [one.path for one in look(params) if one.changed])
+    except UserError as error:
+        say(f"dvc: {error.message}")
+        return set()
+    say(f"dvc repro would run {len(changes)} stages" + (":" if changes else ": everything is up to date"))
+    for change in changes:
+        why = "; ".join(change.reasons) or "if what it depends on comes out different"
+        say(f"  {change.stage}: {why}")
+    return {change.stage for change in changes}
+
+
+def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "Iterator[Estimate]":
+    from pipeline.plan.estimates import EncodeJob, Machine, encode_estimates, pair_estimates, shard_estimates
+    from stages.context import EMBEDDINGS, PAIRS, SHARDS
+    from stages.specs import space_spec
+
+    machine, widths = Machine(device, params.run.workers, probe), dict[str, int]()
+    yield from shard_estimates({name: corpus.source for name, corpus in params.corpora.items()}, SHARDS, runs)
+    spaces = params.spaces
+    jobs = [
+        EncodeJob(name, job.space, job.corpus, space_spec(spaces[job.space]), spaces[job.space].batch_size)
+        for name, job in params.encode.items()
+    ]
+    yield from encode_estimates(jobs, SHARDS, EMBEDDINGS, machine, widths)
+    pairs = {
+        name: [
+            (link, connection.record.pairs, getattr(connection.retrieve_of(link.spaces), "draws", 1))
+            for link in connection.links(name)
+        ]
+        for name, connection in params.connections.items()
+        if f"retrieve@{name}" in runs or not any((PAIRS / name).rglob("_manifest.json"))
+    }
+    yield from pair_estimates(pairs, SHARDS, EMBEDDINGS, machine, widths)

@@ -1,0 +1,144 @@
+"""The sentences follow the numbers: change a number, and the sentence must change with it."""
+
+import pytest
+
+from pipeline.report.inputs import Inputs
+from pipeline.report.sentences.findings import findings
+from pipeline.report.table import Table, build_tables, candidates, metric_label, split_direction
+from tests.report import world
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return Inputs(world.build(tmp_path_factory.mktemp("run")), world.CONNECTIONS, world.TASKS)
+
+
+def said(inputs: Inputs, spread: float = 0.02, **recall: float) -> list[tuple[str, bool]]:
+    """Findings for invented recalls; methods are named by connection for the trained ones."""
+    records = []
+    for (connection, method), default in world.METHODS.items():
+        name = connection if method in ("cmcr", "oracle") else method
+        value = recall.get(name, default)
+        low = max(value - spread, 0.0)
+        records.append(
+            {
+                "connection": connection,
+                "method": method,
+                "task": "t",
+                "dataset": "d",
+                "direction": "mean",
+                "metric": "R@10",
+                "value": value,
+                "ci_low": low,
+                "ci_high": value + spread,
+                "n": 800,
+                "chance": 0.0125,
+            }
+        )
+    [table] = build_tables(records, inputs.connections)
+    return [(finding.text.replace("\xa0", " "), finding.loud) for finding in findings(table, inputs)]
+
+
+def one(found: list[tuple[str, bool]], part: str) -> tuple[str, bool]:
+    [match] = [finding for finding in found if part in finding[0]]
+    return match
+
+
+def test_controls_at_chance_are_calm(inputs):
+    text, loud = one(said(inputs), "At chance")
+    assert not loud
+    assert "Untrained" not in text, "a random map is near chance, not exactly at it"
+    assert "shuffled" in text
+
+
+def test_a_control_above_chance_is_loud(inputs):
+    text, loud = one(said(inputs, shuffled=0.05), "not at chance")
+    assert loud
+    assert "5.0 %" in text
+
+
+def test_best_baseline_is_named_with_its_ratio(inputs):
+    text, _ = one(said(inputs, audio_image=0.6, procrustes=0.2, two_hop_softmax=0.4), "linear or two-hop")
+    assert "1.50 x" in text
+    assert "Two hops, softmax" in text
+    assert "do not overlap" in text
+    text, _ = one(said(inputs, audio_image=0.6, procrustes=0.58), "linear or two-hop")
+    assert "Orthogonal Procrustes" in text
+    assert "but their intervals overlap" in text
+
+
+@pytest.mark.parametrize(
+    ("bridge", "part"),
+    [(0.66, "reaches the same"), (0.30, "is better than the training-free"), (0.90, "without any training, is better")],
+)
+def test_bridge_is_judged_by_intervals(inputs, bridge, part):
+    one(said(inputs, bridge=bridge), part)
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.005, 0.0125])
+def test_an_oracle_at_chance_bounds_nothing(inputs, bound):
+    text, loud = one(said(inputs, true_pairs=bound, audio_image=0.0), "oracle is not above")
+    assert loud and "chance" in text
+
+
+def test_oracle_gives_the_share_of_the_way(inputs):
+    text, loud = one(said(inputs, audio_image=0.5125, true_pairs=1.0125), "of the way")
+    assert "50 %" in text
+    assert not loud
+    _, loud = one(said(inputs, true_pairs=0.3), "not above the connection")
+    assert loud
+
+
+def test_groups_follow_the_control_in_the_fingerprint(inputs):
+    tables = build_tables(inputs.metrics, inputs.connections)
+    groups = {(row.connection, row.method): row.group for row in tables[0].rows}
+    assert groups["shuffled", "cmcr"] == "control"
+    assert groups["audio_image", "cmcr"] == "connection"
+    assert groups["true_pairs", "oracle"] == "bound"
+    assert groups["audio_image", "bridge"] == "baseline"
+    assert [table.direction for table in tables] == ["mean", "audio->image", "image->audio"]
+
+
+def test_candidates_are_the_queries_of_the_other_direction():
+    def table(direction: str, n: int) -> Table:
+        record = {"connection": "", "method": "bridge", "task": "t", "dataset": "d", "direction": direction}
+        [built] = build_tables([{**record, "metric": "R@1", "value": 0.5, "n": n, "chance": 0.1}], {})
+        return built
+
+    tables = [table("text->image", 500), table("image->text", 100)]
+    assert candidates(tables, tables[0]) == 100
+    assert candidates(tables, tables[1]) == 500
+    assert candidates(tables[:1], tables[0]) is None
+
+
+def test_names_of_metrics_and_directions():
+    assert metric_label("recall@10") == metric_label("R@10") == "R@10"
+    assert metric_label("median_rank") == "median rank"
+    assert split_direction("audio->image") == ("audio", "image")
+    assert split_direction("mean") is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "sentence"),
+    [
+        (
+            (-0.030, -0.050, -0.011),
+            "loses 3.0 points to the best of what needs no training, two hops, softmax, at R@10",
+        ),
+        ((0.021, 0.004, 0.040), "gains 2.1 points on the best of what needs no training, two hops, softmax, at R@10"),
+        ((-0.004, -0.020, 0.012), "(95 % interval -2.0 to +1.2), which may be chance."),
+    ],
+)
+def test_a_connection_is_held_against_the_best_that_needs_no_training(inputs, monkeypatch, difference, sentence):
+    """Not against the bridge here, which is worse; and by the difference on the same samples, not by two intervals."""
+    place = {"task": "t", "dataset": "d", "direction": "mean", "metric": "R@10", "connection": world.MAIN}
+    value, low, high = difference
+    record = {**place, "against": "baseline/two_hop_softmax", "value": value, "ci_low": low, "ci_high": high}
+    monkeypatch.setitem(
+        inputs.__dict__, "differences", [{**record, "against": "baseline/bridge", "value": 9.0}, record]
+    )
+    found = said(inputs, two_hop_softmax=0.7, bridge=0.3)
+    text, _ = one(found, "on the same samples")
+    assert text.startswith(f"C-MCR ({world.MAIN})") and sentence in text
+    monkeypatch.setitem(inputs.__dict__, "differences", None)
+    assert not [text for text, _ in said(inputs) if "on the same samples" in text], "without resamples nothing is said"

@@ -115,6 +115,7 @@ def build_shards(
         }
         manifest = shards.finish(settings.max_rejected, tables, unread.counts())
         _warn_of_duplicates(folder, repeated, settings.drop_duplicates)
+        _warn_of_lines(folder, checked)
         return manifest, shards.computed
 
 
@@ -182,6 +183,17 @@ def _warn_of_duplicates(folder: Path, duplicates: list[tuple[str, str]], dropped
         log.warning(
             "%s: %d samples hold the same bytes as another (such as %s and %s) and were %s; see _duplicates.parquet",
             folder, len(duplicates), key, first, "left out" if dropped else "kept",
+        )  # fmt: skip
+
+
+def _warn_of_lines(folder: Path, checked: Sequence[Checked]) -> None:
+    """Several lines in every .txt are hardly one caption: say what to set if they are several."""
+    texts = [one for one in checked if one.lines]
+    if texts and min(one.lines for one in texts) > 1:
+        log.warning(
+            "%s: every .txt has several lines (%s has %d), and each file was taken as one text. If each line is a caption, "
+            "as in clip-benchmark's tars, set the corpus' `caption_lines: true` and `captions: all`.",
+            folder, texts[0].key, texts[0].lines,
         )  # fmt: skip
 
 

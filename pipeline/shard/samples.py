@@ -8,9 +8,11 @@ from pipeline.errors import SampleError
 from pipeline.files.os_errors import errno_of
 from pipeline.hashing import sha256_bytes
 from pipeline.keys import KEY
+from pipeline.modalities import TEXT
 from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES
 from pipeline.shard.members import check_member
 from pipeline.shard.sources.sample import RawSample, shown_key
+from pipeline.shard.sources.texts import Texts
 from pipeline.store.manifest import Failure
 
 # Says nothing about the sample that was being read, so it rejects none.
@@ -19,11 +21,19 @@ THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of the samples with one key: hashes of its raw members, and the rejects."""
+    """What became of the samples with one key: hashes of its raw members, and the rejects.
+
+    Attributes:
+        key: Of all of them.
+        members: Extension and hash of each.
+        rejected: Why they are not used.
+        lines: Of its .txt, blank ones not counted; 0 without one.
+    """
 
     key: str
     members: list[list[str]]
     rejected: list[Failure]
+    lines: int = 0
 
 
 def check_sample(sample: RawSample, repeats: int, modalities: Sequence[str]) -> tuple[Checked, dict[str, bytes]]:
@@ -52,9 +62,17 @@ def check_sample(sample: RawSample, repeats: int, modalities: Sequence[str]) -> 
         for (modality, member), content in zip(sample.members.items(), contents.values(), strict=True):
             check_member(modality, member.extension, content)
         members = [[extension, sha256_bytes(content)] for extension, content in contents.items()]
-        return Checked(key, members, rejected), contents
+        return Checked(key, members, rejected, _lines(sample, contents)), contents
     except SampleError as error:
         return Checked(key, [], [*rejected, Failure(key, error.step, type(error).__name__, error.message)]), {}
+
+
+def _lines(sample: RawSample, contents: dict[str, bytes]) -> int:
+    """Lines of a text that is a file of its own; a cell of a table is one caption, whatever is in it."""
+    text = sample.members.get(TEXT)
+    if text is None or isinstance(text.container, Texts):
+        return 0
+    return sum(bool(line.strip()) for line in contents[text.extension].splitlines())
 
 
 def _load(sample: RawSample) -> dict[str, bytes]:

@@ -41,6 +41,11 @@ class CorpusSettings(Settings):
         description="Several captions in one place (a list in a row or in a .json; those of one item in COCO, AudioCaps, "
         "Clotho): one: a list is rejected, of an item the first is taken; first; all: `<key>-0`, `<key>-1` ...",
     )
+    caption_lines: bool = Field(
+        False,
+        description="Each line of a `.txt` in a folder or webdataset is a caption of its own, as in clip-benchmark's tars; "
+        "`captions` says what becomes of several.",
+    )
     text_column: str = Field(
         "", description="Column, or value in a webdataset's .json, of captions; empty: text, caption."
     )

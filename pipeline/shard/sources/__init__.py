@@ -74,6 +74,11 @@ def open_source(source: str, options: SourceOptions) -> Opened:
             f"{source} is read as {kind}; {', '.join(sorted(declared))} is declared, and read from folders of files only.",
             "Put its files into a folder, or set the corpus' `kind: folder`.",
         )
+    if options.caption_lines and kind not in ("folder", "webdataset"):
+        raise UserError(
+            f"{source} is read as {kind}, and `caption_lines` is about the .txt files of a folder or webdataset.",
+            "Remove it from the corpus: `captions` alone says what becomes of several captions there.",
+        )
     if place.file and kind != "folder":
         return Opened(place, kind, walk.names, walk)
     # Of a folder's files each is a sample, whose fault a link to nowhere is; of others it would be that of many.

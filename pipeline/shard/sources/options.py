@@ -17,6 +17,7 @@ class SourceOptions:
         text_column: Column of the captions; empty: the first of `TEXT_COLUMNS`.
         path_column: Column of the files; empty: the first of `PATH_COLUMNS`, or the name of a modality.
         captions: What becomes of several captions in one place: ``one``, ``first`` or ``all``.
+        caption_lines: Whether each line of a ``.txt`` is a caption of its own.
         declared: Modalities that the parameters declare, with the endings of their files.
     """
 
@@ -29,6 +30,7 @@ class SourceOptions:
     text_column: str = ""
     path_column: str = ""
     captions: str = "one"
+    caption_lines: bool = False
     declared: tuple[tuple[str, str], ...] = ()
 
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.errors import SampleError
 from pipeline.keys import key_of_name, key_of_path
-from pipeline.modalities import ALIASES, RARE, SOURCE_MODALITY_OF, declared_modality
+from pipeline.modalities import ALIASES, RARE, SOURCE_MODALITY_OF, TEXT, declared_modality
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawMember, RawSample
+from pipeline.shard.sources.sample import RawMember, RawSample, samples_of
+from pipeline.shard.sources.texts import Texts
 from pipeline.shard.sources.unread import Unread
 
 
 def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """A sample for each path, with the wanted modalities as its members; `names` are files of these modalities."""
     found: dict[str, list[dict[str, RawMember]]] = {}
+    texts = Texts()
     for key, modality, member in _members(folder, names, options):
         if len(options.modalities) == 1:
-            yield RawSample(key, {modality: member})
+            yield from _with_captions(key, {modality: member}, texts, options, unread)
             continue
         samples = found.setdefault(key, [{}])
         # A second file of the same modality under the same key is a duplicate, not a member.
@@ -24,7 +27,23 @@ def read_folder(folder: Folder, names: Sequence[str], options: SourceOptions, un
         samples[-1][modality] = member
     for key, several in found.items():
         for members in several:
-            yield RawSample(key, members)
+            yield from _with_captions(key, members, texts, options, unread)
+
+
+def _with_captions(
+    key: str, members: dict[str, RawMember], texts: Texts, options: SourceOptions, unread: Unread
+) -> Iterator[RawSample]:
+    """The sample, with each line of its ``.txt`` as a caption where the corpus says so."""
+    if not (options.caption_lines and TEXT in members):
+        yield RawSample(key, members)
+        return
+    texts.begin(members[TEXT].origin)
+    try:
+        captions = texts.lines_of(members[TEXT], 1, options.captions, unread)
+    except SampleError as error:
+        yield RawSample(key, fault=error.message)
+    else:
+        yield from samples_of(key, members | {TEXT: captions[0]}, captions, options)
 
 
 def _members(folder: Folder, names: Sequence[str], options: SourceOptions) -> Iterator[tuple[str, str, RawMember]]:

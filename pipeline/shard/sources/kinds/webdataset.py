@@ -26,8 +26,8 @@ def read_webdataset(
 ) -> Iterator[RawSample]:
     """The samples of every tar, as far as it is whole; damage is one more sample with a fault.
 
-    The captions of a sample are its ``.txt`` or, without one, a value of its ``.json``. Rows that were never fetched are
-    not in the tars and are not invented; a row whose ``.json`` says that it failed has a fault.
+    The captions of a sample are its ``.txt``, or each line of it, or, without one, a value of its ``.json``. Rows that
+    were never fetched are not in the tars and are not invented; a row whose ``.json`` says that it failed has a fault.
     """
     tars, texts = Tars(folder, names), Texts()
     for number, name in enumerate(names):
@@ -108,6 +108,8 @@ class _SampleReader:
         """The captions of a sample: its .txt, which is `text`, or a value of its .json."""
         described = entry.members.get("json")
         own = [text] if text else []
+        if text and self.options.caption_lines and not self.options.text_column:
+            own = self.texts.lines_of(text, row, self.options.captions, self.unread)
         if described is None:
             return own
         values = _json(self.tars, self.number, described)

@@ -8,6 +8,7 @@ from pipeline.errors import SampleError
 from pipeline.modalities import TEXT
 from pipeline.shard.formats.first_bytes import format_of
 from pipeline.shard.limits import MAX_TEXT_BYTES
+from pipeline.shard.members import check_member
 from pipeline.shard.sources.sample import RawMember, RawSample
 from pipeline.shard.sources.unread import Unread
 
@@ -51,6 +52,29 @@ class Texts:
         if isinstance(text, str):
             return RawSample(key, {TEXT: self.add(text, row)})
         return RawSample(key, fault="the row has no text" if text is None else f"the caption is {kind_of_value(text)}")
+
+    def lines_of(self, text: RawMember, row: int, several: str, unread: Unread) -> list[RawMember]:
+        """Keep the captions of a ``.txt`` that has one in each line, as clip-benchmark writes and reads them.
+
+        Args:
+            text: The file; blank lines are no captions.
+            row: Of the sample.
+            several: What becomes of several, as in `captions_in`.
+            unread: Told of captions that are passed over.
+
+        Raises:
+            SampleError: It cannot be read, is no text, or has several captions and only one is wanted.
+        """
+        try:
+            content = text.read(MAX_TEXT_BYTES + 1)
+        except OSError as error:
+            raise SampleError("read", f"its .{text.extension} cannot be read: {error.strerror or error}") from error
+        check_member(TEXT, text.extension, content)
+        lines = [line for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+        if several == "one" and len(lines) > 1:
+            raise SampleError("read", f"its .txt has {len(lines)} captions: set the corpus' `captions` to first or all")
+        captions = captions_in(lines, "its .txt", "first" if several == "one" else several, unread)
+        return [self.add(caption, row) for caption in captions]
 
     def read(self, place: object, limit: int) -> bytes:
         """The caption at `place`."""

@@ -1,5 +1,6 @@
 """`mcr encode`: shards become embedding stores through a frozen space."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,7 @@ def encode(
     """
     from pipeline.encode.job import EncodeSettings, encode_corpus
     from pipeline.params.load import load_params
-    from pipeline.spaces import load_space
+    from pipeline.spaces import load_space, prepared_for
     from pipeline.store.parts.prune import keep_only
     from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, break_locks, device_of, set_up_torch
     from stages.specs import space_spec
@@ -37,22 +38,28 @@ def encode(
     set_up_torch(params)
     device = device_of(params)
     made = []
-    specs = {job.space: space_spec(params.spaces[job.space]) for job in jobs.values()}
-    for space_name, spec in specs.items():
-        settings, loaded = params.spaces[space_name], load_space(spec, device)
-        for name, job in jobs.items():
-            if job.space != space_name:
-                continue
+    specs = {name: prepared_for(space_spec(params.spaces[job.space]), job.options) for name, job in jobs.items()}
+    # A space is loaded once for all corpora whose files are prepared alike.
+    in_turn = sorted(jobs, key=lambda name: list(specs.values()).index(specs[name]))
+    for spec, alike in groupby(in_turn, specs.__getitem__):
+        loaded = load_space(spec, device)
+        for name in alike:
+            job, settings = jobs[name], params.spaces[jobs[name].space]
             break_locks(break_lock, EMBEDDINGS / job.space / job.corpus)
             progress = ConsoleProgress()
             stores = encode_corpus(
                 loaded,
                 job.space,
-                spec,
+                space_spec(settings),
                 SHARDS / job.corpus,
                 EMBEDDINGS / job.space / job.corpus,
                 EncodeSettings(
-                    settings.batch_size, params.run.workers, params.limits.max_rejected, device, params.run.decode
+                    settings.batch_size,
+                    params.run.workers,
+                    params.limits.max_rejected,
+                    device,
+                    params.run.decode,
+                    job.options,
                 ),
                 progress,
             )

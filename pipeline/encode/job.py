@@ -12,8 +12,9 @@ from pipeline.encode.part import EncodedShard, EncodeSettings, Encoding
 from pipeline.errors import UserError
 from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
-from pipeline.spaces import Space, SpaceSpec
+from pipeline.spaces import Space, SpaceSpec, prepared_for
 from pipeline.store import EMBEDDINGS, Manifest, Part, PartFolder, Source, Work, run_parts
+from pipeline.store.integrity.preparation import CORPUS_OPTIONS
 from pipeline.store.shards import open_shards
 
 __all__ = ["EncodeSettings", "encode_corpus"]
@@ -30,7 +31,7 @@ def encode_corpus(
 ) -> dict[str, tuple[Manifest, int]]:
     """Encode every modality that the corpus in `shards` has and the space embeds, to ``folder/<modality>``.
 
-    Parts that are committed, intact and made from the same shard by the same fingerprint are kept.
+    `space` was loaded by `spec` with the corpus' own options, see `prepared_for`. Parts that are committed, intact and made from the same shard by the same fingerprint are kept.
 
     Returns:
         By modality: the manifest, and how many parts were computed.
@@ -40,6 +41,7 @@ def encode_corpus(
             another kind of device.
         CorruptError: A shard is damaged.
     """
+    prepared = prepared_for(spec, settings.options)
     corpus = open_shards(shards)
     held = corpus.fingerprint["modalities"]
     modalities = [modality for modality in space.modalities if isinstance(held, list) and modality in held]
@@ -51,8 +53,8 @@ def encode_corpus(
     arithmetic = arithmetic_of(settings.device, spec.precision)
     finished = {}
     for modality in modalities:
-        fingerprint = _fingerprint(space, name, spec, modality, settings.batch_size)
-        encoding = Encoding(spec, modality, shards, settings, fingerprint, space)
+        fingerprint = _fingerprint(space, name, spec, modality, settings)
+        encoding = Encoding(prepared, modality, shards, settings, fingerprint, space)
         works = [
             Work(
                 _part_name(shard),
@@ -79,7 +81,9 @@ def _without(modality: str, parts: Mapping[str, Part], shards: Sequence[Part]) -
     return {f"samples without {modality}": count} if count else {}
 
 
-def _fingerprint(space: Space, name: str, spec: SpaceSpec, modality: str, batch_size: int) -> dict[str, object]:
+def _fingerprint(
+    space: Space, name: str, spec: SpaceSpec, modality: str, settings: EncodeSettings
+) -> dict[str, object]:
     return {
         "space": name,
         "spec": asdict(spec),
@@ -87,8 +91,10 @@ def _fingerprint(space: Space, name: str, spec: SpaceSpec, modality: str, batch_
         "dimension": space.dimension,
         "modality": modality,
         # Another batch size makes the same embeddings only up to rounding.
-        "batch_size": batch_size,
+        "batch_size": settings.batch_size,
         "encoder": space.fingerprint(modality),
+        # Only where there are any, so that earlier embeddings stay valid.
+        **({CORPUS_OPTIONS: dict(settings.options)} if settings.options else {}),
     }
 
 

@@ -1,9 +1,9 @@
 """One part of an embedding store as a unit of work: a shard is read, decoded, embedded and written."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -33,6 +33,7 @@ class EncodeSettings:
         max_rejected: Largest share of rejected samples, from 0 to 1.
         device: Where the space computes.
         decode: Where samples are decoded, see `prepared_chunks`.
+        options: What the corpus has in place of options of the space, see `prepared_for`.
     """
 
     batch_size: int
@@ -40,6 +41,7 @@ class EncodeSettings:
     max_rejected: float
     device: str = "cpu"
     decode: str = THREADS
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 class Encoding:

@@ -26,3 +26,8 @@ class JobSettings(Settings):
 
     space: str
     corpus: str
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict,
+        description="How the files of this corpus are prepared, in place of the space's own `options` of that name: points, "
+        "sampling, normalisation, crop, background. Nothing that changes the model.",
+    )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.errors import McrError
@@ -10,7 +10,8 @@ from pipeline.links import Link
 from pipeline.plan.pairs import Cost, Sizes, cost_of
 from pipeline.plan.probe import operations_per_second, probe_encode
 from pipeline.plan.work import FLOAT_BYTES, bytes_of, finished_shards, known_dimension, samples_to_encode
-from pipeline.spaces import Space, SpaceSpec, load_space
+from pipeline.spaces import Space, SpaceSpec, load_space, prepared_for
+from pipeline.store.integrity.preparation import CORPUS_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class EncodeJob:
     corpus: str
     spec: SpaceSpec
     batch_size: int
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,13 @@ def encode_estimates(
         if corpus is None:
             yield Estimate(f"encode {job.name}: unknown until {job.corpus} is sharded", unknown=unknown)
             continue
-        if job.space not in spaces:
+        loaded = json.dumps([job.space, dict(job.options)])
+        if loaded not in spaces:
             try:
-                spaces[job.space] = load_space(job.spec, machine.device)
+                spaces[loaded] = load_space(prepared_for(job.spec, job.options), machine.device)
             except McrError as error:
-                spaces[job.space] = error.message
-        space = spaces[job.space]
+                spaces[loaded] = error.message
+        space = spaces[loaded]
         if isinstance(space, str):
             yield Estimate(f"encode {job.name}: {corpus.rows:,} samples; {space}", unknown=unknown)
             continue
@@ -103,7 +106,12 @@ def _of_modality(
 ) -> Iterator[Estimate]:
     corpus = finished_shards(shards)
     assert corpus
-    wanted = {"spec": asdict(job.spec), "encoder": space.fingerprint(modality), "batch_size": job.batch_size}
+    wanted: dict[str, object] = {
+        "spec": asdict(job.spec),
+        "encoder": space.fingerprint(modality),
+        "batch_size": job.batch_size,
+    }
+    wanted[CORPUS_OPTIONS] = dict(job.options) or None  # as an earlier store says that it has none
     samples, stale = samples_to_encode(corpus, store, json.loads(json.dumps(wanted)))
     if not samples:
         return

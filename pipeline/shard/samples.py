@@ -11,8 +11,8 @@ from pipeline.keys import KEY
 from pipeline.modalities import TEXT
 from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES
 from pipeline.shard.members import check_member
+from pipeline.shard.sources.readers.texts import Texts
 from pipeline.shard.sources.sample import RawSample, shown_key
-from pipeline.shard.sources.texts import Texts
 from pipeline.store.manifest import Failure
 
 # Says nothing about the sample that was being read, so it rejects none.

@@ -1,5 +1,7 @@
 """The frozen spaces: one folder per encoder family, behind one protocol; families of somebody else are plug-ins."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +38,28 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
         made_by, own = {"plugin": plugin.identity()}, space.fingerprint
         space.fingerprint = lambda modality: own(modality) | made_by  # type: ignore[method-assign]
     return space
+
+
+def prepared_for(spec: SpaceSpec, options: Mapping[str, str | int | float | bool]) -> SpaceSpec:
+    """`spec` with the options that one corpus has in place of the space's own.
+
+    Args:
+        spec: The space.
+        options: By name; the family says which may be given so (`preparation`): those that prepare files and leave the
+            model alone, so that embeddings of both can be compared.
+
+    Raises:
+        UserError: Unknown family, or an option that is not one of these.
+    """
+    if not options:
+        return spec
+    allowed = tuple(getattr(_family(spec), "preparation", ()))
+    if wrong := next((name for name in options if name not in allowed), None):
+        raise UserError(
+            f"The option {wrong} of {spec.encoder} cannot be set for a single corpus.",
+            f"Those that can: {', '.join(allowed) or 'none'}. Set the others in `spaces`, where they hold for all corpora.",
+        )
+    return replace(spec, options={**spec.options, **options})
 
 
 def known_encoders() -> list[str]:
@@ -95,5 +119,6 @@ __all__ = [
     "known_encoders",
     "load_space",
     "plugin_of",
+    "prepared_for",
     "weight_files",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.errors import CorruptError, UserError
 from pipeline.store.integrity.check import check_file
+from pipeline.store.integrity.preparation import comparable
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parquet import Rows, read_rows
 from pipeline.store.parts.folder import differences
@@ -104,7 +105,7 @@ def read_stores(stores: Sequence[Store]) -> tuple[list[str], np.ndarray]:
     """The same of stores that are open."""
     first = stores[0]
     for store in stores[1:]:
-        if reasons := differences(first.manifest.fingerprint, store.manifest.fingerprint):
+        if reasons := differences(*comparable(first.manifest.fingerprint, store.manifest.fingerprint)):
             raise UserError(
                 f"{first.folder} and {store.folder} have different fingerprints: {'; '.join(reasons)}.",
                 "Encode both with the same space before using them together.",

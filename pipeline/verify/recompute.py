@@ -9,8 +9,9 @@ import torch
 
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import modality_of
-from pipeline.spaces import Space, SpaceSpec
+from pipeline.spaces import Space, SpaceSpec, prepared_for
 from pipeline.store import EMBEDDING_COLUMN, Part, Store, read_rows
+from pipeline.store.integrity.preparation import CORPUS_OPTIONS
 from pipeline.store.parts.folder import differences
 from pipeline.store.shards import open_shards, read_shard, verify_shard
 
@@ -61,7 +62,8 @@ def recorded_spec(store: Store) -> SpaceSpec:
         )
     if not isinstance(spec, dict):
         raise UserError(f"{store.folder} does not say which space made it.", "Encode the corpus again.")
-    return SpaceSpec(**spec)
+    options = fingerprint.get(CORPUS_OPTIONS)
+    return prepared_for(SpaceSpec(**spec), options if isinstance(options, dict) else {})
 
 
 def recompute(store: Store, shards: Path, space: Space, count: int) -> Recomputed:

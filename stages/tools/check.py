@@ -16,6 +16,8 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
     """
     from pipeline.files.plain_yaml import read_yaml
     from pipeline.params.load import load_params
+    from pipeline.spaces import prepared_for
+    from stages.specs import space_spec
 
     params = load_params(params_file)
     written = read_yaml(params_file)
@@ -24,6 +26,9 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
             f"{params_file} has no {', '.join(sorted(missing))}, and dvc.yaml depends on it.",
             "Write the default down: `mcr schema` has it, and presets/ show it.",
         )
+    for job in params.encode.values():
+        if job.options:
+            prepared_for(space_spec(params.spaces[job.space]), job.options)
     if params_file.absolute() == Path("params.yaml").absolute() and Path(".dvc").is_dir():
         _ask_dvc()
     if written.aliases:

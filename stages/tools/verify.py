@@ -164,6 +164,8 @@ def _described(check: "StoreCheck") -> str:
 
 def _agrees(check: "StoreCheck", count: int, spaces: "dict[str, Space]") -> bool:
     """Compute rows of a sound store again; say what came out."""
+    from dataclasses import asdict
+
     from pipeline.hashing import sha256_json
     from pipeline.spaces import load_space
     from pipeline.store import Store
@@ -175,7 +177,7 @@ def _agrees(check: "StoreCheck", count: int, spaces: "dict[str, Space]") -> bool
         return True
     store = Store.open(check.folder)
     spec = recorded_spec(store)
-    name = sha256_json(store.manifest.fingerprint["spec"])
+    name = sha256_json(asdict(spec))
     if name not in spaces:
         spaces[name] = load_space(spec)
     shards = SHARDS / check.folder.parent.name

@@ -108,6 +108,8 @@ def _missing(file: Path) -> UserError:
 class CompactSpace:
     """A compact model behind the protocol of frozen spaces."""
 
+    preparation = (backgrounds.OPTION,)
+
     def __init__(
         self,
         model: CompactModel,

@@ -42,6 +42,7 @@ class LaionClapSpace:
     """
 
     modalities = (TEXT, AUDIO)
+    preparation = ("crop",)
 
     def __init__(self, clap: Any, tokenizer: Any, fingerprint: Fingerprint, device: str) -> None:
         self.common = fingerprint

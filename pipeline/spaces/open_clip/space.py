@@ -34,6 +34,7 @@ class OpenClipSpace:
     """An OpenCLIP model behind the protocol of frozen spaces."""
 
     modalities = (TEXT, IMAGE)
+    preparation = (backgrounds.OPTION,)
 
     def __init__(
         self,

@@ -36,6 +36,8 @@ class TransformersSpace:
         crop: ``center`` or ``start``: what CLAP without fusion hears of a clip longer than its window.
     """
 
+    preparation = (*OPTIONS, backgrounds.OPTION)
+
     def __init__(self, model: Any, folder: TransformersFolder, spec: SpaceSpec, device: str) -> None:
         self.device, self.dtype = device, dtype_of(spec.precision)
         self.model = model.to(device, self.dtype).eval().requires_grad_(False)

@@ -69,6 +69,7 @@ class Ulip2Space:
 
     modalities = (POINT, IMAGE, TEXT)
     dimension = DIMENSION
+    preparation = (*(field.name for field in fields(CloudSettings)), backgrounds.OPTION)
 
     def __init__(self, towers: Ulip2Towers, spec: SpaceSpec, sha256: str, device: str) -> None:
         self.clouds = _cloud_settings(spec)
@@ -191,7 +192,7 @@ def prepare_image(image: Image.Image) -> Tensor:
 
 
 def _cloud_settings(spec: SpaceSpec) -> CloudSettings:
-    known = [*(field.name for field in fields(CloudSettings)), backgrounds.OPTION]
+    known = Ulip2Space.preparation
     unknown = [name for name in spec.options if name not in known]
     if unknown:
         raise UserError(f"ulip2 has no option {unknown[0]!r}.", f"Its options are: {', '.join(known)}.")

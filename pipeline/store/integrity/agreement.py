@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.store.integrity.preparation import CORPUS_OPTIONS, comparable
 from pipeline.store.parts.folder import differences
 from pipeline.store.reader import Store, read_stores
 
 # What an encoder says of itself that holds for all of its modalities; preprocessing and packages are of one modality.
 IDENTITY = ("family", "code_version", "sha256", "precision")
 # Of one modality, or of no consequence beyond rounding.
-_NOT_OF_THE_SPACE = ("modality", "encoder", "encoders", "batch_size")
+_NOT_OF_THE_SPACE = ("modality", "encoder", "encoders", "batch_size", CORPUS_OPTIONS)
 _AGAIN = "Run `dvc repro`, which encodes what is stale again, so that all of it comes from one checkpoint."
 
 
@@ -59,7 +60,9 @@ def space_of(name: str, stores: Sequence[Store]) -> dict[str, Any]:
                 _AGAIN,
             )
     encoders = {modality: encoder for record in records for modality, encoder in record.pop("encoders").items()}
-    return {**records[0], "encoders": dict(sorted(encoders.items()))} if any(encoders.values()) else records[0]
+    options = {modality: said for record in records for modality, said in record.pop(CORPUS_OPTIONS, {}).items()}
+    found = {**records[0], "encoders": dict(sorted(encoders.items()))} if any(encoders.values()) else records[0]
+    return {**found, CORPUS_OPTIONS: dict(sorted(options.items()))} if any(options.values()) else found
 
 
 def check_made_by(store: Store, record: Mapping[str, Any], whose: str, file: Path) -> None:
@@ -95,12 +98,19 @@ def space_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> li
     for modality, encoder in (first.get("encoders") or {}).items():
         for other, another in (second.get("encoders") or {}).items():
             if modality == other:
-                reasons += differences(encoder, another, f"encoder of {modality}.")
+                known = comparable(_of_modality(first, modality), _of_modality(second, modality))
+                before, after = (each["encoder"] for each in known)
+                reasons += differences(before, after, f"encoder of {modality}.")
             else:
                 said = [field for field in IDENTITY if field in encoder and field in another]
                 before, after = ({field: each[field] for field in said} for each in (encoder, another))
                 reasons += differences(before, after, f"encoder of {modality} and {other}.")
     return list(dict.fromkeys(reasons))
+
+
+def _of_modality(record: Mapping[str, Any], modality: str) -> dict[str, Any]:
+    options = (record.get(CORPUS_OPTIONS) or {}).get(modality)
+    return {"encoder": record["encoders"][modality], **({CORPUS_OPTIONS: options} if options else {})}
 
 
 def _record(store: Store) -> dict[str, Any]:
@@ -110,4 +120,6 @@ def _record(store: Store) -> dict[str, Any]:
     return {
         **{field: value for field, value in fingerprint.items() if field not in ("modality", "encoder")},
         "encoders": known,
+        # Of each modality: that of another corpus of the space may be prepared otherwise.
+        **({CORPUS_OPTIONS: {modality: fingerprint[CORPUS_OPTIONS]}} if fingerprint.get(CORPUS_OPTIONS) else {}),
     }

@@ -91,3 +91,35 @@ def test_what_earlier_versions_did_not_say_cannot_differ(tmp_path):
     older = {field: value for field, value in record.items() if field != "encoders"}
     assert space_differences(older, record) == space_differences(record, older) == []
     assert space_differences({**older, "batch_size": 8}, record) == [], "another batch size rounds differently, no more"
+
+
+def test_a_corpus_may_be_prepared_in_its_own_way(tmp_path):
+    plain = store(tmp_path, "ulip/objaverse/point")
+    own = {"corpus_options": {"points": 8192, "crop": "x"}}
+    encoder = {"preprocessing": "8192 points", "crop": "x"}
+    other = store(tmp_path, "ulip/modelnet/point", encoder=encoder, **own)
+    assert len(read_placed([plain, other])[0]) == 6
+    record = space_of("ulip", [open_placed(plain)])
+    assert "corpus_options" not in record
+    check_made_by(open_placed(other), record, "connection c", Path("config.json"))
+    both = space_of("ulip", [open_placed(plain), open_placed(other)])
+    assert both["corpus_options"] == {"point": own["corpus_options"]}
+    check_made_by(open_placed(plain), both, "connection c", Path("config.json"))
+
+    changed = store(tmp_path, "ulip/later/point", encoder={**encoder, "preprocessing": "drawn otherwise"}, **own)
+    with pytest.raises(UserError, match="preprocessing: 8192 points -> drawn otherwise"):
+        read_placed([other, changed])
+    with pytest.raises(UserError, match="preprocessing: 8192 points -> drawn otherwise"):
+        check_made_by(open_placed(changed), space_of("ulip", [open_placed(other)]), "connection c", Path("config.json"))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"sha256": "b" * 64}, {"code_version": 2}, {"precision": "bf16"}, {"fusion": True}]
+)
+def test_another_model_is_another_space_whatever_its_corpus_says(tmp_path, changed):
+    plain = store(tmp_path, "ulip/objaverse/point", encoder={"fusion": False})
+    other = store(tmp_path, "ulip/modelnet/point", encoder={"fusion": False} | changed, corpus_options={"points": 9})
+    with pytest.raises(UserError, match=next(iter(changed))):
+        read_placed([plain, other])
+    with pytest.raises(UserError, match=next(iter(changed))):
+        space_of("ulip", [open_placed(plain), open_placed(other)])

@@ -7,8 +7,8 @@ from pipeline.keys import key_of_name, key_of_path
 from pipeline.modalities import ALIASES, RARE, SOURCE_MODALITY_OF, TEXT, declared_modality
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
+from pipeline.shard.sources.readers.texts import Texts
 from pipeline.shard.sources.sample import RawMember, RawSample, samples_of
-from pipeline.shard.sources.texts import Texts
 from pipeline.shard.sources.unread import Unread
 
 

@@ -8,7 +8,7 @@ OTHER_FAISS = $(filter-out faiss-$(EXTRA),faiss-cpu faiss-gpu)
 GPU_PYTHON ?= 3.12
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal faults faults-quick clean
+.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal coverage faults faults-quick clean
 
 demo: install
 	dvc repro
@@ -72,6 +72,14 @@ faults: install
 
 faults-quick: install
 	python -m tests.faults quick --seed $(SEED)
+
+# Of statements and branches, in every process that the tests start.
+coverage: install
+	coverage erase
+	coverage run -m pytest
+	coverage combine --quiet
+	coverage report --skip-covered
+	coverage report --skip-covered --fail-under=100 --include='pipeline/store/*'
 
 demo-small: install
 	pytest -m "demo and not slow"

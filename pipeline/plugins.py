@@ -22,6 +22,14 @@ from pipeline.hashing import sha256_file, sha256_json
 METHODS, ENCODERS = "mcr_connect.methods", "mcr_connect.encoders"
 KINDS = {METHODS: "method", ENCODERS: "encoder"}
 FOLDER, TABLE = Path("plugins"), "entry_points.txt"
+# What the folder says while nothing else is in it.
+ABOUT_NAME = "README.md"
+ABOUT = """\
+# Your own code
+
+Encoders, methods and kinds of corpora that only this project needs: Python files, and `entry_points.txt`, which gives each
+the name that params.yaml knows it by. See docs/plugins.md of mcr-connect.
+"""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.files.atomic import write_text
 from pipeline.params.model import Params
-from pipeline.plugins import FOLDER
+from pipeline.plugins import ABOUT, ABOUT_NAME, FOLDER
 from pipeline.store.manifest import Manifest
 from stages.printing import note, say
 
@@ -135,6 +136,13 @@ def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str
         + f"; {computed} of {len(manifest.parts)} parts computed, the others were up to date"
         + (f"; {spent}" if spent else "")
     )
+
+
+def make_plugins_folder() -> None:
+    """Make the folder of plug-ins: stages depend on it, and DVC warns of an empty one at each of them."""
+    PLUGINS.mkdir(exist_ok=True)
+    if not any(PLUGINS.iterdir()):
+        write_text(PLUGINS / ABOUT_NAME, ABOUT)
 
 
 def break_locks(wanted: bool, *outputs: Path) -> None:

@@ -61,7 +61,7 @@ def install(site: Path, version: str = "1.0") -> Path:
 
 def put_into_folder(name: str = "mine") -> Path:
     """The same encoder as a file of the project."""
-    Path("plugins").mkdir()
+    Path("plugins").mkdir(exist_ok=True)
     shutil.copy(PLUGIN / "letters/space.py", f"plugins/{name}.py")
     Path("plugins/entry_points.txt").write_text(f"[mcr_connect.encoders]\nletters = {name}:Letters\n")
     return Path("plugins", f"{name}.py")
@@ -188,11 +188,11 @@ def test_dvc_runs_what_a_change_in_the_folder_changes(project: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr
 
     with Repo.init(".", no_scm=True):
         pass
-    assert "Running stage 'encode@letters'" in repro() and Path("plugins").is_dir()
-    Path("plugins").rmdir()
+    assert "Running stage 'encode@letters'" in (said := repro()) and "'plugins' is empty" not in said
+    assert Path("plugins/README.md").read_text() == (ROOT / "plugins/README.md").read_text()
     put_into_folder()
     assert "Running stage 'encode@letters'" in repro()

@@ -33,6 +33,7 @@ def init(
     """
     from pipeline.files.atomic import write_text
     from pipeline.params.load import load_params
+    from stages.context import make_plugins_folder
 
     paths = [*sorted(PRESETS.glob("*.yaml")), *sorted(PRESETS.glob("tables/*.yaml"))]
     presets = {path.relative_to(PRESETS).with_suffix("").as_posix(): path for path in paths}
@@ -48,6 +49,7 @@ def init(
     params = load_params(presets[preset])
     write_text(target, recipes[preset])
     _ignore_demo(preset != DEMO)
+    make_plugins_folder()
     say(f"params.yaml is {preset} now. Its files belong here:")
     for name in params.spaces:
         folder = Path("data/spaces", name)

@@ -33,12 +33,13 @@ def inputs(params_file: ParamsFile = Path("params.yaml")) -> None:
     from pipeline.doctor.links import refuse_harmful_links
     from pipeline.files.atomic import write_text
     from pipeline.params.load import load_params
-    from stages.context import ANNOTATIONS, INPUTS, PLUGINS, RESULTS
+    from stages.context import ANNOTATIONS, INPUTS, PLUGINS, RESULTS, make_plugins_folder
 
     params = load_params(params_file)
     refuse_harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])
-    for folder in (INPUTS / "corpora", INPUTS / "spaces", INPUTS / "connections", PLUGINS, *RESULTS):
+    for folder in (INPUTS / "corpora", INPUTS / "spaces", INPUTS / "connections", *RESULTS):
         folder.mkdir(parents=True, exist_ok=True)  # stages depend on them, also where there is nothing to put there
+    make_plugins_folder()
     seen = list(look(params))
     for one in seen:
         if one.changed:

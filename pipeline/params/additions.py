@@ -11,18 +11,26 @@ from ruamel.yaml.comments import CommentedMap
 from pipeline.errors import UserError
 from pipeline.files.atomic import write_text
 from pipeline.links import Link
+from pipeline.modalities import POINT
 from pipeline.params.load import check_params, load_params
 from pipeline.params.model import Params
 
 WIDTH = 160  # of a line, beyond which an entry is broken
+NOTHING_OF_ITS_OWN: Mapping[str, Mapping[str, str | int]] = {}
 
 
-def add_set(path: Path, found: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+Preparation = Mapping[str, Mapping[str, str | int]]
+
+
+def add_set(
+    path: Path, found: Mapping[str, Any], preparation: Preparation = NOTHING_OF_ITS_OWN
+) -> tuple[list[str], list[str]]:
     """Add the corpora and tasks of a set to the file `path`, with jobs, connections and baselines that can read them.
 
     Args:
         path: params.yaml; it is replaced only if the result is valid.
         found: `corpora` and `evaluate.tasks`, as `pipeline.prepare.entries` makes them.
+        preparation: By encoder family: options of the jobs that embed the set's point clouds.
 
     Returns:
         What was added, by dotted name, and in sentences what was left out.
@@ -31,7 +39,7 @@ def add_set(path: Path, found: Mapping[str, Any]) -> tuple[list[str], list[str]]
         UserError: The file is not valid, or has something else under one of the names.
     """
     params = load_params(path)
-    additions, left_out = _chosen(params, found)
+    additions, left_out = _chosen(params, found, preparation)
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, WIDTH
     content = yaml.load(path.read_text(encoding="utf-8"))
@@ -59,7 +67,9 @@ def add_set(path: Path, found: Mapping[str, Any]) -> tuple[list[str], list[str]]
     return added, left_out
 
 
-def _chosen(params: Params, found: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def _chosen(
+    params: Params, found: Mapping[str, Any], preparation: Preparation
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """What of the set this project can read, by section, and what it cannot."""
     links = {name: connection.links(name) for name, connection in params.connections.items()}
     readers: dict[str, dict[str, None]] = {}
@@ -74,7 +84,7 @@ def _chosen(params: Params, found: Mapping[str, Any]) -> tuple[dict[str, dict[st
         if name not in corpora
     ]
     jobs = {
-        f"{space}-{name}": {"space": space, "corpus": name}
+        f"{space}-{name}": {"space": space, "corpus": name, **_options(params, space, entry, preparation)}
         for name, entry in corpora.items()
         for space in sorted(readers[entry["modalities"][0]], key=list(params.spaces).index)
     }
@@ -90,6 +100,16 @@ def _chosen(params: Params, found: Mapping[str, Any]) -> tuple[dict[str, dict[st
         else:
             left_out.append(f"task {name}: no connection and no space reads both of {' and '.join(_pair(task))}")
     return {"corpora": corpora, "encode": jobs, "evaluate.tasks": tasks}, left_out
+
+
+def _options(params: Params, space: str, corpus: Mapping[str, Any], preparation: Preparation) -> dict[str, Any]:
+    """What of the set's preparation the space does not do by itself."""
+    if corpus["modalities"] != [POINT]:
+        return {}
+    settings = params.spaces[space]
+    wanted = preparation.get(settings.encoder, {})
+    options = {name: value for name, value in wanted.items() if settings.options.get(name) != value}
+    return {"options": options} if options else {}
 
 
 def _pair(task: Mapping[str, Any]) -> tuple[str, str]:

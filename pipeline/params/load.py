@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import UserError
 from pipeline.files.plain_yaml import read_yaml, shown
 from pipeline.names import RULE
+from pipeline.params.baselines import baseline_problems
 from pipeline.params.model import Params
 from pipeline.params.names import naming_problems
 from pipeline.params.references import reference_problems
@@ -54,7 +55,7 @@ def check_params(raw: Mapping[str, Any], source: str, named: bool = True) -> Par
     """
     try:
         params = Params.model_validate(raw, context={DECLARED: _declared(raw)})
-        problems = list(_truths_for_numbers(raw, params.model_dump(), ""))
+        problems = [*_truths_for_numbers(raw, params.model_dump(), ""), *baseline_problems(params)]
     except ValidationError as error:
         params, problems = None, [_describe(detail) for detail in error.errors()]
     naming = naming_problems(raw) if named else []

@@ -58,6 +58,18 @@ def test_jobs_connections_and_baselines_follow_from_the_links(project):
     assert task.space == "clap" and set(task.connections) == set(params.connections)
 
 
+def test_clouds_are_prepared_as_the_protocol_of_their_set_has_it(project):
+    """ModelNet40 is thinned and scaled by ULIP's program; OpenShape's clouds are taken as they are, which the space does."""
+    for name in ("modelnet40", "objaverse-lvis"):
+        write(Path("downloads"), name)
+        add(name)
+    jobs = load_params(project).encode
+    own = {"points": 8192, "sampling": "farthest", "normalisation": "sampled_unit_sphere"}
+    assert jobs["ulip-modelnet40-point"].options == own
+    assert jobs["ulip-objaverse-lvis-point"].options == {}, "the preset's space has these already"
+    assert all(not job.options for name, job in jobs.items() if name != "ulip-modelnet40-point")
+
+
 def test_a_name_that_means_something_else_is_refused_and_nothing_is_written(project):
     write(Path("downloads"), "esc50")
     raw = yaml.safe_load(project.read_text())

@@ -10,9 +10,11 @@ from pipeline.spaces.ulip2.farthest import farthest_of_cloud
 
 Array = NDArray[np.float32]
 
+SAMPLED = "sampled_unit_sphere"
 NORMALISATIONS = {
     "none": "as in the file",
     "unit_sphere": "centroid at the origin, largest radius 1",
+    SAMPLED: "of the points that are taken: centroid at the origin, largest radius 1",
     "box": "centre of the bounding box at the origin, largest radius 1",
 }
 SAMPLINGS = ("random", "farthest", "first")
@@ -28,7 +30,8 @@ class CloudSettings:
     Attributes:
         points: Points of every prepared cloud.
         sampling: Which of more points stay: ``random``, ``farthest`` from each other, or the ``first`` of the file.
-        normalisation: A key of `NORMALISATIONS`; done before sampling, so on all points of the file.
+        normalisation: A key of `NORMALISATIONS`; done before sampling, so on all points of the file, but for
+            `SAMPLED`: ULIP's program takes ModelNet40's points first.
     """
 
     points: int = 8192
@@ -58,7 +61,13 @@ def prepare_cloud(points: Array, settings: CloudSettings, seed: int) -> Array:
     Raises:
         SampleError: All points coincide and a scale is asked for.
     """
-    xyz = _normalise(points[:, :3].astype(np.float64), settings.normalisation).astype(np.float32)
+    xyz, how = points[:, :3].astype(np.float64), settings.normalisation
+    if how == SAMPLED:
+        return _normalise(_taken(xyz.astype(np.float32), settings, seed).astype(np.float64), how).astype(np.float32)
+    return _taken(_normalise(xyz, how).astype(np.float32), settings, seed)
+
+
+def _taken(xyz: Array, settings: CloudSettings, seed: int) -> Array:
     generator = np.random.default_rng(seed)
     have, want = len(xyz), settings.points
     if have <= want:
@@ -76,7 +85,7 @@ def prepare_cloud(points: Array, settings: CloudSettings, seed: int) -> Array:
 def _normalise(xyz: NDArray[np.float64], how: str) -> NDArray[np.float64]:
     if how == "none":
         return xyz
-    centre = xyz.mean(axis=0) if how == "unit_sphere" else (xyz.min(axis=0) + xyz.max(axis=0)) / 2
+    centre = xyz.mean(axis=0) if how != "box" else (xyz.min(axis=0) + xyz.max(axis=0)) / 2
     xyz = xyz - centre
     radius = np.sqrt(np.square(xyz).sum(axis=1).max())
     if not radius > 0:

@@ -66,12 +66,15 @@ def prepare(
     if add:
         from pipeline.params.additions import add_set
 
-        added, left_out = add_set(params_file, found)
+        added, left_out = add_set(params_file, found, chosen.preparation)
         say(f"added to {params_file}: {', '.join(added) or 'nothing, it is all there'}")
         say_lines("\n".join(f"left out: {each}" for each in left_out))
         return
     say("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`;")
     say("# `--add` does it:")
+    for family, options in chosen.preparation.items():
+        said = ", ".join(f"{option}: {value}" for option, value in options.items())
+        say(f"# A job of point clouds through a space of {family} has `options: {{{said}}}`.")
     say_lines(yaml.safe_dump(found, sort_keys=False).removesuffix("\n"))
 
 

@@ -77,6 +77,22 @@ def test_farthest_takes_the_points_of_the_definition(monkeypatch: pytest.MonkeyP
     assert not np.array_equal(thinned, points[chosen])
 
 
+def test_modelnet_as_ulips_program_prepares_it() -> None:
+    """salesforce/ULIP, data/dataset_3d.py: farthest points first, then `pc_normalize` of those that were taken. Its first
+    point is drawn; ours is the first of the file."""
+    points = np.random.default_rng(3).standard_normal((300, 6)).astype(np.float32) * (1, 2, 0.5, 1, 1, 1) + 5
+    taken, distance = [0], np.full(len(points), np.inf)
+    for _ in range(255):
+        distance = np.minimum(distance, np.square(points[:, :3] - points[taken[-1], :3]).sum(axis=1))
+        taken.append(int(distance.argmax()))
+    expected = points[taken, :3] - points[taken, :3].mean(axis=0)
+    expected /= np.sqrt(np.square(expected).sum(axis=1)).max()
+    settings = CloudSettings(256, "farthest", "sampled_unit_sphere")
+    np.testing.assert_allclose(prepare_cloud(points.astype(np.float32), settings, 0), expected, atol=1e-6)
+    before = prepare_cloud(points.astype(np.float32), CloudSettings(256, "farthest", "unit_sphere"), 0)
+    assert np.abs(before - expected).max() > 1e-3, "the order of the two steps is seen in the result"
+
+
 def test_coinciding_points_are_rejected_where_a_scale_is_needed() -> None:
     points = np.ones((10, 3), np.float32)
     for normalisation in ("unit_sphere", "box"):

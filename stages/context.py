@@ -14,6 +14,8 @@ from stages.printing import note, say
 DATA = Path("data")
 SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
 MODELS, METRICS, REPORTS = DATA / "models", DATA / "metrics", DATA / "reports"
+# Galleries as they are in a connected space, for the next search; nothing depends on it.
+INDEX = DATA / "index"
 # What raw data and weights hold, for DVC.
 INPUTS = DATA / "inputs"
 RESULTS = (INPUTS, SHARDS, EMBEDDINGS, PAIRS, MODELS, METRICS, REPORTS)

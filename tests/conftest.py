@@ -1,6 +1,7 @@
 """Small real files that the tests share."""
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +80,20 @@ def tree_bytes() -> Callable[[Path], dict[str, bytes]]:
     return lambda folder: {
         str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+@pytest.fixture(scope="session")
+def made_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small project, made once; not to be changed."""
+    from tests.makers.small_project import make_small_project
+
+    return make_small_project(tmp_path_factory.mktemp("small") / "project")
+
+
+@pytest.fixture
+def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small project, as the working directory."""
+    copy = tmp_path / "project"
+    shutil.copytree(made_project, copy)
+    monkeypatch.chdir(copy)
+    return copy

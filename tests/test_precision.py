@@ -20,6 +20,8 @@ from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.errors import UserError
 from pipeline.evaluate.ranking.counting import rank, rank_both
 from pipeline.evaluate.ranking.positives import Positives
+from pipeline.explore.gallery import Gallery
+from pipeline.explore.index import nearest_of
 from pipeline.plan.probe import operations_per_second
 from pipeline.precision import arithmetic_of, check_float32, dtype_of, multiplying
 from pipeline.retrieve.memory.aggregate import aggregate
@@ -150,6 +152,7 @@ ENTRIES: dict[str, Callable[[], object]] = {
     "sample, top k": lambda: sample_top_k(index(), ROWS, ROWS, 0.1, 2, torch.Generator()),
     "entropy": lambda: mean_entropy(ROWS, ROWS, 0.1),
     "memory": lambda: bank().retrieve(ARRAY),
+    "search": lambda: nearest_of(Gallery("c", "image", ["k"] * 40, ROWS, ["s"], [40]), ROWS[0], 3),
     "neighbours": lambda: bank().nearest(ARRAY, 3),
     "training": train,
     "ranks": lambda: rank(ARRAY, ARRAY, OWN),
@@ -172,7 +175,7 @@ def test_what_multiplies_says_in_which_format(entry: str) -> None:
 
 # Modules that multiply tensors: those that say the format themselves, and those that only run inside of such a one.
 SAYS = {
-    "pipeline/connect/connected_space.py", "pipeline/connect/search.py", "pipeline/connect/text_profile.py",
+    "pipeline/connect/connected_space.py", "pipeline/explore/index.py", "pipeline/connect/text_profile.py",
     "pipeline/demo/pretrain/contrast.py",
     "pipeline/evaluate/ranking/counting.py", "pipeline/plan/probe.py", "pipeline/precision.py", "pipeline/retrieve/memory/aggregate.py",
     "pipeline/retrieve/memory/bank.py", "pipeline/retrieve/methods/coupling.py", "pipeline/retrieve/memory/sampling.py",

@@ -34,9 +34,11 @@ class ConnectedSpace:
         config: How the connection was made.
         modalities: Every modality that one of its spaces embeds.
         dimension: Width E of the connected space.
+        keep: Weight of the frozen spaces as blocks of their own; 0: there are none.
     """
 
     def __init__(self, config: ConnectionConfig, connected: Connected, device: str = "cpu", keep: float = 0.0) -> None:
+        self.keep = keep
         self._blocks = OwnBlocks(config, connected, keep) if keep else None
         connected = self._blocks or connected
         self.config = config
@@ -84,6 +86,10 @@ class ConnectedSpace:
             f"The connection {self.config.connection} has no modality {modality!r}.",
             f"Choose one of: {', '.join(self.modalities)}.",
         )
+
+    def keeps_rows_of(self, space: str) -> bool:
+        """Whether the rows of `space` are returned as they are: it is a base, and no blocks stand beside it."""
+        return space == self.config.base and not self._blocks
 
     def project(
         self,

@@ -8,7 +8,6 @@ import pytest
 import safetensors.torch
 import torch
 
-import pipeline.connect.search as searching
 from pipeline.connect import ConnectedSpace, embed_payloads
 from pipeline.connect.embed import embed_files
 from pipeline.errors import UserError
@@ -75,17 +74,6 @@ def test_what_is_not_finite_is_not_projected(folder: Path, value: float) -> None
     vectors[3, 2] = value
     with pytest.raises(UserError, match="row 3 of those of clip is not finite"):
         ConnectedSpace.load(folder).project("clip", vectors)
-
-
-@pytest.mark.parametrize("value", SPOILT)
-def test_a_store_that_is_not_finite_is_not_searched(folder: Path, value: float, monkeypatch) -> None:  # noqa: F811
-    vectors = torch.nn.functional.normalize(torch.rand(5, 8), dim=1)
-    vectors[4, 0] = value
-    space = ConnectedSpace.load(folder)
-    monkeypatch.setattr(space, "embed", lambda *_: torch.rand(1, 16))
-    monkeypatch.setattr(searching, "read_placed", lambda _: (list("abcde"), vectors.numpy()))
-    with pytest.raises(UserError, match="not finite"):
-        searching.search(space, "text", b"a", "clip", {"photos": Path("x")}, 3)
 
 
 @pytest.mark.parametrize("value", SPOILT)

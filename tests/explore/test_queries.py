@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.connect.search import read_query, widest
 from pipeline.errors import UserError
+from pipeline.explore.queries import read_query, widest
 from tests.makers.links import make_link
 
 
@@ -30,8 +30,8 @@ def test_the_widest_connection_that_holds_both_modalities_is_used() -> None:
     narrow = (make_link("narrow"),)
     ulip = make_link("wide", ("clip", "ulip"), "image", {"clip": "text", "ulip": "point"}, "clip")
     connections = {"narrow": narrow, "wide": (make_link("wide", base="clip"), ulip)}
-    assert widest(connections, "audio", "image") == "wide"
-    assert widest({"narrow": narrow}, "text", "audio") == "narrow"
-    assert widest(connections, "audio", "point") == "wide"
+    assert widest(connections, ["audio"], "image") == "wide"
+    assert widest({"narrow": narrow}, ["text"], "audio") == "narrow"
+    assert widest(connections, ["audio", "text"], "point") == "wide"
     with pytest.raises(UserError, match="No connection joins audio and point"):
-        widest({"narrow": narrow}, "audio", "point")
+        widest({"narrow": narrow}, ["audio"], "point")

@@ -1,0 +1,56 @@
+"""What is looked for, with which connection, and in which stores: decided before any model is loaded."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.connect.connected_space import ConnectedSpace
+from pipeline.connect.embed import modality_of
+from pipeline.errors import UserError
+from pipeline.links import Link
+from pipeline.modalities import MODALITY_OF, TEXT
+
+
+def read_query(query: str) -> tuple[str, bytes]:
+    """Modality and bytes of what is looked for: a file, or the words themselves.
+
+    Raises:
+        UserError: It looks like the path of a file and there is none, or the file is of no modality.
+    """
+    file = Path(query)
+    if file.suffix and file.is_file():
+        return modality_of(file), file.read_bytes()
+    if file.suffix[1:].lower() in MODALITY_OF or re.search(r"\S[/\\]\S", query):
+        raise UserError(
+            f"There is no file {query}.",
+            "Correct its path; to look for words, leave the ending off and set a space beside a slash.",
+        )
+    return TEXT, query.encode()
+
+
+def widest(connections: Mapping[str, Sequence[Link]], sources: Sequence[str], target: str) -> str:
+    """Of the connections that hold all modalities the one that holds most; the first of several.
+
+    Raises:
+        UserError: There is none.
+    """
+    held = {
+        name: {modality for link in links for modality in (*link.modalities, link.overlap)}
+        for name, links in connections.items()
+    }
+    wanted = {*sources, target}
+    fitting = {name: len(modalities) for name, modalities in held.items() if wanted <= modalities}
+    if not fitting:
+        joined = " and ".join(dict.fromkeys([*sources, target]))
+        raise UserError(f"No connection joins {joined}.", "Add one to `connections` in params.yaml.")
+    return max(fitting, key=lambda name: fitting[name])
+
+
+def gallery_of(links: Sequence[Link], space: ConnectedSpace, modality: str) -> tuple[str, tuple[str, ...]]:
+    """The frozen space that embeds what is looked for, and the corpora of it that the connection was made from."""
+    for link in links:
+        for name, memory in link.memories.items():
+            if memory.modality == modality:
+                return name, memory.corpora
+    queries = next((link.queries for link in links if link.overlap == modality), ())
+    return space.space_of(modality), queries

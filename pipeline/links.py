@@ -75,6 +75,12 @@ class Link(Settings):
         memories = (corpus for memory in self.memories.values() for corpus in memory.corpora)
         return tuple(dict.fromkeys([*self.queries, *memories]))
 
+    @property
+    def overlapping_memory(self) -> str:
+        """The space whose memory is of the overlapping modality itself, so that one hop joins the memories; empty: none."""
+        found = (space for space, memory in self.memories.items() if memory.modality == self.overlap)
+        return next(found, "")
+
     def memory_column(self, space: str) -> str:
         """Column of the pairs with the samples of the memory of `space`, or their averages, such as ``clip_image``."""
         return f"{space}_{self.memories[space].modality}"

@@ -30,6 +30,8 @@ class Method:
         keeps_base: Whether one space stays as it is and the others are projected into it, one link each; if not, two
             spaces are joined by one link and both get a projector.
         needs_overlap: Whether the spaces of a link must embed a modality in common.
+        one_hop: Whether one of the memories may be of the overlapping modality itself: its samples are known in both
+            spaces, and partners are found in one hop.
         sets: Names of the sets of pairs of a link; retrieve settings that have `sets` choose among them. Without any, no
             data is read, and memories need no corpora.
         retrieve_settings: Settings of the retrieve stage, a subclass of `pipeline.retrieve.settings.SearchSettings`.
@@ -51,6 +53,7 @@ class Method:
     sets: tuple[str, ...]
     keeps_base: bool = False
     needs_overlap: bool = True
+    one_hop: bool = False
     trainer: str = ".link:train_link"
     connected: str = ".projected:Projected"
 
@@ -81,6 +84,7 @@ COUPLING = Method(
     pair_maker=".methods.coupling:CouplingPairs",
     objective=".methods.coupling:Coupling",
     sets=("samples",),
+    one_hop=True,
 )
 EXMCR = Method(
     "exmcr",
@@ -105,6 +109,7 @@ EXCOUPLING = Method(
     pair_maker=".methods.coupling:CouplingPairs",
     objective=".methods.coupling:Coupling",
     sets=("samples",),
+    one_hop=True,
 )
 ORACLE = Method(
     "oracle",

@@ -90,9 +90,16 @@ def _link(
     overlap = link.get("overlap")
     if not overlap or not link.get("queries"):
         yield f"{where}: method {method.name} needs `overlap` (a modality) and `queries` (corpora of it)"
-    for space, memory in memories.items():
-        if isinstance(memory, Mapping) and overlap and memory.get("modality") == overlap:
-            yield f"{where}.memories.{space}.modality = {overlap!r}: is the overlapping modality; name the other one"
+    overlapping = [
+        (f"{where}.memories.{space}", memory)
+        for space, memory in memories.items()
+        if isinstance(memory, Mapping) and overlap and memory.get("modality") == overlap
+    ]
+    for number, (place, memory) in enumerate(overlapping):
+        if not method.one_hop or number:
+            yield f"{place}.modality = {overlap!r}: is the overlapping modality; name the other one"
+        elif memory.get("corpora") != link.get("queries"):
+            yield f"{place}.corpora: are samples of the overlapping modality; name the corpora of `queries`"
     yield from _encoded(raw, f"{where}.queries", link, "queries", overlap, joined)
 
 

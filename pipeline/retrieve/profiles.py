@@ -48,11 +48,12 @@ def features(own_first: bool, samples: Tensor, profiles: Tensor) -> Tensor:
         samples: A whole memory [N, D], whose mean is taken away.
         profiles: Its profiles [N, D'], whose mean is taken away.
     """
-    both = (_centred(samples), _centred(profiles))
+    both = (centred(samples), centred(profiles))
     return torch.cat(both if own_first else both[::-1], dim=1)
 
 
-def _centred(rows: Tensor) -> Tensor:
+def centred(rows: Tensor) -> Tensor:
+    """Unit rows [N, D] of `rows` without their mean."""
     # float64 sums: the mean of a million float32 rows would lose digits, and the order of the threads would show.
     mean = rows.mean(0, dtype=torch.float64)
     return normalize(rows - mean.to(rows.dtype), dim=1)

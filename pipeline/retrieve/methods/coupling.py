@@ -9,6 +9,10 @@ the other way round, with the score s of `pipeline.retrieve.profiles`. The folde
 * ``text-00000.parquet``: the overlapping modality in both spaces.
 
 So each embedding is stored once, however many partners are drawn, and the folder needs nothing beside it.
+
+Where one of the memories is of the overlapping modality itself (shapes over pictures, joined to pictures), nothing has to be
+guessed on the way: its samples are known in both spaces, and the score is the centred cosine in the other memory's space.
+Its parts then hold the overlapping modality in both spaces, and there are no others.
 """
 
 from dataclasses import replace
@@ -28,7 +32,7 @@ from pipeline.retrieve.memory.perplexity import solve_temperature
 from pipeline.retrieve.memory.products import resolved
 from pipeline.retrieve.memory.sampling import Sampled, sample, sample_top_k
 from pipeline.retrieve.pair_set import PairSet
-from pipeline.retrieve.profiles import Profiles, features, profile
+from pipeline.retrieve.profiles import Profiles, centred, features, profile
 from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
 from pipeline.store import Rows, open_placed, read_placed
 
@@ -55,16 +59,23 @@ class CouplingPairs:
         self.shared = {**pairs.memory_sources, **pairs.overlap_sources}
         first, second = self._link.spaces
         self._texts = JoinedStores(self._link.spaces, pairs.query_stores(first), pairs.query_stores(second))
-        text_parts = [_renamed(part, self._link.overlap) for part in self._texts.parts]
+        self._overlapping = self._link.overlapping_memory
         self._keys: dict[str, list[str]] = {}
         self._samples: dict[str, Tensor] = {}
         for space in self._link.spaces:
+            if space == self._overlapping:
+                self._keys[space], self._samples[space] = self._texts.keys(), self._overlap[space]
+                continue
             self._keys[space], embeddings = read_placed(pairs.memory_stores(space))
             self._samples[space] = torch.from_numpy(embeddings).to(self._device)
         self._space_of = {part.name: space for space in self._link.spaces for part in self._parts_of(space)}
-        self.parts = [*(part for space in self._link.spaces for part in self._parts_of(space)), *text_parts]
+        self.parts = [part for space in self._link.spaces for part in self._parts_of(space)]
+        if not self._overlapping:
+            self.parts += [_renamed(part, self._link.overlap) for part in self._texts.parts]
 
     def _parts_of(self, space: str) -> list[JoinedPart]:
+        if space == self._overlapping:
+            return [_renamed(part, self._link.memory_column(space)) for part in self._texts.parts]
         found: list[JoinedPart] = []
         first_row = 0
         for part in (p for folder in self._pairs.memory_stores(space) for p in open_placed(folder).manifest.parts):
@@ -83,7 +94,9 @@ class CouplingPairs:
         first = np.concatenate([self._texts.first(part) for part in self._texts.parts])
         second = self._texts.second(self._texts.keys())
         if self._settings.control == "shuffled_overlap":
-            second = second[strangers(len(second), self._pairs.seed, self._link.label, "shuffled_overlap")]
+            order = strangers(len(second), self._pairs.seed, self._link.label, "shuffled_overlap")
+            # Samples of an overlapping memory stay themselves, also in the second space.
+            first, second = (first[order], second) if self._overlapping == self._link.spaces[1] else (first, second[order])
         both = zip(self._link.spaces, (first, second), strict=True)
         return {space: torch.from_numpy(rows).to(self._device) for space, rows in both}
 
@@ -99,6 +112,8 @@ class CouplingPairs:
 
     @cached_property
     def _profile_temperatures(self) -> dict[str, float]:
+        if self._overlapping:
+            return {}
         return self._solve("profile", self._multiplied(self._samples), self._multiplied(self._overlap))
 
     @cached_property
@@ -129,6 +144,11 @@ class CouplingPairs:
 
     @cached_property
     def _features(self) -> dict[str, Tensor]:
+        """By space the rows of its memory whose inner products with those of the other memory are the scores."""
+        if self._overlapping:
+            read_in = self._other(self._overlapping)
+            rows = {self._overlapping: self._overlap[read_in], read_in: self._samples[read_in]}
+            return self._multiplied({space: centred(rows[space]) for space in self._link.spaces})
         return self._multiplied(
             {
                 space: features(space == self._link.spaces[0], self._samples[space], self._profiles[space].vectors)
@@ -162,12 +182,15 @@ class CouplingPairs:
         drawn = self._draw(space, part.name, self._asking(space)[rows])
         own, other = self._link.memory_column(space), self._link.memory_column(self._other(space))
         vectors = {own: self._samples[space][rows].cpu().numpy()}
+        if space == self._overlapping:
+            there = self._other(space)
+            vectors[self._link.overlap_column(there)] = self._overlap[there][rows].cpu().numpy()
         numbers = {
             f"{other}_draw_{number:02d}": _int32(drawn_rows) for number, drawn_rows in enumerate(drawn.rows.unbind(1))
         }
         for name in ("neighbours", "top_score", "missed_mass"):
             numbers[f"{other}_{name}"] = getattr(drawn, name).double().cpu().numpy()
-        for name in ("neighbours", "top_score"):
+        for name in () if self._overlapping else ("neighbours", "top_score"):
             values = getattr(self._profiles[space], name)[rows]
             numbers[f"{self._link.overlap_column(space)}_{name}"] = values.double().cpu().numpy()
         return Rows(list(part.keys), vectors, numbers)

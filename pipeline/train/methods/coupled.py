@@ -44,7 +44,8 @@ class Coupled:
             for view, name, other in zip(views, columns[::-1], samples[::-1], strict=True)
         ]
         names = [link.overlap_column(space) for space in link.spaces]
-        overlap = load_tables([of_kind(store, link.overlap)], names, device)
+        hop = link.overlapping_memory
+        overlap = load_tables([of_kind(store, link.memory_column(hop) if hop else link.overlap)], names, device)
         return cls((samples[0], samples[1]), (partners[0], partners[1]), (overlap[names[0]], overlap[names[1]]))
 
 

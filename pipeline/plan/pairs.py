@@ -65,11 +65,18 @@ def averaged(link: Link, name: str, sizes: Sizes) -> Cost:
 
 
 def drawn(link: Link, name: str, sizes: Sizes) -> Cost:
-    """Every sample meets the overlapping modality, which is averaged in the other space, and all of the other memory."""
+    """Every sample meets the overlapping modality, which is averaged in the other space, and all of the other memory.
+
+    Where one of the memories is of the overlapping modality itself, there is only the second meeting.
+    """
     both = sum(sizes.widths.values())
     profiles = 2 * sizes.queries * sum(sizes.items.values()) * both
     partners = 2 * 2 * sizes.items[link.spaces[0]] * sizes.items[link.spaces[1]] * both
     samples = sum(count * (sizes.widths[space] + sizes.draws) for space, count in sizes.items.items())
+    if hop := link.overlapping_memory:
+        [there] = [space for space in link.spaces if space != hop]
+        one_space = partners * sizes.widths[there] / both
+        return Cost(FLOAT_BYTES * (samples + sizes.items[hop] * sizes.widths[there]), one_space)
     return Cost(FLOAT_BYTES * samples + sizes.queries * sizes.row, profiles + partners)
 
 

@@ -84,6 +84,9 @@ def _data(main: ConnectionFiles, part: LinkFiles) -> str:
     named = [f"{memories[space]} (by {space})" for space in link.spaces]
     if main.pairs_are == "drawn":
         text = f"Unpaired {' and '.join(named)} were made partners of each other: real samples, drawn by how alike"
+        if hop := link.overlapping_memory:
+            [both] = [space for space in link.spaces if space != hop]
+            return f"{text} they are to {both}, which embeds both of them, {part.rows:,} rows in all."
         return f"{text} they look through unpaired {overlap}, {part.rows:,} rows in all."
     if main.pairs_are == "none":
         kept = next(iter(part.pairs.values()))

@@ -96,7 +96,9 @@ class CouplingPairs:
         if self._settings.control == "shuffled_overlap":
             order = strangers(len(second), self._pairs.seed, self._link.label, "shuffled_overlap")
             # Samples of an overlapping memory stay themselves, also in the second space.
-            first, second = (first[order], second) if self._overlapping == self._link.spaces[1] else (first, second[order])
+            first, second = (
+                (first[order], second) if self._overlapping == self._link.spaces[1] else (first, second[order])
+            )
         both = zip(self._link.spaces, (first, second), strict=True)
         return {space: torch.from_numpy(rows).to(self._device) for space, rows in both}
 

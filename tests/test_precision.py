@@ -183,6 +183,9 @@ SAYS = {
 }  # fmt: skip
 INSIDE = {
     "pipeline/retrieve/memory/products.py": "aggregate and sample",
+    "pipeline/retrieve/memory/plain.py": "aggregate",
+    "pipeline/retrieve/memory/fused.py": "aggregate",
+    "pipeline/retrieve/memory/tiles.py": "aggregate",
     "pipeline/train/losses.py": "a step of the loop",
     "pipeline/connect/projectors.py": "a step of the loop, or a connected space",
     "pipeline/evaluate/ranking/sorted_ranks.py": "float64",

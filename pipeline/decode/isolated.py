@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -14,6 +15,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from pipeline.decode.answers import Answers
 from pipeline.errors import McrError, SampleError
 
 Argument = TypeVar("Argument")
@@ -145,6 +147,7 @@ class _Child:
 
     def __init__(self, function: Callable[[Any], Any], limits: Limits, at_start: Callable[[], object]) -> None:
         self._limits = limits
+        self._answers = Answers()
         parent = os.getpid()
         # No child may hold on to the pipe of another that is just being made: it would never seem to be gone.
         with _FORKING:
@@ -153,7 +156,7 @@ class _Child:
             if not self._pid:
                 try:
                     self._pipe.close()
-                    _serve(function, theirs, parent, limits, at_start)
+                    _serve(function, theirs, self._answers, parent, limits, at_start)
                 finally:
                     os._exit(1)
             theirs.close()
@@ -167,19 +170,35 @@ class _Child:
 
     def run(self, arguments: Sequence[Any], results: list[Any]) -> _Failure | None:
         """Add what comes back for `arguments` to `results`, until all is there or an answer fails to come."""
+        found: dict[int, Any] = {}  # what was too large for the shared memory
+        failure = None
         try:
+            self._answers.clear()
             self._pipe.send(list(arguments))
-            for _ in arguments:
-                if not self._pipe.poll(self._limits.seconds):
-                    return _Failure(f"the decoder was still busy after {self._limits.seconds:g} s", final=True)
-                answer = self._pipe.recv()
-                if isinstance(answer, _Raised):
-                    raise answer.error
-                results.append(answer)
+            while message := self._message():
+                number, content, buffers = pickle.loads(message)  # noqa: S301  # our own child sent it
+                found[number] = pickle.loads(content, buffers=buffers)  # noqa: S301
+            if message is None:
+                failure = _Failure(f"the decoder was still busy after {self._limits.seconds:g} s", final=True)
         except (EOFError, ConnectionError):
             self.kill()  # it may have closed the pipe and live on
-            return _Failure(f"the decoder {_ending(self._wait())}")
-        return None
+            failure = _Failure(f"the decoder {_ending(self._wait())}")
+        for number in range(len(arguments)):
+            answered = [found[number]] if number in found else self._answers.get(number)
+            if not answered:
+                break
+            answer = answered[0]
+            if isinstance(answer, _Raised):
+                raise answer.error
+            results.append(answer)
+        return failure
+
+    def _message(self) -> bytes | None:
+        """The next message; None where the present call takes longer than it may."""
+        while (left := self._answers.begun + self._limits.seconds - time.monotonic()) > 0:
+            if self._pipe.poll(left):
+                return self._pipe.recv_bytes()
+        return self._pipe.recv_bytes() if self._pipe.poll() else None
 
     def kill(self) -> None:
         """Make the process end, without waiting until it has."""
@@ -216,6 +235,7 @@ def _ending(code: int) -> str:
 def _serve(
     function: Callable[[Any], Any],
     pipe: Connection,
+    answers: Answers,
     parent: int,
     limits: Limits,
     at_start: Callable[[], object],
@@ -232,8 +252,12 @@ def _serve(
             arguments = pipe.recv()
         except (EOFError, ConnectionError):
             os._exit(0)
-        for argument in arguments:
-            pipe.send_bytes(_answer(function, argument, limits))
+        for number, argument in enumerate(arguments):
+            answers.begin()
+            content, buffers = _answer(function, argument, limits)
+            if not answers.put(number, content, buffers):
+                pipe.send_bytes(_whole(number, content, buffers, limits))
+        pipe.send_bytes(b"")  # all are there
 
 
 def _settle(limits: Limits) -> None:
@@ -252,17 +276,31 @@ def _settle(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _answer(function: Callable[[Any], Any], argument: Any, limits: Limits) -> bytes:
+def _answer(function: Callable[[Any], Any], argument: Any, limits: Limits) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """The answer as a pickle, and its large buffers beside it."""
+    buffers: list[pickle.PickleBuffer] = []
     try:
         try:
-            return pickle.dumps(function(argument), pickle.HIGHEST_PROTOCOL)
+            return pickle.dumps(function(argument), 5, buffer_callback=buffers.append), buffers
         except SampleError as error:
-            return pickle.dumps(error)
+            return pickle.dumps(error), []
     except MemoryError:
-        return pickle.dumps(SampleError("decode", f"the decoder asks for more than {limits.memory >> 20} MB of memory"))
+        return pickle.dumps(_hungry(limits)), []
     except Exception as error:
         try:
             pickle.loads(content := pickle.dumps(_Raised(error)))  # noqa: S301  # made one line above
-            return content
+            return content, []
         except Exception:  # some errors cannot be pickled, or not be put together again
-            return pickle.dumps(_Raised(RuntimeError(f"{type(error).__name__}: {error}")))
+            return pickle.dumps(_Raised(RuntimeError(f"{type(error).__name__}: {error}"))), []
+
+
+def _whole(number: int, content: bytes, buffers: list[pickle.PickleBuffer], limits: Limits) -> bytes:
+    """An answer in one message."""
+    try:
+        return pickle.dumps((number, content, [bytearray(buffer.raw()) for buffer in buffers]))
+    except MemoryError:
+        return pickle.dumps((number, pickle.dumps(_hungry(limits)), []))
+
+
+def _hungry(limits: Limits) -> SampleError:
+    return SampleError("decode", f"the decoder asks for more than {limits.memory >> 20} MB of memory")

@@ -10,10 +10,9 @@ from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from pipeline.encode.batches import stacked_batches
 from pipeline.encode.fitting import FittingEncoder
 from pipeline.encode.prepare import THREADS, Chunk, prepared_chunks
 from pipeline.progress import Progress, Silent
@@ -89,39 +88,25 @@ class Encoding:
         """Embed the samples of one shard."""
         keys: list[str] = []
         rejected: list[Failure] = []
-        transparent: list[int] = []
+        transparent = 0
         blocks = [np.empty((0, self.encoder.space.dimension), np.float32)]
-        for batch in self._batches(_noting(chunks, transparent), rejected, progress):
-            started = perf_counter()
-            embeddings = self.encoder(torch.stack([tensor for _, tensor in batch])).numpy()
-            good = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < NORM_TOLERANCE  # False for NaN as well
-            for (key, _), row, fine in zip(batch, embeddings, good, strict=True):
-                if fine:
-                    keys.append(key)
-                else:
-                    what = "is zero" if np.isfinite(row).all() else "is not finite"
-                    rejected.append(Failure(key, "encode", "BadEmbedding", f"the embedding {what}"))
-            blocks.append(embeddings[good])
-            progress.advance(len(batch), compute=perf_counter() - started)
-        return EmbeddedShard(keys, rejected, np.concatenate(blocks), sum(transparent))
-
-    def _batches(
-        self, chunks: Iterable[Chunk], rejected: list[Failure], progress: Progress
-    ) -> Iterator[list[tuple[str, Tensor]]]:
-        """The good samples of one part in their order. Rejects would leave short batches; filled up, the cut depends
-        neither on where they are nor on the chunks."""
-        size = self.settings.batch_size
-        carry: list[tuple[str, Tensor]] = []
-        for chunk in chunks:
-            bad = [result for _, result in chunk.samples if isinstance(result, Failure)]
-            rejected += bad
-            progress.advance(len(bad), read=chunk.read, decode=chunk.decode / self.settings.workers)
-            carry += [(key, result) for key, result in chunk.samples if isinstance(result, Tensor)]
-            while len(carry) >= size:
-                yield carry[:size]
-                carry = carry[size:]
-        if carry:
-            yield carry
+        how = self.settings
+        with closing(stacked_batches(chunks, how.batch_size, how.device)) as batches:
+            for batch in batches:
+                started = perf_counter()
+                rejected += batch.rejected
+                transparent += batch.transparent
+                if batch.keys:
+                    embeddings = self.encoder(batch.samples).numpy()
+                    good = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < NORM_TOLERANCE  # False for NaN as well
+                    keys += [key for key, fine in zip(batch.keys, good, strict=True) if fine]
+                    rejected += [_bad(batch.keys[row], embeddings[row]) for row in np.flatnonzero(~good)]
+                    blocks.append(embeddings[good])
+                progress.advance(
+                    len(batch.keys) + len(batch.rejected),
+                    read=batch.read, decode=batch.decode / how.workers, compute=perf_counter() - started,
+                )  # fmt: skip
+        return EmbeddedShard(keys, rejected, np.concatenate(blocks), transparent)
 
     def reading_ahead(self, folder: Path, works: Sequence[Work], progress: Progress) -> Iterator[Record]:
         """The engine of a single process: while one part is computed, the next is read and the last one written."""
@@ -172,10 +157,10 @@ class EncodedShard:
             return self.encoding.embed(chunks, progress).write(self, path)
 
 
-def _noting(chunks: Iterable[Chunk], transparent: list[int]) -> Iterator[Chunk]:
-    for chunk in chunks:
-        transparent.append(chunk.transparent)
-        yield chunk
+def _bad(key: str, embedding: NDArray[np.float32]) -> Failure:
+    """What is wrong with an embedding that is not of unit length."""
+    what = "is zero" if np.isfinite(embedding).all() else "is not finite"
+    return Failure(key, "encode", "BadEmbedding", f"the embedding {what}")
 
 
 def _timed(folder: Path, work: Work, embedded: EmbeddedShard) -> tuple[Record, float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.decode import answers
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.errors import SampleError
 
@@ -143,3 +144,32 @@ def test_processes_end_with_the_one_that_forked_them():
         status = Path(f"/proc/{pid}/stat")
         # Who inherits orphans may be slow to bury them.
         assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def squares(number: int) -> np.ndarray | None:
+    return np.full(number, number, np.int32) if number else None
+
+
+def test_answers_of_every_size_come_back_and_are_ones_own(monkeypatch):
+    # Some fit the shared memory, some do not, and there are more calls than its table has places for.
+    monkeypatch.setattr(answers, "SIZE", 40_000)
+    sizes = [3, 20_000, 0, 5, 1, *range(answers.CALLS)]
+    with Isolated(squares) as isolated:
+        first = isolated(sizes)
+        again = isolated([7] * 50)
+    for size, found in zip(sizes, first, strict=True):
+        assert found is None if not size else (found == size).all() and len(found) == size
+    first[0][:] = 1  # nobody else's
+    assert all((found == 7).all() for found in again)
+
+
+def test_what_was_answered_before_a_crash_counts():
+    def crash_at_seven(number: int) -> np.ndarray:
+        if number == 7:
+            os.abort()
+        return np.full(5, number)
+
+    with Isolated(crash_at_seven) as isolated:
+        found = isolated(range(12))
+    assert [isinstance(each, SampleError) for each in found] == [number == 7 for number in range(12)]
+    assert all((each == number).all() for number, each in enumerate(found) if number != 7)

@@ -15,23 +15,22 @@ Value = TypeVar("Value")
 VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
-def by_sample(table: Mapping[str, Value], samples: Mapping[str, str], where: str, corpus: str) -> dict[str, Value]:
-    """What a table says of `samples`, by key or item.
+def by_sample(table: Mapping[str, Value], keys: Collection[str], where: str, corpus: str) -> dict[str, Value]:
+    """What a table says of the samples with these `keys`.
 
-    A sample is named by its key, by the path of its file (`sub/my photo.png`), or by that without its ending; so is the
-    item that it shows. A table may be about more samples than these. Where it does not name all of these either, its
-    names that are none of a sample are a warning: they may be those of the missing ones, in another spelling.
+    A sample is named by its key, by the path of its file (`sub/my photo.png`), or by that without its ending. Names that
+    are none of a sample are a warning, since a table may be about more samples than these.
 
     Args:
         table: Values by name, as the table has them.
-        samples: By the key of each sample, its item.
+        keys: Of the samples.
         where: The table, for messages.
         corpus: The samples, for messages.
 
     Raises:
         UserError: Two names of the table are one sample, and say different things of it.
     """
-    known = {*samples, *samples.values()}
+    known = set(keys)
     found: dict[str, Value] = {}
     named_as: dict[str, str] = {}
     unmatched: list[str] = []
@@ -46,7 +45,7 @@ def by_sample(table: Mapping[str, Value], samples: Mapping[str, str], where: str
             )
         else:
             found[key], named_as[key] = value, name
-    if unmatched and not all(key in found or item in found for key, item in samples.items()):
+    if unmatched:
         log.warning(
             "%s: %d of %d names are not samples of %s, such as %s", where, len(unmatched), len(table), corpus,
             ", ".join(map(repr, unmatched[:2])),

@@ -8,24 +8,23 @@ It has the shape of attention with one head as wide as the embedding, so almost 
 products. What surrounds them is kept small: one pass over the memory, one score buffer that stays in the
 processor's cache and is overwritten in place, sums that are added into the result's own rows.
 
-Scores are shifted before the exponential by a maximum that runs along with the memory. A fixed shift of 1/tau
-would underflow at ordinary cross-modal cosines and overflow for vectors that are not of unit length.
+`plain` does this in torch, everywhere; `fused` in kernels of its own where 16-bit factors are multiplied on a GPU.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.precision import multiplying
-from pipeline.retrieve.memory.products import CPU_BLOCKS, CUDA_BLOCKS, Blocks, Products
-
-# Smaller weights count as e^-60 of the shift, which is nothing beside float32's 6e-8. Left alone they would become
-# denormal numbers, on which the exponential and the matrix product run 5 to 50 times slower.
-FLOOR = -60.0
+from pipeline.retrieve.memory.fused import FUSED_BLOCKS, Fused, FusedSums
+from pipeline.retrieve.memory.plain import PlainSums
+from pipeline.retrieve.memory.products import CPU_BLOCKS, CUDA_BLOCKS, Blocks, Products, low_precision
+from pipeline.retrieve.memory.tiles import tile_of
 
 
 @dataclass(frozen=True)
@@ -71,86 +70,26 @@ def aggregate(
         UserError: The shapes or the temperature cannot be used.
     """
     _check(queries, keys, values, temperature)
-    blocks = blocks or (CUDA_BLOCKS if queries.is_cuda else CPU_BLOCKS)
-    blocks = Blocks(min(blocks.queries, max(len(queries), 1)), min(blocks.memory, len(keys)))
-    products = Products(blocks, queries, keys)
     shared = next((j for j, value in enumerate(values) if value is keys), None)
     result = _empty(queries, values)
+    low = low_precision(queries, keys)
+    tile = tile_of(queries, low) if low else None
+    blocks = blocks or (CPU_BLOCKS if not queries.is_cuda else FUSED_BLOCKS if tile else CUDA_BLOCKS)
+    blocks = Blocks(min(blocks.queries, max(len(queries), 1)), min(blocks.memory, len(keys)))
+    kind: type[FusedSums] | type[PlainSums] = FusedSums if low and tile else PlainSums
+    buffers: Any = Fused(tile, blocks, queries, shared is None) if low and tile else Products(blocks, queries, keys)
     for start in range(0, len(queries), blocks.queries):
         rows = slice(start, start + blocks.queries)
-        query_block = products.operand(queries[rows])
-        sums = _Sums(result, rows, products, shared)
+        statistics = [each[rows] for each in (result.log_normaliser, result.top_score, result.neighbours)]
+        vectors = [each[rows] for each in result.vectors]
+        sums = kind(buffers, queries[rows], temperature, vectors, statistics, shared)
         for first in range(0, len(keys), blocks.memory):
             part = slice(first, first + blocks.memory)
-            scores = products.scores(query_block, products.operand(keys[part]), 1.0 / temperature)
-            sums.add(scores, [value[part] for value in values])
-        sums.close(query_block, temperature)
+            sums.add(keys[part], [value[part] for value in values])
+        sums.close()
     # An entropy lies between 0 and log N; the rounding of the logits may carry it past either end.
     result.neighbours.clamp_(0.0, math.log(len(keys))).exp_()
     return result
-
-
-class _Sums:
-    """Running sums of one block of queries, in place in that block's rows of the result.
-
-    Sums are relative to exp(shift): `vectors` hold sum_k p_k v_k and `total` sum_k p_k with p_k = exp(s_k - shift).
-    """
-
-    def __init__(self, result: Aggregate, rows: slice, products: Products, shared: int | None) -> None:
-        self._products = products
-        self._shared = shared
-        self._vectors = [vectors[rows] for vectors in result.vectors]
-        self._total = result.log_normaliser[rows].unsqueeze(1)
-        self._top = result.top_score[rows].unsqueeze(1)
-        # Without an average of the keys: sum_k p_k (s_k - shift), from which the entropy follows too.
-        self._spread = result.neighbours[rows].unsqueeze(1)
-        self._shift = torch.full_like(self._top, -math.inf)
-
-    def add(self, scores: Tensor, values: Sequence[Tensor]) -> None:
-        """Add one block of the memory: logits [q, n], which are overwritten, and its rows of each value memory."""
-        top = scores.amax(1, keepdim=True)
-        torch.maximum(self._top, top, out=self._top)
-        self._raise_shift(top)
-        shifted = scores.sub_(self._shift).clamp_min_(FLOOR)
-        if self._shared is None:
-            weights = torch.exp(shifted, out=self._products.weights_beside(shifted))
-            self._spread.add_(torch.linalg.vecdot(weights, shifted).unsqueeze(1))
-        else:
-            weights = shifted.exp_()
-        self._total.add_(weights.sum(1, keepdim=True))
-        for sums, value in zip(self._vectors, values, strict=True):
-            self._products.add(sums, weights, value)
-
-    def _raise_shift(self, top: Tensor) -> None:
-        """Rescale the rows whose new maximum [q, 1] exceeds the shift by more than the headroom."""
-        target = top - self._products.lift
-        exceeds = target > self._shift + self._products.headroom
-        # On a GPU the question would stall the queue longer than the answer takes.
-        if not exceeds.is_cuda and not bool(exceeds.any()):
-            return
-        shift = torch.where(exceeds, target, self._shift)
-        change = self._shift - shift
-        scale = change.exp()
-        if self._shared is None:
-            # sum p (s - shift) moves with the shift itself; an empty sum (total 0, change -inf) stays empty.
-            self._spread.add_(self._total * change.nan_to_num(neginf=0.0)).mul_(scale)
-        self._total.mul_(scale)
-        for sums in self._vectors:
-            sums.mul_(scale)
-        self._shift = shift
-
-    def close(self, queries: Tensor, temperature: float) -> None:
-        """Turn sums into averages, the total into log Z, and leave the entropy where the neighbours go."""
-        for sums in self._vectors:
-            sums.div_(self._total)
-        if self._shared is None:
-            self._spread.div_(self._total).neg_().add_(self._total.log())
-            self._total.log_().add_(self._shift)
-        else:
-            self._total.log_().add_(self._shift)
-            expected = torch.linalg.vecdot(queries.double(), self._vectors[self._shared].double()) / temperature
-            self._spread.copy_(self._total.double() - expected.unsqueeze(1))
-        self._top.mul_(temperature)
 
 
 def _empty(queries: Tensor, values: Sequence[Tensor]) -> Aggregate:

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from pipeline.precision import multiplying
-from pipeline.retrieve.memory.aggregate import FLOOR, aggregate
+from pipeline.retrieve.memory.aggregate import aggregate
 from pipeline.retrieve.memory.neighbours import SEARCH_QUERIES, TopK
+from pipeline.retrieve.memory.plain import FLOOR
 from pipeline.retrieve.memory.products import CPU_BLOCKS, CUDA_BLOCKS, Blocks, Products
 
 

@@ -24,19 +24,17 @@ def read_coco(folder: Folder, names: Sequence[str], options: SourceOptions, unre
     texts = Texts()
     faults: list[RawSample] = []
     if options.modalities == (TEXT,):
-        yield from caption_samples(_captions(folder, names, texts, faults, options), texts)
+        yield from caption_samples(_captions(folder, names, texts, faults), texts)
     else:
-        captions = _captions(folder, names, texts, faults, options) if TEXT in options.modalities else None
-        images = _images(folder, names, faults, options)
+        captions = _captions(folder, names, texts, faults) if TEXT in options.modalities else None
+        images = _images(folder, names, faults)
         yield from item_samples(images, captions, texts, files_folder(folder, options), options, unread)
     yield from faults
 
 
-def _captions(
-    folder: Folder, names: Sequence[str], texts: Texts, faults: list[RawSample], options: SourceOptions
-) -> Iterator[Caption]:
+def _captions(folder: Folder, names: Sequence[str], texts: Texts, faults: list[RawSample]) -> Iterator[Caption]:
     counts: dict[str, int] = {}
-    for name, prefix in zip(names, prefixes(names, options), strict=True):
+    for name, prefix in zip(names, prefixes(names), strict=True):
         texts.begin(folder.origin(name))
         with text_file(folder, name) as file:
             for number, entry in enumerate(stream_arrays(file, "annotations", folder.origin(name)), 1):
@@ -49,10 +47,8 @@ def _captions(
                 yield Caption(item, str(count), entry.get("caption"), number)
 
 
-def _images(
-    folder: Folder, names: Sequence[str], faults: list[RawSample], options: SourceOptions
-) -> Iterator[tuple[str, str | None]]:
-    for name, prefix in zip(names, prefixes(names, options), strict=True):
+def _images(folder: Folder, names: Sequence[str], faults: list[RawSample]) -> Iterator[tuple[str, str | None]]:
+    for name, prefix in zip(names, prefixes(names), strict=True):
         with text_file(folder, name) as file:
             for number, entry in enumerate(stream_arrays(file, "images", folder.origin(name))):
                 item = _key(entry, "id")

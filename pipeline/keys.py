@@ -29,5 +29,10 @@ def key_of_name(name: str) -> str:
 
 def key_of_file(name: str) -> str:
     """The key of what may be a file's name or a name as it is: only the ending of a file that is read is left out."""
-    ending = name.rpartition("/")[2].rpartition(".")[2].lower()
-    return key_of_path(name) if ending in SOURCE_MODALITY_OF else key_of_name(name)
+    return key_of_name(without_ending(name))
+
+
+def without_ending(name: str) -> str:
+    """`name` without the ending of a file that is read, as `key_of_path` leaves it out; any other dot stays."""
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and stem.rpartition("/")[2] and ending.lower() in SOURCE_MODALITY_OF else name

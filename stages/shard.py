@@ -21,5 +21,5 @@ def shard(names: Names, params_file: ParamsFile = Path("params.yaml"), break_loc
     for name, corpus in pick(params.corpora, names, "corpus"):
         break_locks(break_lock, SHARDS / name)
         settings, options = settings_of(corpus, params.limits.max_rejected)
-        manifest, computed = build_shards(corpus.source, SHARDS / name, settings, ConsoleProgress(), options)
+        manifest, computed = build_shards(corpus.places, SHARDS / name, settings, ConsoleProgress(), options)
         account("shard", name, manifest, computed)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -9,8 +10,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from pipeline.connect.projectors import ProjectorSpec
 from pipeline.errors import UserError
-from pipeline.files.atomic import write_text
-from pipeline.files.reading import read_bytes, written_by_us
+from pipeline.files.reading import written_by_us
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, upgraded
 from pipeline.settings import Settings
@@ -112,8 +113,15 @@ class ConnectionConfig(Settings):
         return {**content, "link": {name: value for name, value in link.items() if name not in ("queries", "sets")}}
 
     def save(self, folder: Path) -> None:
-        """Write the configuration to `folder` atomically; it is the last file of a finished connection."""
-        write_text(folder / CONFIG_NAME, json.dumps(self._plain(set()), indent=1) + "\n")
+        """Write the configuration to `folder` atomically; it is the last file of a finished connection.
+
+        A file that says the same stays as it is: what was measured with it is known by its bytes.
+        """
+        content = self._plain(set())
+        with suppress(OSError, ValueError):
+            if json.dumps(read_sealed(folder / CONFIG_NAME)) == json.dumps(content):
+                return
+        write_sealed(folder / CONFIG_NAME, content)
 
     def _plain(self, left_out: set[str]) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude=left_out if self.plugin else {*left_out, "plugin"})
@@ -163,7 +171,7 @@ def load_config(folder: Path) -> ConnectionConfig:
         )
     try:
         with written_by_us(path, "Train the connection again."):
-            content = json.loads(read_bytes(path))
+            content = read_sealed(path)
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version not in (1, SCHEMA_VERSION):
             raise UserError(

@@ -35,15 +35,20 @@ class Sound:
     rate: int
 
 
-def decode_audio(payload: bytes, max_frames: int = MAX_FRAMES) -> Sound:
+def decode_audio(payload: bytes, max_frames: int = MAX_FRAMES, by_trial: bool = True) -> Sound:
     """The whole sound of an audio file, channels averaged.
+
+    Args:
+        payload: The file.
+        max_frames: The most that it may have.
+        by_trial: Whether to look for the first frame of an MP3 behind something else, which takes time.
 
     Raises:
         SampleError: No audio, an empty, cut or damaged file, a rate outside 4 to 384 kHz, samples that are not finite
             or far beyond full scale, or more than `max_frames`.
     """
     try:
-        samples, rate = _samples(payload, max_frames)
+        samples, rate = _samples(payload, max_frames, by_trial)
     except soundfile.LibsndfileError as error:
         message = f"not audio that libsndfile can read: {error.error_string.rstrip('.')}{named_format(payload)}"
         raise SampleError("decode", message) from None
@@ -77,9 +82,9 @@ def check_header(payload: bytes) -> int:
         raise SampleError("read", "a sound whose header is damaged") from error
 
 
-def _samples(payload: bytes, max_frames: int) -> tuple[NDArray[np.float32], int]:
+def _samples(payload: bytes, max_frames: int, by_trial: bool) -> tuple[NDArray[np.float32], int]:
     """All samples [T, channels], and how many there are in a second."""
-    file, stream = _opened(payload)
+    file, stream = _opened(payload, by_trial)
     with file:
         guessed = file.format == "MP3"
         _check(file, file.frames if not guessed else 0, max_frames)
@@ -94,13 +99,13 @@ def _samples(payload: bytes, max_frames: int) -> tuple[NDArray[np.float32], int]
         return samples, file.samplerate
 
 
-def _opened(payload: bytes) -> tuple[soundfile.SoundFile, io.BytesIO]:
+def _opened(payload: bytes, by_trial: bool) -> tuple[soundfile.SoundFile, io.BytesIO]:
     """The file, and the stream that it reads: an MP3 without what stands before its first frame."""
     stream = io.BytesIO(payload)
     try:
         return soundfile.SoundFile(stream), stream
     except soundfile.LibsndfileError as error:
-        for rest in mpeg_frames(payload):
+        for rest in mpeg_frames(payload) if by_trial else ():
             stream = io.BytesIO(rest)
             with suppress(soundfile.LibsndfileError):
                 return soundfile.SoundFile(stream), stream

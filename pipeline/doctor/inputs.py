@@ -1,7 +1,7 @@
 """What the parameters name and somebody has to put in place: weights, tokenizers, raw data."""
 
 import json
-from collections.abc import Callable, Collection, Sized
+from collections.abc import Callable, Collection, Sequence, Sized
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -78,25 +78,25 @@ def loads(name: str, spec: SpaceSpec, device: str) -> Finding:
     return Finding(OK, f"space {name}", f"loads: {', '.join(space.modalities)}, {space.dimension} dimensions")
 
 
-def source(name: str, place: str, made: Collection[Path], listed: Callable[[], Sized]) -> Finding:
+def source(name: str, places: Sequence[str], made: Collection[Path], listed: Callable[[], Sized]) -> Finding:
     """Is the raw data of corpus `name` there?
 
     Args:
         name: The corpus.
-        place: Its folder, file, pattern or address.
+        places: Its folders, files, patterns or addresses.
         made: Absolute paths that a DVC stage makes.
         listed: Lists its files, in the way in which `dvc repro` begins.
     """
-    subject = f"corpus {name}"
+    subject, said = f"corpus {name}", ", ".join(places)
     try:
         count = len(listed())
     except McrError as error:
-        if is_made(Path(_before_pattern(place)).absolute(), made):
-            return Finding(NOTE, subject, f"{place} is not there yet", "`dvc repro` makes it.")
+        if any(is_made(Path(_before_pattern(place)).absolute(), made) for place in places):
+            return Finding(NOTE, subject, f"{said} is not there yet", "`dvc repro` makes it.")
         return Finding(FAIL, subject, error.message, error.hint)
     if not count:
-        return Finding(FAIL, subject, f"{place} is empty", "Put the raw data there.")
-    return Finding(OK, subject, f"{place}, {count:,} files")
+        return Finding(FAIL, subject, f"{said} is empty", "Put the raw data there.")
+    return Finding(OK, subject, f"{said}, {count:,} files")
 
 
 def table(task: str, path: Path, made: Collection[Path]) -> list[Finding]:

@@ -82,6 +82,11 @@ class PairTask(MethodsTask):
         return {str(name): corpus for name, corpus in self.corpora.items()}.get(modality, self.corpus)
 
     @property
+    def one_corpus(self) -> bool:
+        """Whether both modalities are from one corpus."""
+        return len({self.corpus_of(modality) for modality in self.pair}) == 1
+
+    @property
     def dataset(self) -> str:
         """The evaluation set."""
         return self.corpus
@@ -102,6 +107,11 @@ class RetrievalTask(PairTask):
         description="Classes of both modalities; then every sample of the query's class is right, not its item only.",
     )
 
+    repeated: Literal["stop", "keep"] = Field(
+        "stop",
+        description="A picture, sound or shape that looks exactly like another item of a corpus of its own: stop, since each "
+        "is a wrong answer for the other, or keep them as items of their own, as published protocols do.",
+    )
     hub_temperature: float | None = Field(
         None,
         gt=0,

@@ -58,16 +58,18 @@ class Machine:
     probe: int
 
 
-def shard_estimates(sources: Mapping[str, str], shards: Path, runs: Collection[str]) -> Iterator[Estimate]:
+def shard_estimates(sources: Mapping[str, Sequence[str]], shards: Path, runs: Collection[str]) -> Iterator[Estimate]:
     """Of every corpus that is not sharded, or that DVC would shard again (`runs`)."""
-    for name, source in sources.items():
+    for name, places in sources.items():
         done = finished_shards(shards / name)
         if done and f"shard@{name}" not in runs:
             continue
-        if (size := bytes_of(source)) is None:
-            said = f"shard {name}: the size of {source} is not known"
+        sizes = [size for place in places if (size := bytes_of(place)) is not None]
+        if len(sizes) < len(places):
+            said = f"shard {name}: the size of {', '.join(places)} is not known"
             yield Estimate(said, unknown=f"sharding {name}, whose size is not known")
             continue
+        size = sum(sizes)
         new = 0 if done else size
         yield Estimate(f"shard {name}: {in_bytes(size)} of raw files to read, {in_bytes(new)} to write", new)
 

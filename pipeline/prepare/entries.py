@@ -47,7 +47,7 @@ def entries(name: str, prepared: Prepared, tasks: Sequence[str], source: Path, r
 def _retrieval(name: str, first: str, second: str) -> dict[str, Any]:
     """Retrieval between two modalities of the set; a text belongs to the item that its key begins with."""
     task = {"task": "retrieval", "corpus": f"{name}-{first}", "corpora": {second: f"{name}-{second}"}}
-    task |= {"modalities": [first, second]}
+    task |= {"modalities": [first, second], "repeated": "keep"}  # the published protocols count copies
     return task | ({"item_separator": SEPARATOR} if second == "text" else {})
 
 

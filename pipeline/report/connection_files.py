@@ -1,33 +1,40 @@
 """What is known about one connection: files of the earlier stages, each of which may be missing."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.files.reading import read_bytes, written_by_us
+from pipeline.files.reading import written_by_us
+from pipeline.files.sealed import read_sealed
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, upgraded
 from pipeline.methods import Method, methods
 from pipeline.store import Manifest, load_manifest
+from pipeline.store.integrity.check import check_file
 from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parquet import read_table
 
 CONTROL, CONNECTION, BOUND = "control", "connection", "bound"
-EXAMPLES_NAME = "_examples.parquet"
+EXAMPLES_NAME, HISTORY_NAME = "_examples.parquet", "history.parquet"
 Record = dict[str, Any]
 
 
-def read_records(path: Path) -> list[Record] | None:
+def read_records(path: Path, recorded: str = "") -> list[Record] | None:
     """The rows of a Parquet file; None when it does not exist.
 
+    Args:
+        path: The file.
+        recorded: Its SHA-256, where somebody wrote it down.
+
     Raises:
-        CorruptError: It exists and cannot be read.
+        CorruptError: It exists and cannot be read, or has another hash.
     """
     if not path.is_file():
         return None
+    if recorded:
+        check_file(path, recorded, "Run the stage again that writes it.")
     records: list[Record] = read_table(path).to_pylist()
     return records
 
@@ -41,10 +48,7 @@ def read_json(path: Path) -> Record | None:
     if not path.is_file():
         return None
     with written_by_us(path):
-        content = json.loads(read_bytes(path))
-        if not isinstance(content, dict):
-            raise TypeError("it is not a JSON object")
-        return content
+        return read_sealed(path)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ class LinkFiles:
     @cached_property
     def history(self) -> list[Record] | None:
         """Loss terms by step."""
-        return read_records(self.data / "models" / self.link.place / "history.parquet")
+        folder = self.data / "models" / self.link.place
+        config = read_json(folder / "config.json") or {}
+        return read_records(folder / HISTORY_NAME, config.get("files", {}).get(HISTORY_NAME, ""))
 
     @cached_property
     def pairs(self) -> dict[str, Manifest]:
@@ -82,7 +88,8 @@ class LinkFiles:
 
     def neighbours(self, name: str) -> list[Record] | None:
         """A few queries of one set with their nearest neighbours in every memory."""
-        return read_records(self.data / "pairs" / self.link.place / name / EXAMPLES_NAME)
+        path = self.data / "pairs" / self.link.place / name / EXAMPLES_NAME
+        return read_records(path, self.pairs[name].files.get(EXAMPLES_NAME, "") if name in self.pairs else "")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,11 @@ def settings_of(corpus: CorpusSettings, max_rejected: float) -> tuple[ShardSetti
 
 
 def build_shards(
-    source: Path | str, folder: Path, settings: ShardSettings, progress: Progress, options: SourceOptions | None = None
+    source: Path | str | Sequence[str],
+    folder: Path,
+    settings: ShardSettings,
+    progress: Progress,
+    options: SourceOptions | None = None,
 ) -> tuple[Manifest, int]:
     """Write the corpus in `source` as shards to `folder`.
 
@@ -71,7 +75,7 @@ def build_shards(
     ``_contents.parquet``.
 
     Args:
-        source: Folder, file, pattern or address.
+        source: Folder, file, pattern or address, or several of them.
         folder: Where the shards go.
         settings: How the corpus is cut.
         progress: Told how far the work is.
@@ -85,13 +89,13 @@ def build_shards(
             under several keys, or too many rejected samples.
     """
     options = options or SourceOptions(settings.modalities)
-    for place in (str(source), options.files):
-        if (
-            place and "://" not in place and Path(place).exists()
-        ):  # Patterns name files, which lie below no folder of ours.
+    places = (str(source),) if isinstance(source, Path | str) else tuple(source)
+    for place in (*places, options.files):
+        # Patterns name files, which lie below no folder of ours.
+        if place and "://" not in place and Path(place).exists():
             refuse_overlap(Path(place), folder)
     unread = Unread()
-    found, again = _by_key(find_samples(str(source), options, unread), settings.duplicates, source)
+    found, again = _by_key(find_samples(places, options, unread), settings.duplicates, ", ".join(places))
     dropped = _same_bytes(found, settings) if settings.drop_duplicates else []
     for key, _ in dropped:
         del found[key]
@@ -126,9 +130,7 @@ def _fingerprint(settings: ShardSettings) -> dict[str, object]:
     return found
 
 
-def _by_key(
-    samples: Iterable[RawSample], duplicates: str, source: Path | str
-) -> tuple[dict[str, RawSample], Counter[str]]:
+def _by_key(samples: Iterable[RawSample], duplicates: str, source: str) -> tuple[dict[str, RawSample], Counter[str]]:
     """The first sample of each key, and how many more there are of a key."""
     first: dict[str, RawSample] = {}
     again: Counter[str] = Counter()
@@ -144,7 +146,8 @@ def _by_key(
         raise UserError(
             f"{len(again)} keys of {source} occur more than once, such as {shown_key(known.key)!r} "
             f"({known.origin} and {other.origin}).",
-            "Give every sample a key of its own, or set the corpus' `duplicates: first` to keep the first of each.",
+            "Give every sample a key of its own, or set the corpus' `duplicates: first` to keep the first of each. Folders that "
+            "one pattern matches (`data/raw/{a,b}`) have their names in the keys.",
         )
     return first, again
 

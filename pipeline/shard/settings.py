@@ -3,7 +3,8 @@
 from dataclasses import fields
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.settings import Modality, Settings, declared
 from pipeline.shard.sources.options import SourceOptions
@@ -11,12 +12,22 @@ from pipeline.shard.sources.options import SourceOptions
 Kind = Literal["auto", "folder", "lines", "jsonl", "table", "webdataset", "coco", "audiocaps", "clotho"]
 
 
+def _places(value: object) -> object:
+    """One sentence for everything that is neither a place nor a list of places; a union would give one for each."""
+    places = value if isinstance(value, list | tuple) else [value]
+    if not places or not all(isinstance(place, str) and place for place in places):
+        raise PydanticCustomError("places", "Input should be a place, or a list of places")
+    if again := next((place for place in places if places.count(place) > 1), None):
+        raise PydanticCustomError("places", "Input should name {place} once", {"place": repr(again)})
+    return value
+
+
 class CorpusSettings(Settings):
     """A corpus: unpaired raw data of one modality, or an evaluation set with several modalities per key."""
 
-    source: str = Field(
-        min_length=1,
-        description="Folder, file, pattern (`*.tar`, `{0000..0010}.tar`) or address (`s3://`, `https://`) of the raw data.",
+    source: Annotated[str | tuple[str, ...], BeforeValidator(_places)] = Field(
+        description="Folder, file, pattern (`*.tar`, `{0000..0010}.tar`) or address (`s3://`, `https://`) of the raw data, "
+        "or a list of such places, each with keys of its own.",
     )
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     kind: Kind = Field(
@@ -84,6 +95,11 @@ class CorpusSettings(Settings):
         return self
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where the raw data is, each place by itself."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
     def declared(self) -> tuple[tuple[str, str], ...]:
         """Modalities that the parameters declare, with the endings of their files."""
         return self._declared
@@ -91,7 +107,7 @@ class CorpusSettings(Settings):
 
 def source_options(corpus: CorpusSettings) -> SourceOptions:
     """How the source of a corpus is to be understood."""
-    said = {field.name: getattr(corpus, field.name) for field in fields(SourceOptions)}
+    said = {field.name: getattr(corpus, field.name) for field in fields(SourceOptions) if hasattr(corpus, field.name)}
     return SourceOptions(**said)
 
 

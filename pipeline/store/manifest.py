@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files.atomic import write_text
-from pipeline.files.reading import read_bytes, written_by_us
+from pipeline.files.reading import written_by_us
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_json
 from pipeline.store.parts.journal import read_journal
 
@@ -108,7 +108,8 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write the manifest to `folder` atomically."""
-        write_text(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+        # Sorted at every depth: readers take the order in a fingerprint for the alphabet's.
+        write_sealed(folder / MANIFEST_NAME, json.loads(json.dumps(asdict(self), sort_keys=True)))
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -142,7 +143,7 @@ def read_manifest(path: Path) -> Manifest:
         CorruptError: It is not a manifest.
     """
     with written_by_us(path, "Remove the folder and run the stage again."):
-        content = json.loads(read_bytes(path))
+        content = read_sealed(path)
         version = content["schema_version"]
         if version not in READABLE_VERSIONS:
             raise UserError(

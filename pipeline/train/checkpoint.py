@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.files.atomic import atomic_path, write_text
+from pipeline.files.atomic import atomic_path
 from pipeline.files.os_errors import explained
-from pipeline.files.reading import read_bytes, retried
+from pipeline.files.reading import retried
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file
 from pipeline.store.parts.folder import differences
 
@@ -54,7 +55,7 @@ class Checkpoint:
             "file": path.name,
             "sha256": digest,
         }
-        write_text(self.folder / STATE_NAME, json.dumps(state, indent=1, sort_keys=True) + "\n")
+        write_sealed(self.folder / STATE_NAME, state)
         for other in self.folder.glob("epoch-*.safetensors*"):
             if other.name != path.name:
                 other.unlink()
@@ -68,7 +69,7 @@ class Checkpoint:
         if not (self.folder / STATE_NAME).is_file():
             return None
         try:
-            state = json.loads(read_bytes(self.folder / STATE_NAME))
+            state = read_sealed(self.folder / STATE_NAME)
             reasons = differences(state["identity"], self.identity)
             path = self.folder / state["file"]
             if not reasons and sha256_file(path) != state["sha256"]:

@@ -73,7 +73,7 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
             found.append(inputs.loads(name, spec, "cuda" if gpu and params.run.device != "cpu" else "cpu"))
     found += inputs.unused(params.spaces, {job.space for job in params.encode.values()})
     for name, corpus in params.corpora.items():
-        found.append(inputs.source(name, corpus.source, place.made, partial(listed_files, corpus)))
+        found.append(inputs.source(name, corpus.places, place.made, partial(listed_files, corpus)))
     for name, task in params.evaluate.tasks.items():
         for table in _tables(task.model_dump()):
             found += inputs.table(name, ANNOTATIONS / table, place.made)

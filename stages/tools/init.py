@@ -57,9 +57,9 @@ def init(
         held = ", ".join(sorted(path.name for path in folder.iterdir()))
         say(f"  {folder}/  the weights of the space {name}" + (f"; it holds {held}" if held else ""))
     for name, corpus in params.corpora.items():
-        source = Path(corpus.source)
-        (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
-        say(f"  {corpus.source}  the corpus {name}: {', '.join(corpus.modalities)}")
+        for source in map(Path, corpus.places):
+            (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
+        say(f"  {', '.join(corpus.places)}  the corpus {name}: {', '.join(corpus.modalities)}")
     _say_next(params)
 
 

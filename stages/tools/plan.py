@@ -80,7 +80,7 @@ def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "It
     from stages.specs import space_spec
 
     machine, widths = Machine(device, params.run.workers, probe), dict[str, int]()
-    yield from shard_estimates({name: corpus.source for name, corpus in params.corpora.items()}, SHARDS, runs)
+    yield from shard_estimates({name: corpus.places for name, corpus in params.corpora.items()}, SHARDS, runs)
     spaces = params.spaces
     jobs = [
         EncodeJob(name, job.space, job.corpus, space_spec(spaces[job.space]), spaces[job.space].batch_size, job.options)

@@ -1,6 +1,5 @@
 """No number that is none leaves `embed`, `search` or the Python API, and no space with such weights is loaded."""
 
-import json
 import math
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from pipeline.connect import ConnectedSpace, embed_payloads
 from pipeline.connect.embed import embed_files
 from pipeline.errors import UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.compact.space import CompactModel, save_compact
@@ -83,8 +83,8 @@ def test_a_projector_that_is_not_finite_is_not_loaded(folder: Path, value: float
     name = sorted(tensors)[1]
     tensors[name].view(-1)[0] = value
     safetensors.torch.save_file(tensors, path)
-    config = json.loads((folder / "config.json").read_text())
+    config = read_sealed(folder / "config.json")
     config["files"] = {path.name: sha256_file(path)}
-    (folder / "config.json").write_text(json.dumps(config))
+    write_sealed(folder / "config.json", config)
     with pytest.raises(UserError, match=f"NaN or infinity in {name}"):
         ConnectedSpace.load(folder)

@@ -1,7 +1,6 @@
 """Stores of earlier versions: kept, unless one of their files is decoded otherwise now."""
 
 import io
-import json
 import logging
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from pipeline.decode.earlier import VERSION
 from pipeline.encode.job import EncodeSettings, encode_corpus
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.progress import Silent
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.spaces import SpaceSpec
@@ -50,10 +50,10 @@ class Anything(HashSpace):
 
 def made_by_version_0(folder):
     path = folder / MANIFEST_NAME
-    content = json.loads(path.read_text())
+    content = read_sealed(path)
     for part in content["parts"]:
         assert part.pop("decoders") == VERSION
-    path.write_text(json.dumps(content))
+    write_sealed(path, content)
 
 
 def encode(modality, tmp_path):

@@ -1,12 +1,12 @@
 """What is left to encode is what the encode stage then does."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.plan.probe import Pace, operations_per_second, probe_encode
 from pipeline.plan.work import bytes_of, finished_shards, known_dimension, samples_to_encode
 from pipeline.progress import Silent
@@ -65,8 +65,8 @@ def test_what_is_known(made, photos, hash_space):
     assert known_dimension(made, "hash") == 8
     assert bytes_of(str(photos)) == sum(path.stat().st_size for path in photos.iterdir())
     assert bytes_of("s3://bucket/a") is None
-    content = json.loads((made / "shards/_manifest.json").read_text()) | {"complete": False}
-    (made / "shards/_manifest.json").write_text(json.dumps(content))
+    path = made / "shards/_manifest.json"
+    write_sealed(path, read_sealed(path) | {"complete": False})
     assert finished_shards(made / "shards") is None
 
 

@@ -1,9 +1,8 @@
 """Accounts and facts say what the manifests say, and a loss is seen."""
 
-import json
-
 import pytest
 
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.report.inputs import Inputs
 from pipeline.report.provenance import accounts, flatten, link_facts, space_facts
 from tests.report import world
@@ -26,9 +25,9 @@ def test_accounts_close(inputs):
 
 def test_samples_lost_between_stages_are_seen(inputs):
     path = inputs.data / "shards" / "photos" / "_manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = read_sealed(path)
     manifest["parts"][0]["rows"] += 5
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
     broken = [account for account in accounts(inputs) if not account.closes]
     assert [(account.stage, account.name, account.expected) for account in broken] == [
         ("encode", "clip/photos/image", 17)
@@ -37,7 +36,7 @@ def test_samples_lost_between_stages_are_seen(inputs):
 
 def test_an_unfinished_stage_does_not_close(inputs):
     path = inputs.data / "pairs" / "audio_image" / "clip-clap" / "overlap" / "_manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"complete": False}))
+    write_sealed(path, read_sealed(path) | {"complete": False})
     assert [account.name for account in accounts(inputs) if not account.closes] == ["audio_image/clip-clap/overlap"]
 
 

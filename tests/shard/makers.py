@@ -81,7 +81,11 @@ def tar(path: Path, members: Iterable[tuple[str, bytes | tarfile.TarInfo]]) -> P
 
 
 def shards(
-    source: Path | str, out: Path, *modalities: str, options: dict[str, str] | None = None, **settings: object
+    source: Path | str | list[str],
+    out: Path,
+    *modalities: str,
+    options: dict[str, str] | None = None,
+    **settings: object,
 ) -> tuple[dict[str, dict[str, bytes]], dict[str, str], Manifest]:
     """Build shards: members by key, reason of the reject by key, and the manifest."""
     values: dict[str, object] = {"samples_per_shard": 100, "duplicates": "error", "max_rejected": 0.999, **settings}

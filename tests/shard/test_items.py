@@ -205,7 +205,7 @@ def test_a_part_of_captions_only_makes_an_empty_part_of_pictures(flickr, tmp_pat
     assert len(keys) == ITEMS and rows.shape == (ITEMS, 64)
 
 
-def test_a_task_that_takes_copies_from_a_corpus_of_pictures_is_told(flickr, tmp_path, caplog):
+def test_a_task_that_takes_copies_from_a_corpus_of_pictures_stops(flickr, tmp_path, caplog):
     """A corpus of one modality may hold copies; as an evaluation set, they are wrong answers for each other."""
     keys = {"path_column": "image", "key_column": "n"}
     table = pd.read_csv(flickr)
@@ -218,5 +218,9 @@ def test_a_task_that_takes_copies_from_a_corpus_of_pictures_is_told(flickr, tmp_
     place = tmp_path / "emb" / "s" / "t"
     encode_corpus(ItemSpace(), "s", SpaceSpec("compact", "x"), tmp_path / "t", place, settings, Silent())
     task = RetrievalTask(task="retrieval", corpus="c", corpora={"text": "t"}, modalities=("image", "text"), space="s")
-    load_set(task, (["s"], ["s"]), Folders(tmp_path / "emb", tmp_path, tmp_path, tmp_path))
-    assert "c: 48 image items look exactly like another" in caplog.text and "item_column" in caplog.text
+    folders = Folders(tmp_path / "emb", tmp_path, tmp_path, tmp_path)
+    with pytest.raises(UserError, match="c: 48 image items look exactly like another") as error:
+        load_set(task, (["s"], ["s"]), folders)
+    assert "item_column" in error.value.hint and "repeated: keep" in error.value.hint
+    assert load_set(task.model_copy(update={"repeated": "keep"}), (["s"], ["s"]), folders).items == 60
+    assert "c: 48 image items look exactly like another" in caplog.text

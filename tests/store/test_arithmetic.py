@@ -1,12 +1,12 @@
 """One output is computed by one kind of device in one precision; what another one has finished stays valid."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.progress import Silent
 from pipeline.store import EMBEDDINGS, Made, PartFolder, Rows, Source, Store, Work, run_parts, write_rows
 from pipeline.store.manifest import MANIFEST_NAME, load_manifest
@@ -32,10 +32,10 @@ def write(folder: Path, arithmetic: str, names: list[str], source: str = "s", fi
 def older(folder: Path) -> None:
     """The manifest as it was before it recorded the arithmetic."""
     path = folder / MANIFEST_NAME
-    content = json.loads(path.read_text())
+    content = read_sealed(path)
     for part in content["parts"]:
         del part["arithmetic"]
-    path.write_text(json.dumps(content))
+    write_sealed(path, content)
 
 
 def test_each_part_records_what_computed_it(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import hashing
 from pipeline.errors import CorruptError, UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_keys
 from pipeline.store import (
     EMBEDDINGS,
@@ -179,7 +180,7 @@ def test_missing_unfinished_and_foreign_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="holds embeddings, not pairs"):
         Store.open(tmp_path / "store", "pairs")
     manifest = tmp_path / "store" / MANIFEST_NAME
-    manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 3'))
+    write_sealed(manifest, read_sealed(manifest) | {"schema_version": 3})
     with pytest.raises(UserError, match="schema version 3"):
         Store.open(tmp_path / "store")
     manifest.write_text(manifest.read_text()[:40])

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import CorruptError, McrError, UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.links import Link
 from pipeline.progress import Silent
 from pipeline.train.run import TrainResult, train_connection
@@ -132,9 +133,9 @@ def test_a_training_begun_on_another_kind_of_device_is_not_finished_here(
     with pytest.raises(Killed):
         train(pairs, output, progress=KillAt(5))
     path = output / "clip-clap" / "checkpoint" / "state.json"
-    state = json.loads(path.read_text())
+    state = read_sealed(path)
     assert state.pop("arithmetic") == "cpu fp32"
-    path.write_text(json.dumps(state | ({"arithmetic": recorded} if recorded else {})))
+    write_sealed(path, state | ({"arithmetic": recorded} if recorded else {}))
     if recorded:
         with pytest.raises(UserError, match="begun with cuda fp32") as caught:
             train(pairs, output)

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file
 from pipeline.store import Store, load_manifest, read_rows, write_rows
 from pipeline.store.content.hashes import CONTENTS_NAME, read_contents, write_contents
@@ -103,7 +104,9 @@ def other_contents() -> None:
 
 def other_config() -> None:
     path = MODEL / "clip-clap" / "config.json"
-    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 3'))
+    content = read_sealed(path)
+    content["links"][0]["train"]["epochs"] = 3
+    write_sealed(path, content)
 
 
 def no_parquet() -> None:

@@ -1,6 +1,5 @@
 """Every kind of damage is named, and a sound store is not accused."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file, sha256_keys
 from pipeline.store import EMBEDDINGS, Failure, PartFolder, Rows, load_manifest, read_rows, write_rows
 from pipeline.store.manifest import MANIFEST_NAME
@@ -142,9 +142,9 @@ def test_a_manifest_that_is_unfinished_or_gone(store):
 
 
 def test_rejects_are_counted(store):
-    content = json.loads((store / MANIFEST_NAME).read_text())
+    content = read_sealed(store / MANIFEST_NAME)
     content["parts"][0]["rejected"] = []
-    (store / MANIFEST_NAME).write_text(json.dumps(content))
+    write_sealed(store / MANIFEST_NAME, content)
     assert check_store(store).problems == ["_failures.parquet has 2 rows, the manifest counts 1 rejects"]
 
 

@@ -73,8 +73,8 @@ def read_labels(annotations: Path | None, labels: Labels) -> dict[str, list[str]
     return found
 
 
-def marked_keys(annotations: Path | None, labels: Labels) -> set[str]:
-    """The keys for which a column of truth values is true.
+def read_marks(annotations: Path | None, labels: Labels) -> dict[str, bool]:
+    """What a column of truth values says of each key; of one in several rows, whether any of them is true.
 
     Raises:
         UserError: The table is missing, has no such columns, or the column holds something else.
@@ -88,7 +88,10 @@ def marked_keys(annotations: Path | None, labels: Labels) -> set[str]:
             "which is neither true nor false.",
             "Name a column of true and false, or of 1 and 0.",
         )
-    return {str(key) for key, mark in zip(rows[labels.key], marks, strict=True) if mark}
+    found: dict[str, bool] = {}
+    for key, mark in zip(rows[labels.key], marks, strict=True):
+        found[str(key)] = bool(mark) or found.get(str(key), False)
+    return found
 
 
 def class_key(name: str) -> str:

@@ -53,9 +53,8 @@ def load_classes(task: PromptedTask, spaces: tuple[Collection[str], Collection[s
     named = [key.rsplit(task.prompt_separator, 1)[0] for key in prompt_keys]
     classes = sorted(set(named))
     number = {name: at for at, name in enumerate(classes)}
-    table = by_sample(
-        read_labels(folders.with_tables(task.labels.table), task.labels), keys, task.labels.table, task.corpus
-    )
+    said = read_labels(folders.with_tables(task.labels.table), task.labels)
+    table = by_sample(said, {key: key for key in keys}, task.labels.table, task.corpus)
     rows = [row for row, key in enumerate(keys) if table.get(key)]
     if not rows:
         raise UserError(

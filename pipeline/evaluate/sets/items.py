@@ -9,9 +9,9 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.ranking.positives import Positives
-from pipeline.evaluate.sets.annotations import marked_keys, read_labels, single_labels
+from pipeline.evaluate.sets.annotations import read_labels, read_marks, single_labels
 from pipeline.evaluate.sets.named import by_sample
-from pipeline.evaluate.sets.repeated import warn_of_repeats
+from pipeline.evaluate.sets.repeated import check_repeats
 from pipeline.evaluate.settings import TEXT, PairTask, RetrievalTask
 from pipeline.store import read_placed
 
@@ -58,15 +58,15 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
         for modality, names in zip(task.pair, spaces, strict=True)
     ]
     items_of = _items([keys for keys, _ in tables], task.item_separator)
-    # A table may name samples, or the items that they show.
-    keys_and_items = {name for of in items_of for pair in of.items() for name in pair}
+    samples = {key: item for of in items_of for key, item in of.items()}
     labels = task.labels if isinstance(task, RetrievalTask) else None
     classes = single_labels(read_labels(folders.with_tables(labels.table), labels), labels) if labels else None
     if labels and classes is not None:
-        classes = by_sample(classes, keys_and_items, labels.table, task.corpus)
-    only = marked_keys(folders.with_tables(task.only.table), task.only) if task.only else None
-    if task.only and only is not None:
-        only = set(by_sample(dict.fromkeys(only, True), keys_and_items, task.only.table, task.corpus))
+        classes = by_sample(classes, samples, labels.table, task.corpus)
+    only: set[str] | None = None
+    if task.only:
+        marks = read_marks(folders.with_tables(task.only.table), task.only)
+        only = {key for key, mark in by_sample(marks, samples, task.only.table, task.corpus).items() if mark}
 
     def group(side: int, key: str) -> str | None:
         item = items_of[side][key]
@@ -84,12 +84,12 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
             if classes is None
             else "Check that the keys of the labels are those of the samples.",
         )
-    kept = [[key for key in keys if group(at, key) in shared] for at, (keys, _) in enumerate(tables)]
+    used = [[key for key in keys if group(at, key) in shared] for at, (keys, _) in enumerate(tables)]
     numbers = {name: number for number, name in enumerate(sorted(shared))}
-    shown = sorted({items_of[at][key] for at, keys in enumerate(kept) for key in keys})
+    shown = sorted({items_of[at][key] for at, keys in enumerate(used) for key in keys})
     item_numbers = {name: number for number, name in enumerate(shown)}
     sides = []
-    for at, (modality, chosen, (keys, table)) in enumerate(zip(task.pair, kept, tables, strict=True)):
+    for at, (modality, chosen, (keys, table)) in enumerate(zip(task.pair, used, tables, strict=True)):
         if len(chosen) < len(keys):
             log.log(
                 logging.INFO if only is not None else logging.WARNING,
@@ -100,7 +100,9 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
         items = np.array([item_numbers[items_of[at][key]] for key in chosen])
         groups = np.array([numbers[str(group(at, key))] for key in chosen])
         if modality != TEXT and table:
-            warn_of_repeats(modality, task.corpus_of(modality), chosen, items, next(iter(table.values()))[rows])
+            # What a corpus of both modalities may hold, the shard stage has decided; no row of a geometry task is wrong.
+            kept = not isinstance(task, RetrievalTask) or task.repeated == "keep" or task.one_corpus
+            check_repeats(modality, task.corpus_of(modality), chosen, groups, next(iter(table.values()))[rows], kept)
         sides.append(Side(chosen, items, groups, {name: vectors[rows] for name, vectors in table.items()}))
     positives = Positives.of_items([str(g) for g in sides[0].groups], [str(g) for g in sides[1].groups])
     return EvaluationSet((sides[0], sides[1]), len(shown), positives)

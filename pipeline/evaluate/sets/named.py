@@ -15,22 +15,23 @@ Value = TypeVar("Value")
 VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
-def by_sample(table: Mapping[str, Value], keys: Collection[str], where: str, corpus: str) -> dict[str, Value]:
-    """What a table says of the samples with these `keys`.
+def by_sample(table: Mapping[str, Value], samples: Mapping[str, str], where: str, corpus: str) -> dict[str, Value]:
+    """What a table says of `samples`, by key or item.
 
-    A sample is named by its key, by the path of its file (`sub/my photo.png`), or by that without its ending. Names that
-    are none of a sample are a warning, since a table may be about more samples than these.
+    A sample is named by its key, by the path of its file (`sub/my photo.png`), or by that without its ending; so is the
+    item that it shows. A table may be about more samples than these. Where it does not name all of these either, its
+    names that are none of a sample are a warning: they may be those of the missing ones, in another spelling.
 
     Args:
         table: Values by name, as the table has them.
-        keys: Of the samples.
+        samples: By the key of each sample, its item.
         where: The table, for messages.
         corpus: The samples, for messages.
 
     Raises:
         UserError: Two names of the table are one sample, and say different things of it.
     """
-    known = set(keys)
+    known = {*samples, *samples.values()}
     found: dict[str, Value] = {}
     named_as: dict[str, str] = {}
     unmatched: list[str] = []
@@ -45,7 +46,7 @@ def by_sample(table: Mapping[str, Value], keys: Collection[str], where: str, cor
             )
         else:
             found[key], named_as[key] = value, name
-    if unmatched:
+    if unmatched and not all(key in found or item in found for key, item in samples.items()):
         log.warning(
             "%s: %d of %d names are not samples of %s, such as %s", where, len(unmatched), len(table), corpus,
             ", ".join(map(repr, unmatched[:2])),

@@ -4,7 +4,6 @@ C-MCR's protocol: the crop that is nearest to the sound is the predicted box, an
 come from any detector; they are a corpus like any other, and a table says where each was cut.
 """
 
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -16,13 +15,13 @@ from pipeline.evaluate.results.bootstrap import Sample
 from pipeline.evaluate.results.measured import Number
 from pipeline.evaluate.sets.annotations import read_columns
 from pipeline.evaluate.sets.items import load_embeddings
+from pipeline.evaluate.sets.named import by_sample, key_among
 from pipeline.evaluate.settings import LocalisationTask
 from pipeline.evaluate.tasks.overlap import HIT, box_ciou, crop_heat, map_ciou, success_area, truth_map
 from pipeline.evaluate.tasks.recognition import Recognition
 from pipeline.evaluate.tasks.task_run import TaskRun
 from pipeline.evaluate.views import Views
-
-log = logging.getLogger(__name__)
+from pipeline.keys import key_of_name, without_ending
 
 BOX = ["x0", "y0", "x1", "y1"]
 
@@ -83,38 +82,57 @@ def load_scenes(task: LocalisationTask, spaces: tuple[Collection[str], Collectio
     """
     sound_keys, sounds = load_embeddings(folders, spaces[0], task.corpus, "audio")
     crop_keys, crops = load_embeddings(folders, spaces[1], task.crops, "image")
-    boxes = _boxes_of(crop_keys, task, folders)
+    names, boxes = _proposals(crop_keys, task, folders)
     rows: dict[str, list[int]] = {}
-    for row, key in enumerate(crop_keys):
-        rows.setdefault(key.rsplit(task.crop_separator, 1)[0], []).append(row)
+    for row, name in enumerate(names):
+        # The key of a crop with an odd name ends in a hash: only the name says which picture it was cut from.
+        rows.setdefault(key_of_name(without_ending(name).rsplit(task.crop_separator, 1)[0]), []).append(row)
     sound_rows = {key: row for row, key in enumerate(sound_keys)}
-    regions = _regions(task, folders)
-    for (sound, picture), _ in regions.items():
-        for known, key, corpus in ((sound_rows, sound, task.corpus), (rows, picture, task.crops)):
-            if key not in known:
-                raise UserError(
-                    f"{task.regions} names {key!r}, of which {corpus} has no embedding.",
-                    "Add the sample to the corpus, or take it out of the table.",
-                )
+    regions = _by_keys(_regions(task, folders), sound_rows, rows, task)
     if not any(len(found) for found in regions.values()):
         raise UserError(f"{task.regions} has no box at all.", "Fill the columns x0, y0, x1, y1.")
     scenes = [Scene(sound_rows[sound], np.array(rows[picture]), found) for (sound, picture), found in regions.items()]
     return SceneSet(scenes, sounds, crops, boxes)
 
 
-def _boxes_of(keys: list[str], task: LocalisationTask, folders: Folders) -> np.ndarray:
+def _by_keys(
+    regions: Mapping[tuple[str, str], np.ndarray],
+    sounds: Collection[str],
+    pictures: Collection[str],
+    task: LocalisationTask,
+) -> dict[tuple[str, str], np.ndarray]:
+    """The regions by the keys of sound and picture, which the table may name by their files.
+
+    Raises:
+        UserError: One is of no key.
+    """
+
+    def key(name: str, known: Collection[str], corpus: str) -> str:
+        if found := key_among(name, known):
+            return found
+        raise UserError(
+            f"{task.regions} names {name!r}, of which {corpus} has no embedding.",
+            "Add the sample to the corpus, or take it out of the table.",
+        )
+
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for (sound, picture), boxes in regions.items():
+        pair = key(sound, sounds, task.corpus), key(picture, pictures, task.crops)
+        found[pair] = np.concatenate([found[pair], boxes]) if pair in found else boxes
+    return found
+
+
+def _proposals(keys: list[str], task: LocalisationTask, folders: Folders) -> tuple[list[str], np.ndarray]:
+    """What the table calls each crop, and where it was cut [M, 4]."""
     table = read_columns(folders.with_tables(task.proposals), task.proposals, ["key", *BOX])
-    places = {str(key): row for row, key in enumerate(table["key"])}
-    if missing := next((key for key in keys if key not in places), None):
+    rows = {str(name): row for row, name in enumerate(table["key"])}
+    names = by_sample({name: name for name in rows}, {key: key for key in keys}, task.proposals, task.crops)
+    if missing := next((key for key in keys if key not in names), None):
         raise UserError(
             f"The crop {missing!r} of {task.crops} has no box in {task.proposals}.", "Give each crop a row there."
         )
-    if unmatched := sorted(places.keys() - {*keys}):
-        log.warning(
-            "%s: %d of %d names are not samples of %s, such as %s", task.proposals, len(unmatched), len(places), task.crops,
-            ", ".join(map(repr, unmatched[:2])),
-        )  # fmt: skip
-    return _numbers_of(table[BOX].to_numpy(), task.proposals)[[places[key] for key in keys]]
+    boxes = _numbers_of(table[BOX].to_numpy(), task.proposals)
+    return [names[key] for key in keys], boxes[[rows[names[key]] for key in keys]]
 
 
 def _regions(task: LocalisationTask, folders: Folders) -> dict[tuple[str, str], np.ndarray]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import UserError
 from pipeline.modalities import source_endings
@@ -88,18 +88,44 @@ def open_source(source: str, options: SourceOptions) -> Opened:
     return Opened(place, kind, names, walk)
 
 
-def find_samples(source: str, options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
+def find_samples(source: str | Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
     """All samples of `source` that hold at least one of the wanted modalities, in the order of the source.
 
     Args:
-        source: Folder, file, pattern or address.
+        source: Folder, file, pattern or address, or several of them. Each is of a kind of its own, and its keys are what
+            they would be without the others; only rows of further files that are numbered have the file's name in front.
         options: How it is to be understood.
         unread: Told of everything in the source that is neither in a sample nor the fault of one.
 
     Raises:
-        UserError: The source does not exist, is of a kind that is not understood, or holds no such sample.
+        UserError: A place does not exist, is of a kind that is not understood, holds no such sample, or has a file that
+            another place has, too.
     """
-    opened = open_source(source, options)
+    places = (source,) if isinstance(source, str) else source
+    known: dict[str, int] = {}
+    for number, place in enumerate(places):
+        opened = open_source(place, options)
+        if len(places) > 1:
+            _refuse_files_of_others(places, number, opened, known)
+        yield from _samples_of(place, opened, replace(options, further=number > 0), unread)
+
+
+def _refuse_files_of_others(places: Sequence[str], number: int, opened: Opened, known: dict[str, int]) -> None:
+    """Take up the files of place `number` among those `known`, by their paths.
+
+    Raises:
+        UserError: One of them is known from another place.
+    """
+    for name in opened.names:
+        origin = opened.place.folder.origin(name)
+        path = origin if "://" in origin else os.path.realpath(origin)
+        if (other := known.setdefault(path, number)) != number:
+            message = f"{origin} is in {places[other]} and in {places[number]}."
+            raise UserError(message, "Name each place once in the corpus' `source`.")
+
+
+def _samples_of(source: str, opened: Opened, options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
+    """All samples of one place, and everything else that it holds."""
     count = 0
     named: set[str] = set()
     for sample in READERS[opened.kind](opened.place.folder, opened.names, options, unread):

@@ -35,6 +35,8 @@ def kind_of_file(folder: Folder, name: str, source: str, options: SourceOptions)
         UserError: It is none.
     """
     kind = KIND_OF.get(_suffix(name), "")
+    if not kind and is_of_kind(name, "folder", options):
+        return "folder"
     if not kind:
         raise UserError(
             f"{source} is not a kind of corpus that is read{_is_instead(folder, name)}.",

@@ -52,15 +52,19 @@ def listed_files(corpus: CorpusSettings) -> list[Entry]:
     Raises:
         UserError: The source does not exist, is of a kind that is not understood, or a manifest cannot be read.
     """
-    options = source_options(corpus)
-    opened = open_source(corpus.source, options)
+    return sorted({entry for place in corpus.places for entry in _listed(place, source_options(corpus))})
+
+
+def _listed(source: str, options: SourceOptions) -> Iterator[Entry]:
+    opened = open_source(source, options)
     folders = {opened.place.folder.root: opened.place.folder}
     names = {opened.place.folder.root: dict.fromkeys(opened.walk.names)}
     if opened.kind in MANIFESTS:
         for folder, name in _named(opened, options):
             folders.setdefault(folder.root, folder)
             names.setdefault(folder.root, {})[name] = None
-    return sorted(entry for root, folder in folders.items() for entry in _entries(folder, names[root]))
+    for root, folder in folders.items():
+        yield from _entries(folder, names[root])
 
 
 def _named(opened: Opened, options: SourceOptions) -> Iterator[tuple[Folder, str]]:

@@ -19,6 +19,7 @@ class SourceOptions:
         captions: What becomes of several captions in one place: ``one``, ``first`` or ``all``.
         caption_lines: Whether each line of a ``.txt`` is a caption of its own.
         declared: Modalities that the parameters declare, with the endings of their files.
+        further: Whether other places come before this one, whose rows are numbered already.
     """
 
     modalities: tuple[str, ...]
@@ -32,6 +33,7 @@ class SourceOptions:
     captions: str = "one"
     caption_lines: bool = False
     declared: tuple[tuple[str, str], ...] = ()
+    further: bool = False
 
 
 KEY_COLUMN = "key"

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.files.reading import open_patiently, retried, written_by_us
+from pipeline.store.integrity.check import check_file
+from pipeline.store.manifest import load_manifest
 
 LIKENESS_NAME = "_likeness.parquet"
 # Raised when another way of hashing makes earlier tables useless.
@@ -93,7 +95,11 @@ def read_likeness(folder: Path) -> Iterator[list[Likeness]] | None:
         CorruptError: The table is damaged.
     """
     path = folder / LIKENESS_NAME
-    return _batches(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    if recorded := load_manifest(folder).files.get(LIKENESS_NAME):
+        check_file(path, recorded, _AGAIN)
+    return _batches(path)
 
 
 def _batches(path: Path) -> Iterator[list[Likeness]]:

@@ -1,12 +1,11 @@
 """What results were made from: a record beside them that binds them to it, and to their own bytes."""
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.files.atomic import write_text
-from pipeline.files.reading import read_bytes, written_by_us
+from pipeline.files.reading import written_by_us
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_once
 from pipeline.store.manifest import MANIFEST_NAME, load_manifest
 
@@ -70,7 +69,7 @@ def write_made_from(
     for kind, name in sorted(sources):
         found.setdefault(kind, {})[name] = identity_of(roots[kind] / name)
     record = MadeFrom(found, {name: sha256_once(folder / name) for name in sorted(files)})
-    write_text(folder / MADE_FROM_NAME, json.dumps(asdict(record), indent=1) + "\n")
+    write_sealed(folder / MADE_FROM_NAME, asdict(record))
 
 
 def read_made_from(folder: Path) -> MadeFrom | None:
@@ -83,4 +82,4 @@ def read_made_from(folder: Path) -> MadeFrom | None:
     if not path.is_file():
         return None
     with written_by_us(path, "Run the stage that writes it again."):
-        return MadeFrom(**json.loads(read_bytes(path)))
+        return MadeFrom(**read_sealed(path))

@@ -3,13 +3,13 @@
 Only what a manifest, a journal or a configuration lists is removed. Everything else stays and is named.
 """
 
-import json
 import logging
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import McrError
+from pipeline.files.sealed import read_sealed
 from pipeline.store.lock import LOCK_NAME
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, load_manifest
 from pipeline.store.parts.journal import JOURNAL_NAME, read_journal
@@ -70,7 +70,7 @@ def own_files(folder: Path) -> set[str]:
             names |= {MANIFEST_NAME, JOURNAL_NAME}
         for record, field in (("config.json", "files"), ("state.json", "file")):
             if (folder / record).is_file():
-                listed = json.loads((folder / record).read_text())[field]
+                listed = read_sealed(folder / record)[field]
                 names |= {record, *([listed] if isinstance(listed, str) else listed)}
     except (McrError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: what is in it is not known and left alone (%s)", folder, error)

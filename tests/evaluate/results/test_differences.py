@@ -1,6 +1,5 @@
 """Differences between connections: those of the metrics, with the interval of resampled items, first one as reference."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.files.sealed import read_sealed, write_sealed
 from tests.evaluate.world import CONNECTIONS, build_world
 
 KEYS = ["direction", "metric"]
@@ -60,11 +60,11 @@ def test_the_interval_is_that_of_items_drawn_once_for_both_and_for_both_directio
 
 
 def test_a_connection_against_itself_does_not_differ_and_without_resamples_there_is_nothing(folders):
-    config = json.loads((folders.models / "audio_image" / "config.json").read_text())
+    config = read_sealed(folders.models / "audio_image" / "config.json")
     for name in ("projector.safetensors",):
         (folders.models / "oracle" / name).write_bytes((folders.models / "audio_image" / name).read_bytes())
-    other = json.loads((folders.models / "oracle" / "config.json").read_text())
-    (folders.models / "oracle" / "config.json").write_text(json.dumps(other | {"files": config["files"]}))
+    oracle = folders.models / "oracle" / "config.json"
+    write_sealed(oracle, read_sealed(oracle) | {"files": config["files"]})
     _, differences, _ = measured(folders)
     assert (differences[["value", "ci_low", "ci_high"]] == 0).all().all()
     assert measured(folders, 0)[1].empty

@@ -37,7 +37,7 @@ def test_samples_are_found_by_file_by_stem_and_by_key(tmp_path, keys, written, e
     else:
         table.to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
     labels = read_labels(tmp_path, Labels(table=path.name, column="label"))
-    found = by_sample(labels, keys, path.name, "pictures")
+    found = by_sample(labels, own(keys), path.name, "pictures")
     assert found == {key_of_path(name): [f"L{number}"] for number, name in enumerate(FILES)}
     assert not caplog.records
 
@@ -45,24 +45,36 @@ def test_samples_are_found_by_file_by_stem_and_by_key(tmp_path, keys, written, e
 def test_names_in_tars_too(tmp_path):
     tar(tmp_path / "x.tar", [(name, picture(number)) for number, name in enumerate(FILES)])
     keys = list(shards(tmp_path / "x.tar", tmp_path / "out2", "image")[0])
-    assert len(by_sample(dict.fromkeys(FILES, 1), keys, "t", "c")) == len(FILES)
+    assert len(by_sample(dict.fromkeys(FILES, 1), own(keys), "t", "c")) == len(FILES)
 
 
-def test_names_of_no_sample_are_a_warning_with_counts(caplog):
-    with caplog.at_level(logging.WARNING):
-        found = by_sample({"a.png": 1, "b.png": 2, "c.png": 3}, ["a"], "labels.csv", "photos")
+def own(keys):
+    """Samples that are items of their own."""
+    return {key: key for key in keys}
+
+
+def test_names_of_no_sample_are_a_warning_with_counts_where_samples_have_no_name(caplog):
+    found = by_sample({"a.png": 1, "B.png": 2, "c.png": 3}, own(["a", "b"]), "labels.csv", "photos")
     assert found == {"a": 1}
-    assert "labels.csv: 2 of 3 names are not samples of photos, such as 'b.png', 'c.png'" in caplog.text
+    assert "labels.csv: 2 of 3 names are not samples of photos, such as 'B.png', 'c.png'" in caplog.text
+
+
+def test_a_table_of_more_samples_than_these_is_nothing_to_warn_of(caplog):
+    """One table serves several corpora, and an item may be named in place of its captions."""
+    with caplog.at_level(logging.INFO):
+        assert by_sample({"a": 1, "b": 2, "c": 3}, own(["a"]), "labels.csv", "photos") == {"a": 1}
+        assert by_sample({"a": 1, "c": 3}, {"a-0": "a", "a-1": "a"}, "labels.csv", "captions") == {"a": 1}
+    assert not caplog.records
 
 
 def test_two_names_of_one_sample_have_to_agree():
-    assert by_sample({"my photo": "A", "my photo.png": "A"}, [key_of_path("my photo.png")], "t", "c")
+    assert by_sample({"my photo": "A", "my photo.png": "A"}, own([key_of_path("my photo.png")]), "t", "c")
     with pytest.raises(UserError, match="'my photo' and 'my photo.png'"):
-        by_sample({"my photo": "A", "my photo.png": "B"}, [key_of_path("my photo.png")], "t", "c")
+        by_sample({"my photo": "A", "my photo.png": "B"}, own([key_of_path("my photo.png")]), "t", "c")
 
 
 def test_dots_of_other_names_do_not_lead_to_a_sample():
-    assert by_sample({"img.v1": 1, "1.5": 2, "clip.mp4": 3, "img": 4}, ["img", "1", "clip"], "t", "c") == {
+    assert by_sample({"img.v1": 1, "1.5": 2, "clip.mp4": 3, "img": 4}, own(["img", "1", "clip"]), "t", "c") == {
         "clip": 3, "img": 4
     }  # fmt: skip
 

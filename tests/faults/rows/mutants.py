@@ -20,7 +20,7 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     """By kind: a file of the project, and what reads it, as the stages do."""
     from pipeline.connect.config import load_config
     from pipeline.connect.connected_space import ConnectedSpace
-    from pipeline.report.inputs import read_records
+    from pipeline.report.inputs import Inputs
     from pipeline.spaces.compact.space import load_compact
     from pipeline.store import Store, load_manifest
     from pipeline.store.content.hashes import read_contents
@@ -33,6 +33,10 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
 
     def store(kind: str, path: Path) -> object:
         return Store.open(path.parent, kind).read()
+
+    def metrics(path: Path) -> object:
+        inputs = Inputs(path.parents[1], {}, {})
+        return [inputs.outdated, inputs.metrics]
 
     def projectors(path: Path) -> object:
         space = ConnectedSpace.load(path.parents[1])
@@ -47,14 +51,15 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
         "likeness": ("data/shards/photos/_likeness.parquet", lambda path: list(read_likeness(path.parent) or ())),
         "model": ("data/models/unified/clap/projector.safetensors", projectors),
         "configuration": ("data/models/unified/config.json", lambda path: load_config(path.parent)),
-        "metrics": ("data/metrics/metrics.parquet", read_records),
+        "metrics": ("data/metrics/metrics.parquet", metrics),
+        "record": ("data/metrics/_made_from.json", metrics),
         "space": ("data/spaces/clip/weights.safetensors", lambda path: load_compact(path.parent).state_dict()),
     }
 
 
-# Kinds of which no hash is kept: what is changed within a value cannot be seen. (Tables of results have checksums of
-# their pages, but none of what describes them. Weights of a space are inputs, whose hash params.yaml may name.)
-WITHOUT_HASH = {"manifest", "configuration", "metrics", "space"}
+# Kinds of which no hash is kept: what is changed within a value cannot be seen. (Weights of a space are inputs, whose
+# hash params.yaml may name.)
+WITHOUT_HASH = {"space"}
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.errors import CorruptError, UserError
 from pipeline.files.atomic import write_bytes
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.progress import Silent
 from pipeline.store import Made, PartFolder, Source, Work, load_manifest, run_parts
 from pipeline.store.manifest import MANIFEST_NAME, load_complete_manifest
@@ -182,13 +183,13 @@ def test_tables_belong_to_the_manifest_and_change_only_with_their_content(tmp_pa
 def test_a_manifest_of_the_first_version_is_read(tmp_path):
     build(tmp_path, works(0, 1))
     path = tmp_path / MANIFEST_NAME
-    content = json.loads(path.read_text())
+    content = read_sealed(path)
     del content["files"], content["corpus"]
     path.write_text(json.dumps(content | {"schema_version": 1}))
     assert len(load_complete_manifest(tmp_path, "shards").parts) == 2
     assert build(tmp_path, works(0, 1)) == 0
     assert json.loads(path.read_text())["schema_version"] == 2
-    path.write_text(json.dumps(content | {"schema_version": 3}))
+    write_sealed(path, content | {"schema_version": 3})
     with pytest.raises(UserError, match="schema version 3"):
         load_manifest(tmp_path)
     path.write_text("[1]")

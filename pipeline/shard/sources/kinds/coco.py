@@ -24,17 +24,19 @@ def read_coco(folder: Folder, names: Sequence[str], options: SourceOptions, unre
     texts = Texts()
     faults: list[RawSample] = []
     if options.modalities == (TEXT,):
-        yield from caption_samples(_captions(folder, names, texts, faults), texts)
+        yield from caption_samples(_captions(folder, names, texts, faults, options), texts)
     else:
-        captions = _captions(folder, names, texts, faults) if TEXT in options.modalities else None
-        images = _images(folder, names, faults)
+        captions = _captions(folder, names, texts, faults, options) if TEXT in options.modalities else None
+        images = _images(folder, names, faults, options)
         yield from item_samples(images, captions, texts, files_folder(folder, options), options, unread)
     yield from faults
 
 
-def _captions(folder: Folder, names: Sequence[str], texts: Texts, faults: list[RawSample]) -> Iterator[Caption]:
+def _captions(
+    folder: Folder, names: Sequence[str], texts: Texts, faults: list[RawSample], options: SourceOptions
+) -> Iterator[Caption]:
     counts: dict[str, int] = {}
-    for name, prefix in zip(names, prefixes(names), strict=True):
+    for name, prefix in zip(names, prefixes(names, options), strict=True):
         texts.begin(folder.origin(name))
         with text_file(folder, name) as file:
             for number, entry in enumerate(stream_arrays(file, "annotations", folder.origin(name)), 1):
@@ -47,8 +49,10 @@ def _captions(folder: Folder, names: Sequence[str], texts: Texts, faults: list[R
                 yield Caption(item, str(count), entry.get("caption"), number)
 
 
-def _images(folder: Folder, names: Sequence[str], faults: list[RawSample]) -> Iterator[tuple[str, str | None]]:
-    for name, prefix in zip(names, prefixes(names), strict=True):
+def _images(
+    folder: Folder, names: Sequence[str], faults: list[RawSample], options: SourceOptions
+) -> Iterator[tuple[str, str | None]]:
+    for name, prefix in zip(names, prefixes(names, options), strict=True):
         with text_file(folder, name) as file:
             for number, entry in enumerate(stream_arrays(file, "images", folder.origin(name))):
                 item = _key(entry, "id")

@@ -21,7 +21,7 @@ def read_jsonl(folder: Folder, names: Sequence[str], options: SourceOptions, unr
         UserError: The first object lacks the columns.
     """
     rows = RowReader(folder, options, unread)
-    for name, prefix in zip(names, prefixes(names), strict=True):
+    for name, prefix in zip(names, prefixes(names, options), strict=True):
         rows.begin(folder.origin(name))
         with text_file(folder, name) as file:
             _refuse_list(file, folder.origin(name))

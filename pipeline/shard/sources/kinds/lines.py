@@ -78,9 +78,9 @@ def _lines_by_return(file: BinaryIO) -> Iterator[bytes | None]:
         yield None if cut else rest
 
 
-def prefixes(names: Sequence[str]) -> list[str]:
+def prefixes(names: Sequence[str], options: SourceOptions) -> list[str]:
     """What the keys of numbered rows begin with: nothing for a single file, else a form of the file's name."""
-    return [""] if len(names) == 1 else [key_of_path(name) for name in names]
+    return [""] if len(names) == 1 and not options.further else [key_of_path(name) for name in names]
 
 
 def read_text_lines(
@@ -88,7 +88,7 @@ def read_text_lines(
 ) -> Iterator[RawSample]:
     """One caption in each line that is not blank; its key is the number of the line, from 0."""
     texts = Texts()
-    for name, prefix in zip(names, prefixes(names), strict=True):
+    for name, prefix in zip(names, prefixes(names, options), strict=True):
         texts.begin(folder.origin(name))
         with text_file(folder, name) as file:
             empty = True

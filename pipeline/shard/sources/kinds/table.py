@@ -33,7 +33,7 @@ def read_table(folder: Folder, names: Sequence[str], options: SourceOptions, unr
     """
     rows = RowReader(folder, options, unread)
     cells = Cells(folder, names)
-    for number, (name, prefix) in enumerate(zip(names, prefixes(names), strict=True)):
+    for number, (name, prefix) in enumerate(zip(names, prefixes(names, options), strict=True)):
         rows.begin(folder.origin(name))
         is_parquet = name.lower().endswith(".parquet")
         found = parquet_rows(cells, number, rows) if is_parquet else csv_rows(folder, name)

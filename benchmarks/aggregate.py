@@ -71,15 +71,17 @@ def main() -> None:
 
 def measure(queries: int, memory: int, options: argparse.Namespace) -> list[Row]:
     """One row per way of aggregating, in turns; every way is checked against float64 first."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(options.device).manual_seed(0)
     dtype = getattr(torch, options.dtype)
 
     def draw(rows: int) -> Tensor:
-        drawn = torch.randn(rows, options.dimension, generator=generator)
-        return normalize(drawn, dim=1).to(options.device, dtype)
+        drawn = torch.randn(rows, options.dimension, generator=generator, device=options.device)
+        return normalize(drawn, dim=1).to(dtype)
 
     query_rows, keys = draw(queries), draw(memory)
     ways = contenders(query_rows, keys, options)
+    for name in getattr(options, "without", ()):
+        del ways[name]
     reference = softmax_average(query_rows[:CHECKED].double(), keys.double())
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     errors: dict[str, float | None] = {}
@@ -170,7 +172,7 @@ def timed(way: Callable[[], Tensor | None], device: str) -> tuple[float, Tensor 
 
 def row(name: str, seconds: dict[str, list[float]], rates: dict[str, list[float]], error: float | None) -> Row:
     """The summary of one way."""
-    against = {GEMM: "of_gemm", SDPA: "of_sdpa"}
+    against = {GEMM: "of_gemm"} | ({SDPA: "of_sdpa"} if SDPA in rates else {})
     ratios = {
         label: statistics.median(own / peer for own, peer in zip(rates[name], rates[other], strict=True))
         for other, label in against.items()
@@ -183,7 +185,7 @@ def row(name: str, seconds: dict[str, list[float]], rates: dict[str, list[float]
         "gflops_best": max(rates[name]),
         **ratios,
         "best_of_gemm": max(rates[name]) / max(rates[GEMM]),
-        "best_of_sdpa": max(rates[name]) / max(rates[SDPA]),
+        **({"best_of_sdpa": max(rates[name]) / max(rates[SDPA])} if SDPA in rates else {}),
         "error": error,
     }
 

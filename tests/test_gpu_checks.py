@@ -68,3 +68,24 @@ def test_the_table_has_at_most_60_lines_and_red_rows_are_among_them(
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) <= run.LINES and any(line.startswith("c80 ") for line in lines)
     assert "1 RED" in lines[-1] and "34 more" in lines[-1]
+
+
+def test_steps_that_were_not_run_stay_in_the_table_with_their_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(step: str, figure: str) -> dict[str, str]:
+        return {"check": f"{step} check", "figure": figure, "limit": "", "verdict": "ok", "step": step}
+
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(run, "TASKS", tuple(Task(name, name, 9) for name in ("first", "second", "third")))
+    monkeypatch.delenv("OUT", raising=False)
+    about = {"card": "NVIDIA H100 80GB HBM3", "versions": {}, "seconds": 1, "commit": "old", "small": False}
+    run.write(about, [row("first", "1"), row("second", "2"), row("third", "3"), row("third", "4")])
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    late = row("second", run.LATE) | {"verdict": "skipped"}
+    path = run.write(about | {"commit": "new"}, [row("third", "5"), late], merge=True)
+    assert path.parent == tmp_path / "out"
+    found = [(each["figure"], each["commit"]) for each in json.loads(path.read_text())["rows"]]
+    assert found == [("1", "old"), ("2", "old"), ("5", "new")]
+    whole = run.write(about | {"commit": "new"}, [row("third", "5")])
+    assert len(json.loads(whole.read_text())["rows"]) == 1

@@ -9,12 +9,14 @@ from importlib.util import find_spec
 from benchmarks.gpu.rows import OK, RED, SKIPPED, Row, Step
 
 # Packages that DVC is not needed for, which a GPU host has not.
-FOLDERS = ("connect", "encode", "evaluate", "retrieve", "spaces", "store", "train")
+FOLDERS = ("connect", "decode", "encode", "evaluate", "retrieve", "spaces", "store", "train")
 QUICK = (
     "tests/retrieve/memory/test_aggregate.py",
     "tests/retrieve/memory/test_sampling.py",
     "tests/evaluate/ranking/test_counting.py",
 )
+WORKERS = 14
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def run_tests(step: Step, check: str, marks: str) -> None:
@@ -23,8 +25,10 @@ def run_tests(step: Step, check: str, marks: str) -> None:
     command = [sys.executable, "-m", "pytest", "-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "--continue-on-collection-errors",
                "-q", "--tb=short", "-m", marks, *where]  # fmt: skip
     if not step.small and find_spec("xdist"):
-        command += ["-n", str(min(14, os.cpu_count() or 1))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command += ["-n", str(min(WORKERS, os.cpu_count() or 1))]
+    # Each worker would otherwise start as many threads as there are cores.
+    environment = os.environ | dict.fromkeys(THREADS, "1")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     print(done.stdout[-3000:], done.stderr[-1000:])
     counts = {
         word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", done.stdout[-300:])

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -47,16 +48,17 @@ TASKS = (
     Task("ceilings", "speed.ceilings", 30),
     Task("definitions", "definitions", 40),
     Task("training", "training", 40),
-    Task("synchronisation", "synchronisation", 20),
+    Task("synchronisation", "synchronisation", 30),
     Task("spaces", "spaces", 60),
     Task("CLAP", "clap", 60, clap=True),
     Task("GPU tests", "tests_of_gpu", 75),
-    Task("CPU tests", "tests_of_cpu", 75),
+    Task("CPU tests", "tests_of_cpu", 90),
     Task("demo", "demo", 90),
-    Task("aggregation speed", "speed.aggregation", 50),
+    Task("aggregation speed", "speed.aggregation", 85),
     Task("training speed", "speed.training", 40),
-    Task("encoding speed", "speed.encoding", 90),
+    Task("encoding speed", "speed.encoding", 75),
 )
+LATE = "no time was left"
 # A rehearsal is short on an idle machine; a busy one is no reason for red rows. No step measures anything worth knowing
 # there, so that two run side by side.
 PATIENCE, SIDE_BY_SIDE = 4, 2
@@ -67,20 +69,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes for a rehearsal")
-    parser.add_argument("--only", nargs="+", choices=[task.module for task in TASKS], help="some of the steps")
+    parser.add_argument("--only", nargs="+", choices=[task.module for task in TASKS], metavar="STEP",
+                        help="some of the steps, in this order; the rows of the others stay as they are in the card's table")  # fmt: skip
+    parser.add_argument("--seconds", type=int, default=BUDGET, help="for all steps together")
     given = parser.parse_args()
     started = time.monotonic()
     shutil.rmtree(SITE, ignore_errors=True)
     SITE.mkdir()
     rows = install()
     sys.path.append(str(SITE / "base"))  # for what this process asks of torch; the host's own come first
-    chosen = [task for task in TASKS if given.only is None or task.module in given.only]
-    deadline = started + BUDGET * (PATIENCE if given.small else 1)
+    by_module = {task.module: task for task in TASKS}
+    chosen = [by_module[module] for module in given.only or by_module]
+    deadline = started + given.seconds * (PATIENCE if given.small else 1)
     with ThreadPoolExecutor(SIDE_BY_SIDE if given.small else 1) as pool:
         for found in pool.map(lambda task: run(task, given, deadline), chosen):
             rows += found
     about = machine(given) | {"seconds": round(time.monotonic() - started)}
-    path = write(about, rows)
+    path = write(about, rows, merge=given.only is not None)
     show(about, rows, path)
     sys.exit(any(row["verdict"] == "RED" for row in rows))
 
@@ -104,7 +109,7 @@ def run(task: Task, given: argparse.Namespace, deadline: float) -> list[dict[str
     """The rows of one step, and one more if it did not end well."""
     limit = min(deadline - time.monotonic(), task.limit * (PATIENCE if given.small else 1))
     if limit < 5:
-        return [{"check": task.name, "figure": "no time was left", "limit": "", "verdict": "skipped"}]
+        return [{"check": task.name, "figure": LATE, "limit": "", "verdict": "skipped", "step": task.name}]
     rows, log = SITE / f"{task.module}.jsonl", SITE / f"{task.module}.log"
     folders = [ROOT, *([SITE / "clap"] if task.clap else []), SITE / "base"]
     environment = {
@@ -178,14 +183,33 @@ def installed(name: str) -> str:
         return found.name.split("-")[1].removesuffix(".dist") if found else ""
 
 
-def write(about: dict[str, object], rows: list[dict[str, str]]) -> Path:
-    """Write the JSON; its name says which card."""
+def write(about: dict[str, object], rows: list[dict[str, str]], merge: bool = False) -> Path:
+    """Write the JSON; its name says which card. With `merge` it keeps the rows of steps that were not run this time.
+
+    Each row says of which commit it is.
+    """
     folder = Path(os.environ.get("OUT") or RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     card = re.sub(r"[^a-z0-9]+", "-", str(about["card"]).lower().split(",")[0].removeprefix("nvidia ")).strip("-")
     path = folder / f"gpu-{card}{'-small' if about['small'] else ''}.json"
+    rows = [row | {"commit": str(about["commit"])} for row in rows]
+    known = next((place for place in (path, RESULTS / path.name) if place.is_file()), None)
+    if merge and known:
+        rows = merged(json.loads(known.read_text()), rows)
     path.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
     return path
+
+
+def merged(before: dict[str, Any], rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows of this run, and of the table `before` those of all other steps, in the order of the steps."""
+    done = {row.get("step", "") for row in rows if row["figure"] != LATE}
+    commit = str(before["machine"]["commit"])
+    kept = [{"commit": commit} | row for row in before["rows"] if row.get("step", "") not in done]
+    left = {row.get("step", "") for row in kept}
+    rows = [row for row in rows if row["figure"] != LATE or row.get("step", "") not in left]
+    order = [task.name for task in TASKS]
+    place = lambda row: order.index(row["step"]) if row.get("step") in order else -1  # noqa: E731
+    return sorted([*kept, *rows], key=place)
 
 
 def show(about: dict[str, object], rows: list[dict[str, str]], path: Path) -> None:

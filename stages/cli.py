@@ -29,6 +29,7 @@ from stages.tools.init import init
 from stages.tools.inputs import inputs
 from stages.tools.metrics import metrics
 from stages.tools.plan import plan
+from stages.tools.publish import publish
 from stages.tools.schema import schema
 from stages.tools.search import search
 from stages.tools.sweep import sweep
@@ -69,6 +70,7 @@ for command in (
     metrics,
     sweep,
     search,
+    publish,
     embed,
     verify,
     init,

@@ -1,7 +1,9 @@
 """What README.md shows works as it stands there."""
 
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
+from pipeline.connect import ConnectedSpace
 from pipeline.spaces import SpaceSpec, load_space
 from stages.cli import app
 from tests.makers.readme import code
@@ -25,13 +28,23 @@ def test_files_through_a_space_in_five_lines(project: Path) -> None:
     (project / "dog.png").write_bytes((project / "data/raw/photos/p004.png").read_bytes())
     (project / "caption.txt").write_text("a photo number 3")
     found: dict[str, object] = {}
-    exec(code("In Python", "embed_files"), found)
+    exec(code("In Python", "load_space("), found)
     space = load_space(SpaceSpec("compact", "data/spaces/clip"))
     expected = [
         space.encode(modality, space.preprocess(modality, Path(name).read_bytes())[None])
         for modality, name in (("image", "dog.png"), ("text", "caption.txt"))
     ]
     torch.testing.assert_close(found["vectors"], torch.cat(expected))
+
+
+def test_a_connected_space_in_three_lines(small_project: Path) -> None:
+    shutil.copy("data/raw/photos/p01.png", "dog.png")
+    shutil.copy("data/raw/sounds/s01.flac", "bark.flac")
+    found: dict[str, Any] = {}
+    exec(code("In Python", "ConnectedSpace.load"), found)
+    space = ConnectedSpace.load("data/models/audio_image")
+    sound = space.embed("audio", [Path("bark.flac").read_bytes()])
+    torch.testing.assert_close(found["vectors"][1:2], sound)
 
 
 def test_stores_and_metrics_in_pandas(project: Path) -> None:

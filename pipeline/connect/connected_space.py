@@ -10,7 +10,9 @@ from torch import Tensor
 
 from pipeline.connect.config import ConnectionConfig, load_config
 from pipeline.connect.embed import check_rows, embed_payloads
+from pipeline.connect.origins import ORIGINS_NAME, load_origins
 from pipeline.connect.own_blocks import OwnBlocks
+from pipeline.connect.pretrained import FrozenSpaces, check_is_the_one, published_folder
 from pipeline.connect.projected import Connected
 from pipeline.errors import UserError
 from pipeline.methods import code, method_called
@@ -49,6 +51,7 @@ class ConnectedSpace:
         self.dimension = connected.dimension
         self._connected = connected
         self._frozen: dict[str, Space] = {}
+        self._published: FrozenSpaces | None = None
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", keep: float = 0.0) -> "ConnectedSpace":
@@ -72,6 +75,46 @@ class ConnectedSpace:
                 f"The weight of the frozen spaces is {keep:g}.", "Choose one from 0 (no blocks) to below 1."
             )
         return cls(config, build(config, folder, device), device, keep)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        device: str = "cpu",
+        keep: float | None = None,
+        spaces: Mapping[str, str | Path] | None = None,
+        revision: str | None = None,
+    ) -> "ConnectedSpace":
+        """Load a connection that `mcr publish` wrote, with its frozen spaces from wherever their owners publish them::
+
+            space = ConnectedSpace.from_pretrained("owner/name")
+
+        Its vectors are those of the project that it was published from; on a CPU with as many threads, to the bit.
+
+        Args:
+            source: A folder, or ``owner/name`` on the Hugging Face Hub.
+            device: Where to compute.
+            keep: See `load`; None for what the project used.
+            spaces: By space: file or folder of its weights on this machine, where they are not public.
+            revision: Commit, tag or branch on the hub.
+
+        Raises:
+            UserError: There is none, or its files do not fit each other. Later, where a space is loaded for the first time:
+                its weights are not to be had, or are not the ones that the connection was made with.
+            CorruptError: Files are not the ones that were published.
+            TryAgainError: The hub cannot be reached.
+        """
+        folder = published_folder(source, revision)
+        if not (folder / ORIGINS_NAME).is_file():
+            raise UserError(
+                f"{source} is not a published connection: it has no {ORIGINS_NAME}.",
+                "Name a folder that `mcr publish` wrote; what `mcr train` wrote is opened by `ConnectedSpace.load`.",
+            )
+        origins = load_origins(folder)
+        published = FrozenSpaces(folder, origins, spaces or {})
+        space = cls.load(folder, device, origins.keep if keep is None else keep)
+        space._published = published
+        return space
 
     def space_of(self, modality: str) -> str:
         """Name of the space that embeds `modality`; the first in the connection's order if several do.
@@ -180,7 +223,12 @@ class ConnectedSpace:
     def frozen_space(self, name: str) -> Space:
         """The frozen space `name`, loaded at its first use."""
         if name not in self._frozen:
-            self._frozen[name] = load_space(SpaceSpec(**self.config.spaces[name].spec), self.device)
+            record = self.config.spaces[name]
+            spec = self._published.spec(name, record) if self._published else SpaceSpec(**record.spec)
+            space = load_space(spec, self.device)
+            if self._published:
+                check_is_the_one(name, space, record)
+            self._frozen[name] = space
         return self._frozen[name]
 
 

@@ -21,11 +21,13 @@ class Inputs:
         data: The folder.
         links: By connection, in the order of the params: its links.
         tasks: By task of the evaluation: the corpus of each modality.
+        subject: The connection that page and card are about; empty for the first that is neither control nor bound.
     """
 
     data: Path
     links: Mapping[str, Sequence[Link]]
     tasks: Mapping[str, Mapping[str, str]]
+    subject: str = ""
 
     @cached_property
     def connections(self) -> dict[str, ConnectionFiles]:
@@ -89,5 +91,7 @@ class Inputs:
 
     @property
     def main(self) -> ConnectionFiles | None:
-        """The connection that the page is about: the first that is neither control nor bound."""
+        """The connection that the page is about."""
+        if self.subject:
+            return self.connections[self.subject]
         return next((files for files in self.connections.values() if files.group == CONNECTION), None)

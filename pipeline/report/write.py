@@ -97,11 +97,44 @@ def write_report(
     look = _look()
     text = _environment(html=True).get_template(PAGE).render(**facts, **shown, **look, settings=settings)
     write_text(page, inert_lines(text))
-    write_text(card, inert_lines(_environment(html=False).get_template(CARD).render(**facts, settings=settings)))
+    write_text(card, _card(facts, settings, None))
     sources = [("metrics", "."), *(("models", name) for name in connections)]
     write_made_from(output, sources, {kind: data / kind for kind, _ in sources}, [page.name, card.name])
     log.info("%s: %.1f MB", page, page.stat().st_size / 1e6)
     return Written(page, card, tuple(_missing(inputs)))
+
+
+@dataclass(frozen=True)
+class GivenAway:
+    """What the card of a published connection says beside what was measured.
+
+    Attributes:
+        source: What others load it by: the name of a repository, or of a folder.
+        licence: Of the projectors; empty where nobody said.
+        spaces: By space: where its weights are from.
+        licences: By space: what those who published its weights say.
+        repositories: Of the spaces on the hub.
+    """
+
+    source: str
+    licence: str
+    spaces: Mapping[str, str]
+    licences: Mapping[str, str]
+    repositories: Sequence[str]
+
+
+def model_card(inputs: Inputs, settings: ReportSettings, leaks: Sequence[str] | None, given: GivenAway) -> str:
+    """The card of a connection that is given away; see `write_report`.
+
+    Raises:
+        CorruptError: A file exists and cannot be read.
+    """
+    return _card(_facts(inputs, leaks, {}), settings, given)
+
+
+def _card(facts: Mapping[str, object], settings: ReportSettings, given: GivenAway | None) -> str:
+    template = _environment(html=False).get_template(CARD)
+    return inert_lines(template.render(**facts, settings=settings, given=given))
 
 
 def _facts(

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+from tests.fetch.uploads import TOKEN, Uploads
+
 LARGE = 1000  # the real hub starts at 10 MB
 
 
@@ -47,6 +49,7 @@ class Hub:
         self.served: dict[str, bytes] = {}
         self.asked: list[tuple[str, str, str]] = []
         self.url = ""
+        self.uploads = Uploads(self)
 
     def add(self, name: str, files: dict[str, bytes], commit: str = "a" * 40, gated: bool = False) -> str:
         """Put `files` into the repository `name` as `commit`, which ``main`` then is."""
@@ -87,6 +90,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        path, body = unquote(self.path).strip("/"), self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.hub.asked.append(("POST", path, ""))
+        if path != "api/validate-yaml" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self._refuse(401, "")
+            return
+        answer = self.hub.uploads.answer(path, body)
+        kind = "application/vnd.git-lfs+json" if path.endswith("batch") else "application/json"
+        self._send(404 if answer is None else 200, json.dumps(answer).encode(), {"Content-Type": kind})
+
+    def do_PUT(self) -> None:
+        self.hub.uploads.put(self.path.rpartition("/")[2], self.rfile.read(int(self.headers["Content-Length"])))
+        self._send(200, b"", {})
 
     def _answer(self) -> None:
         path = unquote(self.path.split("?")[0]).strip("/")

@@ -85,12 +85,17 @@ def poisoned(value: object, text: str) -> object:
     return value
 
 
-def rendered(inputs: Inputs, text: str) -> tuple[str, str]:
+GIVEN = write.GivenAway(
+    source="me/x", licence="mit", spaces={"clip": "of them"}, licences={"clip": "theirs"}, repositories=["them/clip"]
+)
+
+
+def rendered(inputs: Inputs, text: str, given: write.GivenAway | None = None) -> tuple[str, str]:
     facts, shown = known(inputs.data)
     values = {
         name: value if name == "modalities" else poisoned(value, text) for name, value in {**facts, **shown}.items()
     }
-    values["settings"] = ReportSettings(title="A title" + text)
+    values |= {"settings": ReportSettings(title="A title" + text), "given": poisoned(given, text)}
     page = write._environment(html=True).get_template(write.PAGE).render(**values, **write._look())
     return write.inert_lines(page), write._environment(html=False).get_template(write.CARD).render(**values)
 
@@ -116,14 +121,16 @@ def blocks(card: str) -> list[str]:
 
 
 def inline(card: str) -> list[Token]:
-    return [child for token in READER.parse(card) for child in token.children or ()]
+    shown = card.split("\n---\n", 1)[1]  # what stands before it is YAML, in which JSON keeps every string a string
+    return [child for token in READER.parse(shown) for child in token.children or ()]
 
 
-def test_the_card_keeps_its_shape_and_holds_no_markup(inputs):
-    harmless = rendered(inputs, "x")[1]
+@pytest.mark.parametrize("given", [None, GIVEN])
+def test_the_card_keeps_its_shape_and_holds_no_markup(inputs, given):
+    harmless = rendered(inputs, "x", given)[1]
     strong = Counter(token.type for token in inline(harmless))["strong_open"]
     for text in ALL:
-        card = rendered(inputs, text)[1]
+        card = rendered(inputs, text, given)[1]
         assert blocks(card) == blocks(harmless), f"{text!r} became a block"
         found = inline(card)
         assert {token.type for token in found} <= SPOKEN, f"{text!r} became markup"

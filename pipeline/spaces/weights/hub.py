@@ -10,12 +10,13 @@ HUB = "hf-hub:"  # before the name of a repository: hf-hub:owner/name@revision
 
 
 @contextmanager
-def hub_errors(what: str, endpoint: str | None = None) -> Iterator[None]:
+def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) -> Iterator[None]:
     """Turn what huggingface_hub raises into a sentence about `what`, a file or a repository.
 
     Args:
         what: What was asked for.
         endpoint: Address of the hub, where it is not the usual one.
+        writing: Whether it is written, not read.
 
     Raises:
         UserError: It needs a login or a form, is not there, or the hub may not be asked.
@@ -50,10 +51,15 @@ def hub_errors(what: str, endpoint: str | None = None) -> Iterator[None]:
         status = getattr(error.response, "status_code", None)
         if status in (401, 403):
             raise UserError(
-                f"{what} may not be read: {place} answers {status}.",
-                "Run `hf auth login` (or set HF_TOKEN) with an account that may read it, or renew an expired token.",
+                f"{what} may not be {'written' if writing else 'read'}: {place} answers {status}.",
+                f"Run `hf auth login` (or set HF_TOKEN) with an account that may {'write' if writing else 'read'} it, or "
+                "renew an expired token.",
             ) from error
         raise _unreachable(what, place, f" It answers {status}.") from error
+    except errors.LocalTokenNotFoundError as error:
+        raise UserError(
+            f"{what} needs a login, and there is none on this machine.", "Run `hf auth login`, or set HF_TOKEN."
+        ) from error
     except (errors.OfflineModeIsEnabled, errors.FileMetadataError) as error:
         raise _unreachable(what, place) from error
     except Exception as error:

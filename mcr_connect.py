@@ -1,0 +1,65 @@
+"""Connect frozen contrastive spaces (CLIP, CLAP, ULIP, ...) without paired data: what other programs import.
+
+::
+
+    from mcr_connect import ConnectedSpace, embed
+
+    space = ConnectedSpace.from_pretrained("owner/name")
+    vectors = embed(space, files=["dog.png", "bark.flac"], texts=["a dog barks"])
+    print(vectors @ vectors.T)
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.connect import ConnectedSpace
+from pipeline.connect.embed import embed_files, embed_payloads, modality_of
+from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
+from pipeline.modalities import TEXT
+from pipeline.spaces import Space, SpaceSpec, load_space
+
+__all__ = [
+    "ConnectedSpace",
+    "CorruptError",
+    "McrError",
+    "Space",
+    "SpaceSpec",
+    "TryAgainError",
+    "UserError",
+    "embed",
+    "load_space",
+]
+
+try:
+    __version__ = version("mcr-connect")
+except PackageNotFoundError:  # a clone that was not installed
+    __version__ = "0"
+
+
+def embed(space: ConnectedSpace | Space, files: Sequence[str | Path] = (), texts: Sequence[str] = ()) -> Tensor:
+    """Unit rows [N, D] float32 on the CPU: the files in their order, then the texts.
+
+    Args:
+        space: A connected space, or a frozen one.
+        files: Of any modalities that the space embeds; their endings tell which.
+        texts: Words.
+
+    Raises:
+        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed.
+    """
+    payloads = [text.encode() for text in texts]
+    if not isinstance(space, ConnectedSpace):
+        rows = [embed_files(space, files)] if files else []
+        return torch.cat([*rows, embed_payloads(space, TEXT, payloads, list(texts))] if texts or not rows else rows)
+    rows = []
+    for file in map(Path, files):
+        if not file.is_file():
+            raise UserError(f"There is no file {file}.", "Correct its path.")
+        rows.append(space.embed(modality_of(file), [file.read_bytes()]))
+    if texts:
+        rows.append(space.embed(TEXT, payloads))
+    return torch.cat(rows) if rows else torch.empty(0, space.dimension)

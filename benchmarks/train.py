@@ -28,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine whe
 
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.links import Link, Memory
-from pipeline.precision import multiplying
-from pipeline.train.loop import Draws, Trainer
+from pipeline.precision import dtype_of, multiplying
+from pipeline.train.loop import Trainer
 from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import ProjectorSettings, TrainSettings
+from pipeline.train.steps.draws import Draws
 
 # Batch, width of the spaces, hidden width.
 QUICK = (512, 128, 256)
@@ -66,21 +67,30 @@ def main() -> None:
         options.json.write_text(result + "\n")
 
 
-# All three in the precision of the training, fp32: a peer that rounds to TF32 would be compared with something else.
+# All three in the precision of the training: a peer that rounds to TF32 would be compared with something else.
 @multiplying()
-def measure(device: str, batch: int, width: int, hidden: int, repeats: int) -> dict[str, Any]:
+def measure(
+    device: str,
+    batch: int,
+    width: int,
+    hidden: int,
+    repeats: int,
+    precision: str = "fp32",
+    record: bool | None = None,
+    calls: int = 0,
+) -> dict[str, Any]:
     """Step times of ours and of the peer at one size, and what they are worth."""
     tables = random_tables(batch * 4, width, device)
-    ours, peer = our_step(tables, batch, width, hidden, device), peer_step(tables, batch, width, hidden, device)
-    calls = 20 if batch * width < 1e6 else 1
-    if device == "cuda":
-        calls = 50
+    ours = our_step(tables, batch, width, hidden, device, precision, record)
+    peer = peer_step(tables, batch, width, hidden, device, precision)
+    if not calls:
+        calls = 50 if device == "cuda" else 20 if batch * width < 1e6 else 1
     times: dict[str, list[float]] = {"ours": [], "peer": [], "gemm": []}
-    first, second = torch.randn(batch, width, device=device), torch.randn(width, batch, device=device)
+    first, second = (torch.randn(batch, width, device=device).to(dtype_of(precision)) for _ in range(2))
     for _ in range(repeats + 1):
         times["ours"].append(seconds(ours, calls, device))
         times["peer"].append(seconds(peer, calls, device))
-        times["gemm"].append(seconds(lambda: first @ second, calls * 3, device))
+        times["gemm"].append(seconds(lambda: first @ second.T, calls * 3, device))
     # The first round warms up.
     ours_s, peer_s, _ = (statistics.median(each[1:]) for each in times.values())
     fastest = {name: min(each[1:]) for name, each in times.items()}
@@ -90,7 +100,7 @@ def measure(device: str, batch: int, width: int, hidden: int, repeats: int) -> d
     # Work per step grows as the products in it; the projection assumes the same share of the GEMM rate.
     projected = steps * fastest["ours"] * step_flop(PAPER["batch"], 512, 1024) / flop
     return {
-        "device": device, "batch": batch, "width": width, "hidden": hidden, "repeats": repeats,
+        "device": device, "precision": precision, "batch": batch, "width": width, "hidden": hidden, "repeats": repeats,
         "ours_ms": ours_s * 1e3, "peer_ms": peer_s * 1e3, "ratio": peer_s / ours_s, "gflop": flop / 1e9,
         "gemm_gflops": rate / 1e9, "fraction": flop / fastest["ours"] / rate, "paper_seconds": projected,
         "samples_ms": {name: [round(value * 1e3, 3) for value in each[1:]] for name, each in times.items()},
@@ -133,30 +143,38 @@ def heads_of(width: int, hidden: int, device: str) -> dict[str, torch.nn.Module]
     return {space: build_projector(spec).to(device) for space in SPACES}
 
 
+def benchmark_link() -> Link:
+    """What is joined."""
+    memories = {space: Memory(modality=modality) for space, modality in SPACES.items()}
+    return Link(connection="benchmark", name="clip-clap", spaces=("clip", "clap"), overlap="text", memories=memories)
+
+
 def objective_of(width: int, settings: TrainSettings) -> CMCR:
     """The objective that is measured: two spaces of one width."""
-    memories = {space: Memory(modality=modality) for space, modality in SPACES.items()}
-    link = Link(connection="benchmark", name="clip-clap", spaces=("clip", "clap"), overlap="text", memories=memories)
-    return CMCR(link, dict.fromkeys(SPACES, width), settings)
+    return CMCR(benchmark_link(), dict.fromkeys(SPACES, width), settings)
 
 
-def our_step(tables: dict[str, torch.Tensor], batch: int, width: int, hidden: int, device: str) -> Callable[[], None]:
-    """One step of the training loop, gather and noise included."""
+def our_step(
+    tables: dict[str, torch.Tensor],
+    batch: int,
+    width: int,
+    hidden: int,
+    device: str,
+    precision: str = "fp32",
+    record: bool | None = None,
+) -> Callable[[], None]:
+    """One step of the training loop, gather and noise included; `record` as `Trainer` has it."""
     settings = settings_of(batch, width, hidden)
-    trainer = Trainer(
-        objective_of(width, settings), tables, heads_of(width, hidden, device), settings, Draws(0, "benchmark")
-    )
-    noise = torch.Generator(device).manual_seed(0)
+    heads, draws = heads_of(width, hidden, device), Draws(0, "benchmark")
+    trainer = Trainer(objective_of(width, settings), tables, heads, settings, draws, precision, record)
     order = torch.randperm(batch * 4).to(device)[:batch]
-
-    def step() -> None:
-        trainer.step(0, {name: table.index_select(0, order) for name, table in tables.items()}, noise)
-
-    return step
+    return lambda: trainer.step(0, trainer.batches.pick(order))
 
 
-def peer_step(tables: dict[str, torch.Tensor], batch: int, width: int, hidden: int, device: str) -> Callable[[], None]:
-    """The same step written straight from the equations."""
+def peer_step(
+    tables: dict[str, torch.Tensor], batch: int, width: int, hidden: int, device: str, precision: str = "fp32"
+) -> Callable[[], None]:
+    """The same step written straight from the equations; in bf16 under autocast, as one does it."""
     settings = settings_of(batch, width, hidden)
     heads = heads_of(width, hidden, device)
     optimizer = torch.optim.AdamW([parameter for head in heads.values() for parameter in head.parameters()], lr=1e-3)
@@ -169,6 +187,14 @@ def peer_step(tables: dict[str, torch.Tensor], batch: int, width: int, hidden: i
         return (cross_entropy(scores, labels) + cross_entropy(scores.T, labels)) / 2
 
     def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    def loss_of() -> torch.Tensor:
         out = {}
         for name, table in tables.items():
             rows = table[order]
@@ -178,11 +204,7 @@ def peer_step(tables: dict[str, torch.Tensor], batch: int, width: int, hidden: i
         loss = info_nce(text_i, text_a, settings.temperature_overlap)
         loss = loss + info_nce(image, audio, settings.temperature_pseudo)
         intra = (text_i - image).norm(dim=-1).mean() + (text_a - audio).norm(dim=-1).mean()
-        loss = loss + settings.intra_weight * 0.5 * intra
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss.item()
+        return loss + settings.intra_weight * 0.5 * intra
 
     return step
 

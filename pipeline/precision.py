@@ -6,14 +6,19 @@ convolution, is then off by decibels. So whatever multiplies does it within `mul
 as long as it runs and puts them back. They belong to the process: threads that multiply in different formats must take turns.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # By name: the type that tensors are held in. `tf32` holds float32 and lets a GPU round the factors of its products.
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,6 +55,45 @@ def multiplying(precision: str = "fp32") -> Iterator[None]:
         yield
     finally:
         before.write()
+
+
+SHORT = (torch.float16, torch.bfloat16)
+# How torch and cuBLAS say that they lack something, as against having failed at it.
+_LACKING = ("not supported", "not_supported", "unsupported", "not implemented", "out_dtype")
+
+
+@cache
+def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `device` multiplies 16-bit factors of `dtype` with float32 sums; where a GPU cannot, the log says so.
+
+    Raises:
+        RuntimeError: It can, but failed, such as for want of memory.
+    """
+    if device.type != "cuda":
+        return False
+    probe = torch.ones(16, 16, dtype=dtype, device=device)
+    try:
+        torch.mm(probe, probe, out_dtype=torch.float32)
+    except (TypeError, NotImplementedError, RuntimeError) as error:
+        lacks = not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError)
+        if not lacks and not any(sign in str(error).lower() for sign in _LACKING):
+            raise
+        log.warning(
+            "Products in %s are not possible here (%s); fp32 is used, which is many times slower.", dtype, error
+        )
+        return False
+    return True
+
+
+def product(first: Tensor, second: Tensor) -> Tensor:
+    """first [M, K] second [K, N]; of 16-bit factors in float32, by the GPU itself where it can and otherwise after both
+    are converted.
+    """
+    if first.dtype not in SHORT:
+        return first @ second
+    if multiplies(first.device, first.dtype):
+        return torch.mm(first, second, out_dtype=torch.float32)
+    return first.float() @ second.float()
 
 
 def check_float32(device: str) -> None:

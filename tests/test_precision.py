@@ -31,9 +31,10 @@ from pipeline.retrieve.memory.perplexity import mean_entropy
 from pipeline.retrieve.memory.sampling import sample, sample_top_k
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.testing.fake_cuda import MULTIPLY, watched
-from pipeline.train.loop import Draws, Trainer
+from pipeline.train.loop import Trainer
 from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import TrainSettings
+from pipeline.train.steps.draws import Draws
 from tests.makers.devices import NEEDS_FAISS
 from tests.makers.links import make_link
 
@@ -134,7 +135,7 @@ def train() -> None:
     heads = {name: build_projector(ProjectorSpec(kind="mlp", input=8, hidden=9, dimension=7)) for name in spaces}
     objective = CMCR(make_link(), spaces, settings)
     trainer = Trainer(objective, dict.fromkeys(objective.columns, ROWS), heads, settings, Draws(0, "x"))
-    trainer.step(0, dict.fromkeys(objective.columns, ROWS), torch.Generator())
+    trainer.step(0, dict.fromkeys(objective.columns, ROWS))
 
 
 def bank() -> Bank:
@@ -186,7 +187,7 @@ INSIDE = {
     "pipeline/retrieve/memory/plain.py": "aggregate",
     "pipeline/retrieve/memory/fused.py": "aggregate",
     "pipeline/retrieve/memory/tiles.py": "aggregate",
-    "pipeline/train/losses.py": "a step of the loop",
+    "pipeline/train/info_nce/": "a step of the loop",
     "pipeline/connect/projectors.py": "a step of the loop, or a connected space",
     "pipeline/evaluate/ranking/sorted_ranks.py": "float64",
     "pipeline/spaces/": "encode, which load_space wraps; test_conformance.py watches every family",

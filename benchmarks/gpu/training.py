@@ -1,4 +1,4 @@
-"""Training: the gradient against float64, two runs equal, a killed run equal."""
+"""Training: the gradient against float64, steps from a CUDA graph, two runs equal, a killed run equal."""
 
 import tempfile
 from pathlib import Path
@@ -7,12 +7,17 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.gpu.rows import Step
-from benchmarks.train import heads_of, objective_of, random_tables, settings_of
+from benchmarks.train import benchmark_link, heads_of, objective_of, random_tables, settings_of
 from pipeline.precision import multiplying
 from pipeline.progress import Silent
 from pipeline.train.checkpoint import Checkpoint
-from pipeline.train.loop import Draws, Trainer
-from pipeline.train.losses import symmetric_info_nce
+from pipeline.train.info_nce import kernels
+from pipeline.train.info_nce.tiled import TiledInfoNCE
+from pipeline.train.loop import Trainer
+from pipeline.train.methods.coupled import Coupled
+from pipeline.train.methods.coupling import Coupling
+from pipeline.train.settings import CouplingTrainSettings, ProjectorSettings
+from pipeline.train.steps.draws import Draws
 
 WIDTH, EPOCHS = 128, 3
 Weights = dict[str, torch.Tensor]
@@ -35,32 +40,63 @@ class KillAfter(Silent):
             raise Killed
 
 
+# Factors of 8 bits, and their products summed in float32.
+LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+
+
 def gradient(step: Step) -> None:
-    """Largest error of the gradient of InfoNCE, against autograd in float64, as a share of its largest number."""
+    """Largest error of the gradient of InfoNCE, against autograd in float64, as a share of its largest number; whole and in
+    blocks.
+    """
     count = step.size(4096, 256)
     rows = [normalize(torch.randn(count, 512, generator=torch.Generator().manual_seed(seed)), dim=1) for seed in (1, 2)]
-    first, second = (each.clone().to(step.device).requires_grad_() for each in rows)
-    with multiplying():
-        symmetric_info_nce(first, second, 0.05).backward()
     exact = [each.detach().to(step.device, torch.float64).requires_grad_() for each in rows]
     scores, own = exact[0] @ exact[1].T / 0.05, torch.arange(count, device=step.device)
     (torch.nn.functional.cross_entropy(scores, own) + torch.nn.functional.cross_entropy(scores.T, own)).div(
         2
     ).backward()
-    error = (first.grad.double() - exact[0].grad).abs().max() / exact[0].grad.abs().max()
-    step.at_most("gradient of InfoNCE: relative error", float(error), 1e-4)
+    for factors, limit in LIMITS.items():
+        for name, elements in (("", count**2), (" in blocks", count * (count // 3))):
+            first, second = (each.clone().to(step.device).requires_grad_() for each in rows)
+            with multiplying():
+                TiledInfoNCE.apply(first, second, 0.05, factors, elements).backward()
+            pairs = zip((first, second), exact, strict=True)
+            errors = [(one.grad.double() - other.grad).abs().max() / other.grad.abs().max() for one, other in pairs]
+            kind = str(factors).removeprefix("torch.")
+            step.at_most(f"gradient of InfoNCE, {kind}{name}: relative error", float(max(errors)), limit)
+    if step.device == "cuda":
+        step.holds("the kernels of InfoNCE work", kernels.work_on(first))
 
 
-def trained(step: Step, checkpoints: Path, stop: int | None = None) -> Weights:
+def trained(step: Step, precision: str, checkpoints: Path, stop: int | None = None) -> Weights:
     """Weights after a few epochs, or an exception after `stop` steps."""
     batch = step.size(2048, 128)
     settings = settings_of(batch, WIDTH, WIDTH).model_copy(update={"epochs": EPOCHS})
     objective = objective_of(WIDTH, settings)
     tables = random_tables(batch * 4, WIDTH, step.device)
     # Generators of their own: the initial weights are equal in all runs.
-    trainer = Trainer(objective, tables, heads_of(WIDTH, WIDTH, step.device), settings, Draws(0, "check"))
+    trainer = Trainer(objective, tables, heads_of(WIDTH, WIDTH, step.device), settings, Draws(0, "check"), precision)
     trainer.run(Checkpoint(checkpoints, {}), Silent() if stop is None else KillAfter(stop), "check")
+    if step.device == "cuda" and stop is None:
+        step.holds(f"training in {precision}: steps come from a CUDA graph", trainer._recorded is not None)
     return {name: parameter.detach().cpu() for name, parameter in trainer.parameters.items()}
+
+
+def coupled(step: Step) -> None:
+    """Method coupling draws rows and an order within its step."""
+    settings = CouplingTrainSettings(projector=ProjectorSettings(hidden=64, dimension=64), epochs=2, batch_size=128)
+    link = benchmark_link()
+    objective = Coupling(link, dict.fromkeys(link.spaces, 64), settings)
+    rows = tuple(random_tables(512, 64, step.device).values())
+    partners = torch.arange(512, dtype=torch.int32, device=step.device)[:, None].expand(512, 4)
+    objective._coupled = Coupled((rows[1], rows[3]), (partners, partners), (rows[0], rows[2]))
+    items = {"item": torch.arange(1024, device=step.device)}
+    trainer = Trainer(objective, items, heads_of(64, 64, step.device), settings, Draws(0, "check"), "bf16")
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.run(Checkpoint(Path(folder), {}), Silent(), "check")
+    step.holds("coupling: the loss falls", bool(trainer.history[-1, 0] < trainer.history[0, 0]))
+    if step.device == "cuda":
+        step.holds("coupling: steps come from a CUDA graph", trainer._recorded is not None)
 
 
 def equal(first: Weights, second: Weights) -> bool:
@@ -73,14 +109,17 @@ def main() -> None:
     step = Step.of_arguments()
     torch.use_deterministic_algorithms(True, warn_only=True)
     gradient(step)
-    with tempfile.TemporaryDirectory() as folder:
-        whole = trained(step, Path(folder, "a"))
-        step.holds("training: two runs are equal to the bit", equal(whole, trained(step, Path(folder, "b"))))
-        try:
-            trained(step, Path(folder, "c"), stop=2 * 4 + 1)
-        except Killed:
-            again = trained(step, Path(folder, "c"))
-        step.holds("training: a killed run ends with the same bits", equal(whole, again))
+    for precision in ("fp32", "bf16"):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = trained(step, precision, Path(folder, "a"))
+            twice = equal(whole, trained(step, precision, Path(folder, "b")))
+            step.holds(f"training in {precision}: two runs are equal to the bit", twice)
+            try:
+                trained(step, precision, Path(folder, "c"), stop=2 * 4 + 1)
+            except Killed:
+                again = trained(step, precision, Path(folder, "c"))
+            step.holds(f"training in {precision}: a killed run ends with the same bits", equal(whole, again))
+    coupled(step)
 
 
 if __name__ == "__main__":

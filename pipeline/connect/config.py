@@ -44,10 +44,13 @@ class TrainedLink(Link):
     Attributes:
         train: Settings that the numbers depend on.
         pairs: Content hash of its pairs.
+        arithmetic: Kind of device and precision that trained it, such as ``cuda bf16``; not written where nothing was
+            trained, and in those of earlier versions, trained in fp32.
     """
 
     train: dict[str, Any]
     pairs: str
+    arithmetic: str = ""
 
 
 class ConnectionConfig(Settings):
@@ -110,7 +113,8 @@ class ConnectionConfig(Settings):
         [link] = content.pop("links")
         link["memories"] = {space: memory["modality"] for space, memory in link["memories"].items()}
         content |= {name: link.pop(name) for name in ("train", "pairs")}
-        return {**content, "link": {name: value for name, value in link.items() if name not in ("queries", "sets")}}
+        decides_nothing = ("queries", "sets", "arithmetic")
+        return {**content, "link": {name: value for name, value in link.items() if name not in decides_nothing}}
 
     def save(self, folder: Path) -> None:
         """Write the configuration to `folder` atomically; it is the last file of a finished connection.
@@ -124,7 +128,11 @@ class ConnectionConfig(Settings):
         write_sealed(folder / CONFIG_NAME, content)
 
     def _plain(self, left_out: set[str]) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude=left_out if self.plugin else {*left_out, "plugin"})
+        plain: dict[str, Any] = self.model_dump(mode="json", exclude=left_out if self.plugin else {*left_out, "plugin"})
+        for link in plain["links"]:
+            if not link["arithmetic"]:
+                del link["arithmetic"]
+        return plain
 
 
 def unite(configs: Mapping[str, ConnectionConfig]) -> ConnectionConfig:

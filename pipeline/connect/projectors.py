@@ -52,6 +52,11 @@ class _Block(nn.Module):
         return outputs
 
 
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of length 1; what layers returned in 16 bits is float32 from here on."""
+    return normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
+
+
 class MlpProjector(_Block):
     """One block (C-MCR between CLIP and CLAP)."""
 
@@ -60,7 +65,7 @@ class MlpProjector(_Block):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Project `embeddings` [B, D] to unit vectors [B, E]."""
-        return normalize(super().forward(embeddings), dim=-1)
+        return _unit(super().forward(embeddings))
 
 
 class _TwoBlocks(nn.Module):
@@ -85,7 +90,7 @@ class LinearProjector(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Project `embeddings` [B, D] to unit vectors [B, E]."""
-        return normalize(self.net(embeddings), dim=-1)
+        return _unit(self.net(embeddings))
 
 
 class DecoupledProjector(nn.Module):
@@ -109,7 +114,7 @@ class DecoupledProjector(nn.Module):
 
     def inter(self, embeddings: Tensor) -> Tensor:
         """f_m: project `embeddings` [B, D] of the overlapping modality, or what f_l made, to unit vectors [B, E]."""
-        return normalize(self.Head2(embeddings), dim=-1)
+        return _unit(self.Head2(embeddings))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Project `embeddings` [B, D] of the leaf's own modality to unit vectors [B, E]."""

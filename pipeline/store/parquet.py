@@ -105,6 +105,17 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Rows:
         return Rows(table.column("key").to_pylist(), vectors, numbers)
 
 
+def read_widths(path: Path) -> dict[str, int]:
+    """Width D of every column of vectors in `path`; no row is read.
+
+    Raises:
+        CorruptError: The file is damaged or not one of ours.
+    """
+    with written_by_us(path):
+        metadata = retried(lambda: pq.read_schema(path)).metadata
+        return {name: int(spec["dimension"]) for name, spec in json.loads(metadata[METADATA_KEY])["vectors"].items()}
+
+
 def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
     # Not pq.read_table, which imports and builds a data set for this one file.
     with pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -93,7 +93,7 @@ class Checkpoint:
         if made != self.arithmetic:
             raise UserError(
                 f"{self.folder} holds a training begun with {made}; this run computes with {self.arithmetic}.",
-                f"Finish it with {made} (run.device in params.yaml), or remove that folder to train anew.",
+                f"Finish it with {made} (run.device and train.precision in params.yaml), or remove that folder to train anew.",
             )
 
     def remove(self) -> None:

@@ -19,9 +19,13 @@ from pipeline.store import Store
 from pipeline.store.parts.folder import differences
 from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.history import HISTORY_NAME, write_history
-from pipeline.train.loop import Draws, Trainer
+from pipeline.train.loop import Trainer
+from pipeline.train.losses import bytes_of_scores
+from pipeline.train.memory import file_bytes, place_for, table_bytes
 from pipeline.train.objective import Objective, OwnTables
 from pipeline.train.settings import ScheduleSettings
+from pipeline.train.steps.arithmetic import resolved
+from pipeline.train.steps.draws import Draws
 from pipeline.train.tables import load_tables
 
 log = logging.getLogger(__name__)
@@ -83,9 +87,10 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     pairs = objective.rows(stores) if isinstance(objective, OwnTables) else sum(len(store) for store in stores)
     per_epoch = pairs // settings.batch_size
     used = per_epoch * settings.batch_size
-    arithmetic = arithmetic_of(device, "fp32")
+    precision = resolved(settings.precision, device)
+    arithmetic = arithmetic_of(device, precision)
     checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.identity(), arithmetic)
-    if _finished(output, config):
+    if _finished(output, config, settings.precision):
         checkpoint.remove()
         return TrainResult(pairs, used, settings.epochs, 0, per_epoch * settings.epochs)
     if not per_epoch:
@@ -99,27 +104,40 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
         stale.unlink(missing_ok=True)
     with _threads(config.threads):
         draws = Draws(config.seed, name)
+        step = _step_bytes(config, objective, settings, device)
         if isinstance(objective, OwnTables):
-            tables = objective.load(stores, device)
+            tables = objective.load(stores, place_for(name, file_bytes(stores), step, device, streams=False))
         else:
-            tables = load_tables(stores, objective.columns, device)
+            size = table_bytes(stores, objective.columns)
+            tables = load_tables(stores, objective.columns, place_for(name, size, step, device, streams=True))
         projectors = {
             space: build_projector(spec, job.init, draws.generator(f"init {space}")).to(device)
             for space, spec in config.projectors.items()
         }
-        trainer = Trainer(job.objective, tables, projectors, settings, draws)
+        trainer = Trainer(job.objective, tables, projectors, settings, draws, precision)
         computed = trainer.run(checkpoint, progress, name)
     save_projectors(output / PROJECTOR_NAME, projectors)
     rates = [trainer.rate(step) for step in range(trainer.steps)]
     write_history(output / HISTORY_NAME, job.objective.terms, trainer.history.cpu().numpy(), per_epoch, rates)
     files = {file: sha256_file(output / file) for file in (PROJECTOR_NAME, HISTORY_NAME)}
-    config.model_copy(update={"files": files}).save(output)
+    links = (config.links[0].model_copy(update={"arithmetic": arithmetic}),)
+    config.model_copy(update={"files": files, "links": links}).save(output)
     checkpoint.remove()
     return TrainResult(pairs, used, settings.epochs, computed, trainer.steps)
 
 
-def _finished(output: Path, config: ConnectionConfig) -> bool:
-    """Whether `output` holds the intact result of `config`; if it holds another one, the log says why it is stale."""
+def _step_bytes(config: ConnectionConfig, objective: Objective, settings: ScheduleSettings, device: str) -> int:
+    """About how much memory a step takes: what layers keep for the way back, and scores."""
+    widths = [spec.input + 2 * spec.hidden + 3 * spec.dimension for spec in config.projectors.values()]
+    rows = max(2, len(objective.columns)) * settings.batch_size
+    return 8 * rows * max(widths) + bytes_of_scores(settings.batch_size, torch.device(device).type)
+
+
+def _finished(output: Path, config: ConnectionConfig, precision: str) -> bool:
+    """Whether `output` holds the intact result of `config`; if it holds another one, the log says why it is stale.
+
+    What is complete stays valid on another kind of device; `precision` is compared where it is not ``auto``.
+    """
     if not (output / CONFIG_NAME).is_file():
         return False
     try:
@@ -129,6 +147,9 @@ def _finished(output: Path, config: ConnectionConfig) -> bool:
         return False
     before, now = (each.identity() for each in (found, config))
     reasons = differences(before, now)
+    _, _, made = found.links[0].arithmetic.partition(" ")
+    if precision not in ("auto", made or "fp32"):
+        reasons.append(f"train.precision changed ({made or 'fp32'} -> {precision})")
     if list(found.spaces) != list(config.spaces):
         reasons.append("the order of the spaces changed")
     for name, digest in found.files.items():

@@ -59,8 +59,10 @@ class LinkJob:
             spaces: What the embedding stores say about each space.
             projectors: By space; none where the method needs none.
         """
-        # How often a checkpoint is written changes no number: with another value the result stays valid.
-        train = self.settings.model_dump(mode="json", exclude={"checkpoint_every"})
+        # How often a checkpoint is written changes no number: with another value the result stays valid. In which
+        # precision it was trained is recorded beside the device.
+        left_out = {"checkpoint_every"} | ({"precision"} if isinstance(self.settings, ScheduleSettings) else set())
+        train = self.settings.model_dump(mode="json", exclude=left_out)
         pairs = sha256_json([store.content_hash for store in self.stores])
         return ConnectionConfig.model_validate(
             {

@@ -1,40 +1,26 @@
-"""The training loop: tables resident on the device, batches picked by index, state that survives a kill."""
+"""The training loop: batches picked by index from resident tables, state that survives a kill."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import McrError
-from pipeline.hashing import seed_from
 from pipeline.precision import multiplying
 from pipeline.progress import Progress
 from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.objective import Objective
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ScheduleSettings
+from pipeline.train.steps.arithmetic import layers_in
+from pipeline.train.steps.batches import Batches
+from pipeline.train.steps.draws import Draws
+from pipeline.train.steps.recorded import RecordedStep
 
 log = logging.getLogger(__name__)
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Where the randomness of a run comes from: every purpose and epoch has a generator of its own.
-
-    Attributes:
-        seed: Seed of the run.
-        connection: Name of the connection.
-    """
-
-    seed: int
-    connection: str
-
-    def generator(self, purpose: str, *, epoch: int = 0, device: str = "cpu") -> torch.Generator:
-        """A fresh generator for `purpose` in `epoch`."""
-        return torch.Generator(device).manual_seed(seed_from(self.seed, self.connection, purpose, epoch))
 
 
 class Trainer:
@@ -42,10 +28,12 @@ class Trainer:
 
     Args:
         objective: The method.
-        tables: Its columns, N rows each, on the training device.
+        tables: Its columns, N rows each, on the training device or, where they do not fit, on the CPU.
         projectors: By space, on the training device.
         settings: Schedule and optimiser.
         draws: Source of the batches' order and of the noise.
+        precision: ``fp32`` or ``bf16``, see `pipeline.train.arithmetic`.
+        record: Whether steps are repeated from a CUDA graph; by default on a GPU, for objectives that allow it.
     """
 
     def __init__(
@@ -55,27 +43,36 @@ class Trainer:
         projectors: dict[str, nn.Module],
         settings: ScheduleSettings,
         draws: Draws,
+        precision: str = "fp32",
+        record: bool | None = None,
     ) -> None:
         self.objective = objective
-        self.tables = objective.prepare(tables)
         self.projectors = projectors
         self.settings = settings
         self.draws = draws
-        table = next(iter(self.tables.values()))
-        self.rows, self.device = len(table), table.device
-        self.steps_per_epoch = self.rows // settings.batch_size
-        self.steps = self.steps_per_epoch * settings.epochs
+        self.precision = precision
         self.parameters = {
             f"{space}.{name}": parameter
             for space, projector in projectors.items()
             for name, parameter in projector.named_parameters()
         }
+        self.device = next(iter(self.parameters.values())).device
+        self.batches = Batches(objective.prepare(tables), objective.columns, self.device)
+        self.steps_per_epoch = self.batches.rows // settings.batch_size
+        self.steps = self.steps_per_epoch * settings.epochs
+        self.noise = draws.generator("noise", device=str(self.device))
+        on_gpu = self.device.type == "cuda"
+        self.record = getattr(objective, "repeats", False) and on_gpu if record is None else record
+        self._recorded: RecordedStep | None = None
         self.optimizer = OPTIMIZERS[settings.optimizer](
             list(self.parameters.values()),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
+            capturable=self.record and on_gpu,
         )
+        # A graph reads the learning rate where it lies; elsewhere a number of Python keeps the bits of earlier versions.
+        self._rate = torch.zeros((), device=self.device) if self.record else None
         # Per step the terms of the loss, kept on the device: reading them out at every step would stall it.
         self.history = torch.zeros(self.steps, len(objective.terms), device=self.device)
 
@@ -107,26 +104,54 @@ class Trainer:
         return learning_rate(step, self.steps, self.settings.learning_rate, self.settings.warmup_steps)
 
     def _epoch(self, epoch: int, progress: Progress) -> None:
-        batch_size = self.settings.batch_size
-        order = torch.randperm(self.rows, generator=self.draws.generator("order", epoch=epoch)).to(self.device)
-        noise = self.draws.generator("noise", epoch=epoch, device=str(self.device))
+        size = self.settings.batch_size
+        order = self.batches.order(self.draws.generator("order", epoch=epoch, device=self.batches.place))
+        self.noise.manual_seed(self.draws.seed_of("noise", epoch))
         # What is left after the last whole batch is dropped: a batch of few rows would disturb BatchNorm.
         for number in range(self.steps_per_epoch):
-            picked = order[number * batch_size : (number + 1) * batch_size]
-            batch = {column: self.tables[column].index_select(0, picked) for column in self.objective.columns}
-            self.step(epoch * self.steps_per_epoch + number, batch, noise)
+            batch = self.batches.pick(order[number * size : (number + 1) * size])
+            self.step(epoch * self.steps_per_epoch + number, batch)
             progress.advance(1)
 
-    @multiplying()
-    def step(self, step: int, batch: dict[str, Tensor], noise: torch.Generator) -> None:
+    def step(self, step: int, batch: Mapping[str, Tensor]) -> None:
         """One step of the optimiser on `batch`, rows [B, D] by column."""
+        rate = self.rate(step) if self._rate is None else self._rate.fill_(self.rate(step))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(step)
-        terms = self.objective(self.projectors, batch, noise)
+            group["lr"] = rate
+        if self.record and self._recorded is None:
+            self._begin_recording(batch)
+        if self._recorded is None:
+            self.history[step] = self._compute(batch)
+            return
+        for name, rows in self._recorded.batch.items():
+            if rows is not batch[name]:
+                rows.copy_(batch[name])
+        self.history[step] = self._recorded()
+
+    @multiplying()
+    def _compute(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Move the weights by `batch`; the terms of its loss [T]."""
+        with layers_in(self.precision, self.device):
+            terms = self.objective(self.projectors, batch, self.noise)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms["loss"])
         self.optimizer.step()
-        self.history[step] = torch.stack([terms[name].detach() for name in self.objective.terms])
+        return torch.stack([terms[name].detach() for name in self.objective.terms])
+
+    def _begin_recording(self, batch: Mapping[str, Tensor]) -> None:
+        try:
+            self._recorded = RecordedStep(self._compute, batch, self._moving, self.noise)
+            self.batches.into(self._recorded.batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.record = False
+            seed = self.noise.initial_seed()
+            self.noise = self.draws.generator("noise", device=str(self.device)).manual_seed(seed)
+            log.warning(
+                "The steps cannot be repeated from a CUDA graph (%s); they are started kernel by kernel, which is slower.",
+                str(error).splitlines()[0],
+            )
 
     def _check_finite(self, epoch: int) -> None:
         start = epoch * self.steps_per_epoch
@@ -137,7 +162,8 @@ class Trainer:
                 "Lower train.learning_rate or raise the temperatures; the last good checkpoint is kept.",
             )
 
-    def _state(self) -> dict[str, Tensor]:
+    def _moving(self) -> dict[str, Tensor]:
+        """All that a step changes: weights, statistics, state of the optimiser."""
         state = {
             f"weights.{space}.{name}": tensor
             for space, projector in self.projectors.items()
@@ -146,7 +172,10 @@ class Trainer:
         for name, parameter in self.parameters.items():
             for entry, tensor in self.optimizer.state[parameter].items():
                 state[f"optimizer.{name}.{entry}"] = tensor
-        return {**state, "history": self.history}
+        return state
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**self._moving(), "history": self.history}
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         for space, projector in self.projectors.items():

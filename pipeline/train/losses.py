@@ -1,49 +1,24 @@
 """The losses of C-MCR (arXiv 2305.14381, section 3.3) and Ex-MCR (arXiv 2310.08884)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipeline.train.info_nce.tiled import TiledInfoNCE
+from pipeline.train.info_nce.whole import WholeInfoNCE
 
-class _SymmetricInfoNCE(torch.autograd.Function):
-    """Symmetric InfoNCE with its gradient computed in the forward pass.
+# A CPU holds the scores of up to so many pairs at once (1 GiB); above, and on a GPU, there are blocks of at most so many
+# scores. A GPU's are few: 65,536 pairs are 16 blocks of 1 GiB.
+WHOLE = 16_384
+BLOCK = {"cpu": 2**26, "cuda": 2**28}
 
-    With S = A B^T / tau the gradient is dL/dS = (softmax over rows + softmax over columns) / 2B - I / B. Both softmaxes
-    fall out of the log-sum-exps of the loss, so one B x B matrix is kept and half of what autograd does is saved
-    (``benchmarks/train.py``).
-    """
 
-    @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor, temperature: float) -> Tensor:
-        batch = len(first)
-        scores = (first / temperature) @ second.T
-        positives = scores.diagonal().clone()
-        # The running maximum is subtracted: a fixed shift of 1 / temperature underflows at ordinary cosines.
-        peak = scores.amax(1, keepdim=True)
-        gradient = (scores - peak).exp_()
-        total = gradient.sum(1, keepdim=True)
-        gradient.div_(total)
-        rows = (peak + total.log()).squeeze(1)
-        peak = scores.amax(0, keepdim=True)
-        scores.sub_(peak).exp_()
-        total = scores.sum(0, keepdim=True)
-        gradient.add_(scores.div_(total))
-        columns = (peak + total.log()).squeeze(0)
-        gradient.mul_(0.5 / (batch * temperature)).diagonal().sub_(1 / (batch * temperature))
-        ctx.save_for_backward(gradient, first, second)
-        return ((rows + columns) / 2 - positives).mean()
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        gradient, first, second = ctx.saved_tensors
-        wanted = ctx.needs_input_grad  # The targets of Ex-MCR are fixed.
-        return (
-            outer[0] * (gradient @ second) if wanted[0] else None,
-            outer[0] * (gradient.T @ first) if wanted[1] else None,
-            None,
-        )
+def bytes_of_scores(batch: int, device: str) -> int:
+    """About how much memory the scores of two losses over `batch` pairs take on a kind of device, in float32."""
+    if device == "cpu" and batch <= WHOLE:
+        return 4 * 4 * batch**2
+    return 3 * 4 * min(batch**2, max(batch, BLOCK.get(device, BLOCK["cpu"])))
 
 
 def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -51,6 +26,8 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float) -> Ten
 
     Equations of L_ttc and L_avc: with s_ij = first_i . second_j / temperature,
     L = -1/2B sum_i [ log softmax_j(s_ij)_i + log softmax_j(s_ji)_i ].
+
+    Within `torch.autocast` the factors of products are in its type; scores, sums and exponentials never are.
 
     Args:
         first: Unit rows [B, E].
@@ -60,7 +37,14 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float) -> Ten
     Returns:
         The loss, a scalar; gradients flow to both arguments.
     """
-    loss: Tensor = _SymmetricInfoNCE.apply(first, second, temperature)
+    kind = first.device.type
+    short = torch.is_autocast_enabled(kind)
+    if kind == "cpu" and not short and len(first) <= WHOLE:
+        loss: Tensor = WholeInfoNCE.apply(first, second, temperature)
+        return loss
+    factors = torch.get_autocast_dtype(kind) if short else torch.promote_types(first.dtype, second.dtype)
+    with torch.autocast(kind, enabled=False):
+        loss = TiledInfoNCE.apply(first, second, temperature, factors, BLOCK.get(kind, BLOCK["cpu"]))
     return loss
 
 

@@ -15,6 +15,9 @@ class Objective(Protocol):
     Attributes:
         columns: Columns of the pseudo-pairs that it reads.
         terms: Names of what it reports per step; the first is ``loss``.
+
+    One that does the same operations at every step, and keeps no count of its own in Python, can say so with
+    ``repeats = True``: on a GPU its step is then recorded once and repeated as a CUDA graph.
     """
 
     columns: tuple[str, ...]

@@ -75,6 +75,11 @@ class ScheduleSettings(Settings):
     checkpoint_every: int = Field(
         default=1, ge=1, description="Epochs between checkpoints; a killed run loses at most this much."
     )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="What layers and losses multiply; weights, sums, statistics and losses are in fp32. `auto` is bf16 on a "
+        "GPU that has it, and fp32 on a CPU.",
+    )
 
 
 class AveragedSettings(ScheduleSettings):

@@ -21,14 +21,15 @@ from pipeline.retrieve.memory.sampling import sample
 from pipeline.retrieve.profiles import features, profile
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.testing.fake_cuda import Watch, fake_cuda, on_cuda, watched
-from pipeline.train.loop import Draws, Trainer
-from pipeline.train.losses import _SymmetricInfoNCE
+from pipeline.train.info_nce.tiled import TiledInfoNCE
+from pipeline.train.loop import Trainer
 from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.methods.coupled import Coupled
 from pipeline.train.methods.coupling import Coupling
 from pipeline.train.methods.exmcr import ExMCR
 from pipeline.train.methods.oracle import Oracle
 from pipeline.train.settings import CouplingTrainSettings, LeafTrainSettings, TrainSettings
+from pipeline.train.steps.draws import Draws
 from tests.makers.links import make_link
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -116,35 +117,46 @@ METHODS = {
 }
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", METHODS)
-def test_an_epoch_of_training(method, monkeypatch):
-    """All but the walk back through the graph, for which autograd wants a device; the loss' own way back is below."""
+def test_an_epoch_of_training(method, precision, monkeypatch):
+    """All but the walk back through the graph, for which autograd wants a device; the loss' own way back is below.
+
+    Nor is there a CUDA graph: `tests/train/test_recorded.py` records the same step on the CPU.
+    """
     monkeypatch.setattr(Draws, "generator", lambda *_, **__: torch.Generator())
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     make, kind, settings = METHODS[method]
     projectors = heads(kind, ("clap",) if kind == "decoupled" else ("clip", "clap"))
     with fake_cuda() as mode, watched() as watch:
         objective = make()
         rows = {"item": torch.zeros(20, dtype=torch.int64, device="cuda")} if method == "coupling" else tables()
-        trainer = Trainer(objective, rows, on_cuda(mode, projectors), settings, Draws(0, "x"))
+        trainer = Trainer(objective, rows, on_cuda(mode, projectors), settings, Draws(0, "x"), precision, record=False)
 
         def backward(loss: Tensor) -> None:
-            assert loss.device.type == "cuda" and loss.requires_grad
+            assert loss.device.type == "cuda" and loss.requires_grad and loss.dtype == torch.float32
             for parameter in trainer.parameters.values():
                 parameter.grad = torch.empty_like(parameter)
 
         monkeypatch.setattr(torch.autograd, "backward", backward)
         trainer._epoch(0, Silent())
         assert {entry.device.type for state in trainer.optimizer.state.values() for entry in state.values()} == {"cuda"}
-    assert watch.products and not watch.loose
+    assert bool(watch.products) == (precision == "fp32"), "16-bit factors are multiplied as they are"
+    assert not watch.loose
 
 
-def test_the_gradient_of_the_loss():
+@pytest.mark.parametrize("factors", TYPES)
+@pytest.mark.parametrize("elements", [20, 10**6])
+def test_the_gradient_of_the_loss(factors, elements):
     saved = SimpleNamespace(needs_input_grad=(True, True, False))
     saved.save_for_backward = lambda *tensors: setattr(saved, "saved_tensors", tensors)
-    with fake_cuda():
-        assert _SymmetricInfoNCE.forward(saved, cuda(8, 4), cuda(8, 4), 0.1).device.type == "cuda"
-        first, second, _ = _SymmetricInfoNCE.backward(saved, cuda())
+    with fake_cuda(), watched() as watch:
+        loss = TiledInfoNCE.forward(saved, cuda(8, 4), cuda(8, 4), 0.1, factors, elements)
+        assert loss.device.type == "cuda" and loss.dtype == torch.float32
+        first, second, *_ = TiledInfoNCE.backward(saved, cuda())
         assert {first.device.type, second.device.type} == {"cuda"} and first.shape == second.shape == (8, 4)
+    assert bool(watch.products) == (factors == torch.float32)
 
 
 def test_what_lies_on_two_devices_is_refused():

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.progress import Silent
 from pipeline.train.checkpoint import Checkpoint
-from pipeline.train.loop import Draws, Trainer
+from pipeline.train.loop import Trainer
 from pipeline.train.settings import TrainSettings
+from pipeline.train.steps.draws import Draws
 
 
 class Recorder:

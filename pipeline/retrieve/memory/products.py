@@ -1,16 +1,12 @@
 """The two matrix products of an aggregation and the buffers that they work in."""
 
-import logging
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from pipeline.precision import dtype_of
-
-log = logging.getLogger(__name__)
+from pipeline.precision import SHORT, dtype_of, multiplies
 
 
 @dataclass(frozen=True)
@@ -83,34 +79,6 @@ def low_precision(queries: Tensor, keys: Tensor) -> torch.dtype | None:
     if queries.dtype != keys.dtype or queries.dtype not in SHORT or not multiplies(queries.device, queries.dtype):
         return None
     return queries.dtype
-
-
-SHORT = (torch.float16, torch.bfloat16)
-# How torch and cuBLAS say that they lack something, as against having failed at it.
-_LACKING = ("not supported", "not_supported", "unsupported", "not implemented", "out_dtype")
-
-
-@cache
-def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `device` multiplies 16-bit factors of `dtype` with float32 sums; where a GPU cannot, the log says so.
-
-    Raises:
-        RuntimeError: It can, but failed, such as for want of memory.
-    """
-    if device.type != "cuda":
-        return False
-    probe = torch.ones(16, 16, dtype=dtype, device=device)
-    try:
-        torch.mm(probe, probe, out_dtype=torch.float32)
-    except (TypeError, NotImplementedError, RuntimeError) as error:
-        lacks = not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError)
-        if not lacks and not any(sign in str(error).lower() for sign in _LACKING):
-            raise
-        log.warning(
-            "Products in %s are not possible here (%s); fp32 is used, which is many times slower.", dtype, error
-        )
-        return False
-    return True
 
 
 def resolved(precision: str, device: str | torch.device) -> str:

@@ -22,6 +22,7 @@ class CMCR:
     """
 
     terms: tuple[str, ...] = ("loss", "overlap", "pseudo", "intra")
+    repeats = True
 
     def __init__(self, link: Link, widths: Mapping[str, int], settings: TrainSettings) -> None:
         self.settings = settings

@@ -30,6 +30,7 @@ class Coupling:
 
     columns: tuple[str, ...] = (ITEM,)
     terms: tuple[str, ...] = ("loss", "overlap", "pseudo")
+    repeats = True
 
     def __init__(self, link: Link, widths: Mapping[str, int], settings: CouplingTrainSettings) -> None:
         self.link = link

@@ -26,6 +26,8 @@ class ExMCR:
     L_intra has no negatives and reaches f_l only: it closes the gap between the leaf's modalities.
     """
 
+    repeats = True
+
     def __init__(self, link: Link, widths: Mapping[str, int], settings: LeafTrainSettings) -> None:
         base, self.leaf = link.spaces
         self.settings = settings

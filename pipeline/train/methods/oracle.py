@@ -18,6 +18,7 @@ class Oracle:
     """
 
     terms: tuple[str, ...] = ("loss",)
+    repeats = True
 
     def __init__(self, link: Link, widths: Mapping[str, int], settings: TrainSettings) -> None:
         self.temperature = settings.temperature_pseudo

@@ -1,0 +1,1 @@
+"""Symmetric InfoNCE: the whole matrix of scores at once, or a block of rows at a time."""

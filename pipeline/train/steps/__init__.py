@@ -1,0 +1,1 @@
+"""A step of the training: its batch, its precision, its randomness, and how it is repeated."""

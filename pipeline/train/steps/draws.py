@@ -1,0 +1,28 @@
+"""Where the randomness of a training comes from."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.hashing import seed_from
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Where the randomness of a run comes from: every purpose and epoch has a generator of its own.
+
+    Attributes:
+        seed: Seed of the run.
+        connection: Name of the connection.
+    """
+
+    seed: int
+    connection: str
+
+    def generator(self, purpose: str, *, epoch: int = 0, device: str = "cpu") -> torch.Generator:
+        """A fresh generator for `purpose` in `epoch`."""
+        return torch.Generator(device).manual_seed(self.seed_of(purpose, epoch))
+
+    def seed_of(self, purpose: str, epoch: int) -> int:
+        """The seed of that generator."""
+        return seed_from(self.seed, self.connection, purpose, epoch)

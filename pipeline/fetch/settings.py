@@ -41,11 +41,12 @@ class FetchedRepository(Settings):
 
 def total_size(repositories: Iterable[FetchedRepository]) -> str:
     """What the files of `repositories` cost, as far as that is known beforehand."""
-    files = {path: file for repository in repositories for path, file in repository.files.items()}
-    known = sum(file.bytes or file.about or 0 for file in files.values())
+    # A list: two repositories may have files of one path, such as test/0.tar.
+    files = [(path, file) for repository in repositories for path, file in repository.files.items()]
+    known = sum(file.bytes or file.about or 0 for _, file in files)
     large = f"{known / 1e9:,.1f} GB" if known >= 1e9 else f"{known / 1e6:,.1f} MB"
-    unknown = [path for path, file in files.items() if file.bytes is None and file.about is None]
+    unknown = [path for path, file in files if file.bytes is None and file.about is None]
     # Settings and vocabularies weigh next to nothing; of everything else it should be said.
     heavy = [PurePosixPath(path).name for path in unknown if not path.endswith((".json", ".txt"))]
-    parts = [f"{'about ' * any(file.bytes is None for file in files.values())}{large}"] if known else []
+    parts = [f"{'about ' * any(file.bytes is None for _, file in files)}{large}"] if known else []
     return " and ".join([*parts, *(f"{name} of unknown size" for name in heavy)]) or "a few small files"

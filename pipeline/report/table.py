@@ -54,13 +54,14 @@ SHARES = ("R@", "mAP", "top-", "cIoU", "LocAcc", "AUC", "AP", "max-F1")
 
 @dataclass(frozen=True)
 class Cell:
-    """One number with its interval, as the metrics file has it."""
+    """One number with its interval, as the metrics file has it, and what others published for it, in words."""
 
     value: float
     low: float | None
     high: float | None
     chance: float | None
     n: int | None
+    published: str = ""
 
     def overlaps(self, other: "Cell") -> bool:
         """Whether the intervals share a point; without intervals, whether the numbers are equal."""
@@ -113,6 +114,11 @@ class Table:
         """Rows by group, in the order of `GROUPS`."""
         grouped = [(title, [row for row in self.rows if row.group == group]) for group, title in GROUPS.items()]
         return [(title, rows) for title, rows in grouped if rows]
+
+    @property
+    def published(self) -> set[str]:
+        """Metrics that have a column of published numbers."""
+        return {name for row in self.rows for name, cell in row.cells.items() if cell.published}
 
     @property
     def chances(self) -> dict[str, float]:

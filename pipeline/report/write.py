@@ -14,7 +14,7 @@ from pipeline.inert import content_policy, inert_lines
 from pipeline.links import Link
 from pipeline.report.connection_files import EXAMPLES_NAME, Record
 from pipeline.report.examples import Examples
-from pipeline.report.expected import Published, beside_published
+from pipeline.report.expected import Published, beside_published, with_published
 from pipeline.report.figures.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.figures.media import Gallery, read_members
 from pipeline.report.inputs import Inputs
@@ -168,8 +168,10 @@ def _tasks(tables: list[Table], inputs: Inputs, published: Mapping[str, Sequence
     """Tables by task: the first one (the mean where there is one) is the summary."""
     found = []
     for key in dict.fromkeys((table.task, table.dataset) for table in tables):
-        summary, *directions = [table for table in tables if (table.task, table.dataset) == key]
-        expected = beside_published([summary, *directions], published.get(summary.task, ()))
+        numbers = published.get(key[0], ())
+        own = [table for table in tables if (table.task, table.dataset) == key]
+        summary, *directions = with_published(own, numbers)
+        expected = beside_published(own, numbers)
         found.append(Task(summary, directions, findings(summary, inputs), expected))
     return found
 

@@ -1,5 +1,6 @@
 """`mcr init`: start from one of the recipes in presets/."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,16 +24,31 @@ def init(
         str,
         typer.Argument(help="Name of a file in presets/, without .yaml, such as tables/frozen.", show_default=False),
     ] = "",
+    without: Annotated[
+        str,
+        typer.Option(
+            "--without", help="Sets, corpora or connections to leave out, with commas between.", show_default=False
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace params.yaml also if it was changed.")] = False,
 ) -> None:
     """Write a recipe to params.yaml and make the folders that it expects.
 
     Without a name, list the recipes.
 
-    Example: mcr init cmcr-audio-image
+    With --without, what you do not have or want is left out, with all that only it needs.
+
+    Examples:
+
+      mcr init cmcr-audio-image
+
+      mcr init tables/cmcr-audio-image --without ave,cmcr_trained
     """
+    import yaml
+
     from pipeline.files.atomic import write_text
-    from pipeline.params.load import load_params
+    from pipeline.params.load import check_params
+    from pipeline.params.subtractions import without as leave_out
     from stages.context import make_plugins_folder
 
     paths = [*sorted(PRESETS.glob("*.yaml")), *sorted(PRESETS.glob("tables/*.yaml"))]
@@ -46,8 +62,11 @@ def init(
     recipes = {name: _for_root(path.read_text()) for name, path in presets.items()}
     if target.exists() and target.read_text() not in recipes.values() and not force:
         raise UserError("params.yaml was changed; it is not replaced.", "Keep a copy of it, then use --force.")
-    params = load_params(presets[preset])
-    write_text(target, recipes[preset])
+    recipe = recipes[preset]
+    if names := [name.strip() for name in without.split(",") if name.strip()]:
+        recipe = leave_out(recipe, names, preset)
+    params = check_params(yaml.safe_load(recipe), preset)
+    write_text(target, recipe)
     _ignore_demo(preset != DEMO)
     make_plugins_folder()
     say(f"params.yaml is {preset} now. Its files belong here:")
@@ -60,7 +79,18 @@ def init(
         for source in map(Path, corpus.places):
             (source.parent if source.suffix else source).mkdir(parents=True, exist_ok=True)
         say(f"  {', '.join(corpus.places)}  the corpus {name}: {', '.join(corpus.modalities)}")
+    for name, file in _published(params):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        say(f"  {file}  the published projectors of {name}, from the repository of their authors")
     _say_next(params)
+
+
+def _published(params: "Params") -> "Iterator[tuple[str, str]]":
+    """Connections with the files of projectors that they name."""
+    for name, connection in params.connections.items():
+        for link in connection.links(name):
+            if file := getattr(connection.train_of(link.spaces), "file", ""):
+                yield name, file
 
 
 def _say_next(params: "Params") -> None:

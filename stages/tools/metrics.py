@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.inert import inert
+from stages.options import ParamsFile
 from stages.printing import say_lines
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ def metrics(
         Format, typer.Option("--format", help="table for people, csv or json for programs.")
     ] = Format.TABLE,
     file: Annotated[Path, typer.Option(help="The metrics.")] = Path("data/metrics/metrics.parquet"),
+    params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Print what was measured, one row per method.
+    """Print what was measured, one row per method; tables for people have what others published beside it.
 
     Example: mcr metrics --format csv > metrics.csv
     """
@@ -58,10 +60,40 @@ def metrics(
     elif form is Format.JSON:
         say_lines(rows.to_json(orient="records", indent=1))
     else:
-        _print_tables(rows, direction)
+        _print_tables(rows, Published(params_file))
 
 
-def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
+class Published:
+    """What others published for the tasks of params.yaml; nothing without valid parameters."""
+
+    def __init__(self, params_file: Path) -> None:
+        from pipeline.errors import UserError
+        from pipeline.params.load import load_params
+        from pipeline.report.expected import said_of
+
+        self._numbers: dict[tuple[str, str, str, str], str] = {}
+        self._methods: dict[str, str] = {}
+        try:
+            params = load_params(params_file)
+        except UserError:
+            return
+        self._methods = {name: connection.method for name, connection in params.connections.items()}
+        for name, task in params.evaluate.tasks.items():
+            for one in task.expected:
+                self._numbers[name, one.direction, one.metric, one.of] = said_of(one.model_dump())
+
+    def metrics(self, task: str, direction: str) -> set[str]:
+        """Metrics of which something is known to be published, or known to be unknown."""
+        return {metric for name, way, metric, _ in self._numbers if (name, way) == (task, direction)}
+
+    def beside(self, task: str, direction: str, metric: str, connection: str, method: str) -> str:
+        """The number for one row of the metrics; empty without one."""
+        of = f"frozen_{connection}" if method == "frozen" else method
+        of = connection if self._methods.get(connection) == method else of
+        return self._numbers.get((task, direction, metric, of), "")
+
+
+def _print_tables(rows: "pd.DataFrame", published: Published) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -75,18 +107,22 @@ def _print_tables(rows: "pd.DataFrame", direction: str) -> None:
         table = Table(title=plain(f"{task} on {dataset}, {way}, n = {group.n.max():,}"))
         for heading in ("connection", "method"):
             table.add_column(heading)
+        beside = published.metrics(str(task), str(way))
         for name in names:
-            table.add_column(plain(name), justify="right")
+            for heading in (name, f"{name}, published")[: 1 + (name in beside)]:
+                table.add_column(plain(heading), justify="right")
         chance = group.groupby("metric", sort=False).chance.first()
         if chance.notna().any():
-            table.add_row("", "chance", *(_shown(name, chance[name]) for name in names), style="dim")
-        for (connection, method), cells in group.groupby(["connection", "method"], sort=False):
-            values = cells.set_index("metric").value
-            table.add_row(
-                plain(connection),
-                plain(method),
-                *(_shown(name, values[name]) if name in values else "" for name in names),
-            )
+            cells = [each for name in names for each in (_shown(name, chance[name]), "")[: 1 + (name in beside)]]
+            table.add_row("", "chance", *cells, style="dim")
+        for (connection, method), own in group.groupby(["connection", "method"], sort=False):
+            values = own.set_index("metric").value
+            cells = []
+            for name in names:
+                cells.append(_shown(name, values[name]) if name in values else "")
+                if name in beside:
+                    cells.append(published.beside(str(task), str(way), name, str(connection), str(method)))
+            table.add_row(plain(connection), plain(method), *cells)
         Console().print(table)
 
 

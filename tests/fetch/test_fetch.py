@@ -250,6 +250,16 @@ def test_what_a_part_costs_is_said_as_far_as_it_is_known(files: dict[str, object
     assert total_size([FetchedRepository.model_validate(entry)]) == said
 
 
+def test_files_of_one_path_in_two_repositories_both_count():
+    entries = [
+        FetchedRepository(
+            repository=f"some/{name}", revision="main", licence="x", to=name, files={"test/0.tar": {"bytes": size}}
+        )
+        for name, size in (("coco", 3_000_000), ("flickr", 4_000_000))
+    ]
+    assert total_size(entries) == "7.0 MB"
+
+
 def test_two_files_of_one_name_need_two_folders() -> None:
     with pytest.raises(ValueError, match="0.tar would be written twice"):
         FetchedRepository(

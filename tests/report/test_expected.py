@@ -34,5 +34,21 @@ def test_the_page_has_ours_beside_what_was_published(tmp_path):
     assert f"bridge, median rank, mean of both directions: expected 5.0, measured {rank:.1f} [" in text
     assert "expected unknown, measured 16.5" in text
     assert "nobody, R@1, mean of both directions: expected 1.0, not measured here" in text
+    tables = [table for table in Page(written.page.read_text()).tables if table[0][0] == "method"]
+    assert [[name for name in table[0] if name.endswith(", published")] for table in tables] == [
+        ["R@1, published", "R@10, published", "median rank, published"],
+        ["R@10, published"],
+        [],
+    ]
+    for table in tables:
+        # Titles of groups span the row.
+        assert {len(row) for row in table} == {1, len(table[0])}
+    column = tables[0][0].index("R@10, published")
+    filled = {row[0].split("\n")[0]: row[column] for row in tables[0][1:] if len(row) > 1 and row[column] != "–"}
+    assert list(filled.values()) == ["67.3"], "beside the one method that it was published for"
+    card = written.card.read_text()
+    assert "| `R@10`, published |" in card and " 67.3 |" in card and "expected 67.0, measured 66.2" in card
+    lines = [line for line in card.splitlines() if line.startswith("|") and "`R@10`, published" in line]
+    assert lines and all(line.count("|") == lines[0].count("|") for line in lines)
     plain = write_report(data, world.CONNECTIONS, world.TASKS, ReportSettings(), tmp_path / "other")
     assert "Published numbers" not in plain.page.read_text()

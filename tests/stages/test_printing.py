@@ -61,10 +61,12 @@ def ways(capfd, monkeypatch):
         return captured.out + captured.err
 
     def table(text: str) -> None:
-        from stages.tools.metrics import _print_tables
+        from stages.tools.metrics import Published, _print_tables
 
         row = {"task": text, "dataset": text, "direction": "mean", "connection": text, "method": text}
-        _print_tables(pd.DataFrame([{**row, "metric": "R@1", "value": 0.5, "chance": 0.1, "n": 3}]), "mean")
+        _print_tables(
+            pd.DataFrame([{**row, "metric": "R@1", "value": 0.5, "chance": 0.1, "n": 3}]), Published(Path("none"))
+        )
 
     yield shown
     root.handlers = before

@@ -1,0 +1,105 @@
+"""Leave parts of a recipe out: what refers to them goes with them, and comments of what stays are kept."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.errors import UserError
+from pipeline.params.additions import WIDTH
+from pipeline.params.load import check_params
+
+
+def without(text: str, names: Sequence[str], source: str) -> str:
+    """The recipe `text` without evaluation sets, corpora or connections.
+
+    A set is all corpora whose names begin with its name and a dash. Tasks of a corpus that is left out go, and so do jobs,
+    corpora, spaces and files to fetch that nothing needs any more.
+
+    Args:
+        text: A valid params.yaml.
+        names: What to leave out.
+        source: What an error calls the recipe.
+
+    Raises:
+        UserError: There is nothing of that name, or nothing would be left to measure.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, WIDTH
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    content = yaml.load(text)
+    for name in names:
+        _leave_out(content, name, source)
+    if not content["evaluate"]["tasks"]:
+        raise UserError(f"Without {', '.join(names)} nothing of {source} is left to measure.", "Leave less out.")
+    _drop_unused(content)
+    out = io.StringIO()
+    yaml.dump(content, out)
+    check_params(YAML(typ="safe", pure=True).load(out.getvalue()), f"{source} without {', '.join(names)}")
+    return out.getvalue()
+
+
+def _leave_out(content: Any, name: str, source: str) -> None:
+    corpora = [corpus for corpus in content["corpora"] if corpus == name or corpus.startswith(f"{name}-")]
+    if not corpora and name not in content["connections"]:
+        sets = {corpus.rpartition("-")[0] or corpus for corpus in content["corpora"]}
+        known = [*content["connections"], *sorted(sets)]
+        close = get_close_matches(name, known, n=1)
+        raise UserError(
+            f"{source} has no set, corpus or connection {name!r}.",
+            f"Did you mean {close[0]!r}?" if close else f"Choose from: {', '.join(known)}.",
+        )
+    content["connections"].pop(name, None)
+    for corpus in corpora:
+        del content["corpora"][corpus]
+    _remove(content["encode"], lambda job: job["corpus"] in corpora)
+    _remove(content["evaluate"]["tasks"], lambda task: not {*_corpora_of(task)}.isdisjoint(corpora))
+    for task in content["evaluate"]["tasks"].values():
+        if name in task.get("connections", ()):
+            task["connections"].remove(name)
+        for field in ("connections", "baselines"):
+            if field in task and task[field] in ([], name):
+                del task[field]
+        if "expected" in task:
+            task["expected"] = [number for number in task["expected"] if number["of"] != name]
+    _remove(content["evaluate"]["tasks"], lambda task: {"connections", "space", "baselines"}.isdisjoint(task))
+
+
+def _drop_unused(content: Any) -> None:
+    """Corpora, jobs, spaces and files that served only what was left out."""
+    measured = {corpus for task in content["evaluate"]["tasks"].values() for corpus in _corpora_of(task)}
+    read = measured | {corpus for connection in content["connections"].values() for corpus in _read_by(connection)}
+    spaces = {str(task["space"]) for task in content["evaluate"]["tasks"].values() if "space" in task}
+    spaces |= {space for connection in content["connections"].values() for space in _spaces_of(connection["join"])}
+    for name in [name for name in content["corpora"] if name not in read]:
+        del content["corpora"][name]
+    for name in [name for name in content["spaces"] if name not in spaces]:
+        del content["spaces"][name]
+    _remove(content["encode"], lambda job: job["corpus"] not in read or job["space"] not in spaces)
+    known = {*content["corpora"], *content["spaces"]}
+    for name in [name for name in content.get("fetch", {}) if name not in known]:
+        del content["fetch"][name]
+
+
+def _remove(table: Any, unwanted: Any) -> None:
+    for name in [name for name, entry in table.items() if unwanted(entry)]:
+        del table[name]
+
+
+def _corpora_of(task: Mapping[str, Any]) -> Iterator[str]:
+    yield from (task[field] for field in ("corpus", "prompts", "crops") if field in task)
+    yield from task.get("corpora", {}).values()
+
+
+def _read_by(connection: Mapping[str, Any]) -> Iterator[str]:
+    join = connection["join"]
+    for link in join["leaves"].values() if "leaves" in join else [join]:
+        yield from link.get("queries", ())
+        for memory in link["memories"].values():
+            yield from memory.get("corpora", ())
+
+
+def _spaces_of(join: Mapping[str, Any]) -> list[str]:
+    return [join["base"], *join["leaves"]] if "base" in join else list(join["spaces"])

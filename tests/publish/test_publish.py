@@ -15,6 +15,7 @@ import yaml
 
 from mcr_connect import embed
 from pipeline.connect import ConnectedSpace
+from pipeline.connect.config import ConnectionConfig, load_config
 from pipeline.connect.origins import Origin
 from pipeline.errors import CorruptError, UserError
 from pipeline.hashing import sha256_file
@@ -69,7 +70,8 @@ def test_nothing_of_this_machine_and_no_raw_data_is_published(small_project: Pat
         space["checkpoint"] = str(spaces / name)  # as somebody writes it whose weights lie on another disk
     Path("params.yaml").write_text(yaml.safe_dump(params))
     for path in models.rglob("config.json"):
-        path.write_text(path.read_text().replace('"data/spaces/', f'"{spaces}/'))
+        content = json.dumps(load_config(path.parent).model_dump(mode="json"))
+        ConnectionConfig.model_validate_json(content.replace('"data/spaces/', f'"{spaces}/')).save(path.parent)
     for name in CONNECTIONS:
         given = elsewhere / name
         publish(name, given, "--licence", "apache-2.0")

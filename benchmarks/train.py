@@ -127,9 +127,9 @@ def seconds(step: Callable[[], Any], calls: int, device: str) -> float:
 
 def random_tables(rows: int, width: int, device: str) -> dict[str, torch.Tensor]:
     """Unit rows in place of pseudo-pairs."""
-    source = torch.Generator().manual_seed(0)
+    source = torch.Generator(device).manual_seed(0)
     columns = [f"{space}_{modality}" for space, other in SPACES.items() for modality in ("text", other)]
-    return {name: normalize(torch.randn(rows, width, generator=source), dim=-1).to(device) for name in columns}
+    return {name: normalize(torch.randn(rows, width, generator=source, device=device), dim=-1) for name in columns}
 
 
 def settings_of(batch: int, width: int, hidden: int) -> TrainSettings:

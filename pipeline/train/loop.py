@@ -105,7 +105,7 @@ class Trainer:
 
     def _epoch(self, epoch: int, progress: Progress) -> None:
         size = self.settings.batch_size
-        order = self.batches.order(self.draws.generator("order", epoch=epoch, device=self.batches.place))
+        order = self.batches.order(self.draws.generator("order", epoch=epoch, device=str(self.device)))
         self.noise.manual_seed(self.draws.seed_of("noise", epoch))
         # What is left after the last whole batch is dropped: a batch of few rows would disturb BatchNorm.
         for number in range(self.steps_per_epoch):

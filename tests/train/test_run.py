@@ -144,6 +144,47 @@ def test_a_training_begun_on_another_kind_of_device_is_not_finished_here(
     assert train(pairs, output).computed == (4 if recorded else 2)
 
 
+def with_precision(precision: str) -> TrainSettings:
+    return SETTINGS.model_copy(update={"precision": precision})
+
+
+def test_precision_is_recorded_and_decides_only_where_it_is_named(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs, output = make_pairs(), tmp_path / "model"
+    path = output / "clip-clap" / "config.json"
+    train(pairs, output)
+    full = content(output)
+    assert json.loads(path.read_text())["links"][0]["arithmetic"] == "cpu fp32"
+    assert "precision" not in path.read_text(), "a finished model of an earlier version has no such setting"
+    assert train(pairs, output, with_precision("fp32")).computed == 0
+    assert train(pairs, output, with_precision("bf16")).computed == 4
+    short = content(output)
+    assert json.loads(path.read_text())["links"][0]["arithmetic"] == "cpu bf16"
+    assert short["projector.safetensors"] != full["projector.safetensors"]
+    assert train(pairs, output, with_precision("auto")).computed == 0, "whatever made it, it is finished"
+    assert train(pairs, output, with_precision("fp32")).computed == 4
+    assert content(output) == full
+    # As an earlier version left it.
+    config = json.loads(path.read_text())
+    del config["links"][0]["arithmetic"]
+    config.pop("checksum", None)
+    path.write_text(json.dumps(config))
+    assert train(pairs, output).computed == 0 and train(pairs, output, with_precision("fp32")).computed == 0
+    assert train(pairs, output, with_precision("bf16")).computed == 4
+    assert content(output) == short
+
+
+def test_a_training_begun_in_one_precision_is_not_finished_in_another(make_pairs: MakePairs, tmp_path: Path) -> None:
+    pairs, output = make_pairs(), tmp_path / "model"
+    train(pairs, tmp_path / "whole", with_precision("bf16"))
+    with pytest.raises(Killed):
+        train(pairs, output, with_precision("bf16"), progress=KillAt(5))
+    with pytest.raises(UserError, match="begun with cpu bf16; this run computes with cpu fp32") as caught:
+        train(pairs, output)
+    assert "train.precision" in caught.value.hint
+    assert train(pairs, output, with_precision("bf16")).computed == 2
+    assert content(output) == content(tmp_path / "whole")
+
+
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(
     make_pairs: MakePairs, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -306,7 +347,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(make_pairs: 
     assert not (tmp_path / "model" / "config.json").exists()
 
 
-def test_the_connection_transfers_to_the_pair_that_was_never_joined(make_pairs: MakePairs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_connection_transfers_to_the_pair_that_was_never_joined(
+    make_pairs: MakePairs, tmp_path: Path, precision: str
+) -> None:
     """Images and sounds share a latent that only texts connect; after training they find each other."""
     pairs = make_pairs(count=1024)
     settings = SETTINGS.model_copy(
@@ -315,6 +359,7 @@ def test_the_connection_transfers_to_the_pair_that_was_never_joined(make_pairs: 
             "epochs": 12,
             "batch_size": 256,
             "noise_scaling": "none",
+            "precision": precision,
         }
     )
     train(pairs, tmp_path / "model", settings)

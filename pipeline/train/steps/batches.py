@@ -12,7 +12,6 @@ class Batches:
 
     Attributes:
         rows: N.
-        place: Where order and tables are: ``cpu``, or the training device.
 
     Args:
         tables: N rows each, by column, all at one place.
@@ -23,7 +22,7 @@ class Batches:
     def __init__(self, tables: Mapping[str, Tensor], columns: Sequence[str], device: torch.device) -> None:
         self.tables = {name: tables[name] for name in columns}
         first = next(iter(self.tables.values()))
-        self.rows, self.place, self.device = len(first), str(first.device), device
+        self.rows, self.place, self.device = len(first), first.device, device
         self.streamed = first.device.type != device.type
         self._into: Mapping[str, Tensor] = {}
         self._pinned: list[dict[str, Tensor]] = []
@@ -31,8 +30,8 @@ class Batches:
         self._turn = 0
 
     def order(self, generator: torch.Generator) -> Tensor:
-        """All rows in a new order [N], drawn where the tables are."""
-        return torch.randperm(self.rows, generator=generator, device=self.place)
+        """All rows in a new order [N], drawn on the training device wherever the tables are: it is the same order."""
+        return torch.randperm(self.rows, generator=generator, device=self.device).to(self.place)
 
     def into(self, batch: Mapping[str, Tensor]) -> None:
         """Put all further batches there."""
@@ -53,7 +52,9 @@ class Batches:
             for _ in range(2):
                 self._pinned.append(
                     {
-                        name: torch.empty(len(rows), *table.shape[1:], dtype=table.dtype, pin_memory=True)
+                        name: torch.empty(
+                            len(rows), *table.shape[1:], dtype=table.dtype, pin_memory=torch.cuda.is_available()
+                        )
                         for name, table in self.tables.items()
                     }
                 )

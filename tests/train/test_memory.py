@@ -1,0 +1,127 @@
+"""Where the tables of a training go, and what is said before anything is read; batches of tables that lie elsewhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.store import PAIRS, Store
+from pipeline.train import memory
+from pipeline.train.memory import file_bytes, free_bytes, place_for, table_bytes
+from pipeline.train.run import train_connection
+from pipeline.train.settings import TrainSettings
+from pipeline.train.steps.batches import Batches
+from tests.makers.links import make_link
+from tests.train.conftest import Pairs
+
+GB = 10**9
+FREE = {"cuda": 24 * GB, "cpu": 64 * GB}
+
+
+@pytest.fixture(autouse=True)
+def _free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: FREE[device.split(":")[0]])
+
+
+@pytest.mark.parametrize(
+    ("tables", "step", "device", "streams", "place"),
+    [(20, 4, "cuda", True, "cuda"), (20, 5, "cuda", True, "cpu"), (44, 2, "cuda:1", True, "cpu"),
+     (60, 4, "cpu", False, "cpu"), (23, 1, "cuda:1", False, "cuda:1")],
+)  # fmt: skip
+def test_tables_that_do_not_fit_a_gpu_stay_on_the_cpu(
+    tables: int, step: int, device: str, streams: bool, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert place_for("audio_image", tables * GB, step * GB, device, streams) == place
+    said = f"{tables}.0 GB and a step about {step}.0 GB, and 24.0 GB are free on {device}"
+    assert (said in caplog.text) == (place != device)
+
+
+@pytest.mark.parametrize(
+    ("tables", "step", "device", "streams", "hint"),
+    [(44, 2, "cuda", False, "fewer queries"), (65, 1, "cpu", False, "fewer queries"), (65, 1, "cuda", True, "fewer queries"),
+     (1, 25, "cuda", True, "train.batch_size"), (1, 70, "cpu", False, "train.batch_size")],
+)  # fmt: skip
+def test_what_fits_nowhere_is_refused_with_its_size(
+    tables: int, step: int, device: str, streams: bool, hint: str
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"audio_image take {tables}.0 GB.* {step}.0 GB.*are free on {device}"
+    ) as caught:
+        place_for("audio_image", tables * GB, step * GB, device, streams)
+    assert hint in caught.value.hint
+
+
+def test_a_system_that_does_not_say_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)
+    assert place_for("x", 10**15, 10**15, "cpu", False) == "cpu"
+
+
+def test_what_is_free_is_the_least_of_machine_and_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines as `man 5 proc_meminfo` and the kernel's cgroup-v2 document have them."""
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert free_bytes("cpu") is None
+    (tmp_path / "meminfo").write_text("MemTotal:       16000000 kB\nMemFree: 1000000 kB\nMemAvailable:    8000000 kB\n")
+    assert free_bytes("cpu") == 8_192_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes("cpu") == 8_192_000_000
+    for name, content in {"max": "4000", "current": "3000", "stat": "anon 1000\ninactive_file 500\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(content)
+    assert free_bytes("cpu") == 1500
+
+
+def test_bytes_are_those_of_the_columns_that_are_read(make_pairs: Callable[..., Pairs]) -> None:
+    pairs = make_pairs(count=96)
+    store = Store.open(pairs.root / "audio_image" / "clip-clap" / "overlap", PAIRS)
+    matrices = {name: matrix.nbytes for name, matrix in pairs.columns.items()}
+    assert table_bytes([store, store], list(matrices)) == 2 * sum(matrices.values())
+    assert table_bytes([store], ["clip_text"]) == matrices["clip_text"]
+    assert sum(matrices.values()) < file_bytes([store]) < sum(matrices.values()) + 40_000
+
+
+def test_a_training_that_does_not_fit_reads_nothing(
+    make_pairs: Callable[..., Pairs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = make_pairs()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(Store, "read_part", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(UserError, match="tables of audio_image.* take 0.0 GB"):
+        train_connection(
+            [(make_link(), TrainSettings(batch_size=40, epochs=1))], "cmcr", pairs.root, tmp_path / "model"
+        )
+
+
+class Event:
+    """Of a stream that there is not."""
+
+    def synchronize(self) -> None: ...
+
+    def record(self) -> None: ...
+
+
+def test_streamed_batches_are_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    draw = np.random.default_rng(0)
+    tables = {
+        name: torch.from_numpy(draw.standard_normal((50, width)).astype(np.float32))
+        for name, width in (("a", 3), ("b", 5))
+    }
+    batches = Batches(tables, ("a", "b"), torch.device("cpu"))
+    resident = Batches(tables, ("a", "b"), torch.device("cpu"))
+    batches.streamed = True
+    order = batches.order(torch.Generator().manual_seed(1))
+    assert torch.equal(order, resident.order(torch.Generator().manual_seed(1)))
+    fixed: dict[str, Tensor] = {name: torch.zeros(8, table.shape[1]) for name, table in tables.items()}
+    for number in range(6):
+        if number == 3:
+            batches.into(fixed)
+        rows = order[number * 8 : (number + 1) * 8]
+        found, wanted = batches.pick(rows), resident.pick(rows)
+        assert number < 3 or found["a"] is fixed["a"]
+        assert all(
+            torch.equal(found[name], wanted[name]) and torch.equal(wanted[name], tables[name][rows]) for name in tables
+        )

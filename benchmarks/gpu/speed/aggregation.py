@@ -1,6 +1,7 @@
 """The exact aggregation beside torch's attention, the best chunked softmax, and the product rate of the device; and its tiles."""
 
 import argparse
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,13 +12,16 @@ from benchmarks.gpu.rows import Step
 from pipeline.precision import multiplying
 from pipeline.retrieve.memory.fused import FUSED_BLOCKS, Fused, FusedSums, Tile, _accumulate
 from pipeline.retrieve.memory.products import Blocks
-from pipeline.retrieve.memory.tiles import TILES, tile_of
+from pipeline.retrieve.memory.tiles import TILES, is_right, tile_of
 
 WIDTH = 512
 # Other tiles and blocks, to see whether the ones in use are the fastest.
 TRIED = (
-    TILES[0], Tile(128, 256, 64, 8, 4), Tile(256, 128, 64, 8, 3), Tile(128, 256, 64, 8, 3, group=16), TILES[1],
-    Tile(128, 128, 64, 8, 3), Tile(128, 128, 128, 8, 2),
+    TILES[0], replace(TILES[0], stages=4), replace(TILES[0], group=16),
+    *(replace(TILES[0], described=True, lasting=lasting) for lasting in (False, True)),
+    replace(TILES[0], lasting=True), replace(TILES[0], stages=4, described=True),
+    Tile(128, 256, 128, 8, 2, described=True, lasting=True), Tile(256, 128, 64, 8, 3, described=True),
+    TILES[1], Tile(128, 128, 64, 8, 3), Tile(128, 128, 64, 8, 3, described=True),
 )  # fmt: skip
 BLOCKS = ((2048, 16384), (8192, 4096), (8192, 8192), (8192, 32768), (16384, 16384))
 
@@ -74,6 +78,8 @@ def tiles(step: Step) -> None:
 
     def report(name: str, tile: Tile, blocks: Blocks) -> None:
         try:
+            if not is_right(tile, queries.device, torch.float16):
+                raise ArithmeticError("wrong results")
             seconds = step.seconds(lambda: with_tile(queries, keys, tile, blocks), 2)
         except Exception as error:  # a tile that this card cannot hold
             step.skipped(f"aggregation, {name}", f"{type(error).__name__}: {error}"[:60])
@@ -82,7 +88,8 @@ def tiles(step: Step) -> None:
         step.measured(f"aggregation, {name}", f"{seconds:.3f} s, {share:.2f} of product")
 
     for tile in TRIED:
-        name = f"tile {tile.rows} x {tile.columns} x {tile.depth}, {tile.warps} warps, {tile.stages} stages, group {tile.group}"
+        kind = f"{' desc' if tile.described else ''}{' lasting' if tile.lasting else ''}"
+        name = f"tile {tile.rows}x{tile.columns}x{tile.depth} w{tile.warps} s{tile.stages} g{tile.group}{kind}"
         report(name, tile, FUSED_BLOCKS)
         step.measured(f"first product, {name}", first_product(step, queries, keys, tile, rate))
     for block in BLOCKS:

@@ -34,6 +34,8 @@ class Tile:
         warps: Of 32 threads.
         stages: Depths that are loaded ahead.
         group: Tiles of rows that are computed side by side.
+        described: Whether the card fetches tiles by itself, from descriptors (compute capability 9.0 and above).
+        lasting: Whether each processor runs one program, tile after tile.
     """
 
     rows: int
@@ -42,6 +44,8 @@ class Tile:
     warps: int
     stages: int
     group: int = 8
+    described: bool = False
+    lasting: bool = False
 
 
 class Fused:
@@ -60,6 +64,7 @@ class Fused:
         self.weights = queries.new_empty(blocks.queries, tiles * tile.columns)
         self.statistics = torch.empty(5, tiles * blocks.queries, device=queries.device)
         self.running = torch.empty(6, blocks.queries, device=queries.device)
+        self.processors = processors(queries.device)
 
 
 class FusedSums:
@@ -103,12 +108,15 @@ class FusedSums:
         width = keys.shape[1]
         down, across = -(-rows // tile.rows), -(-columns // tile.columns)
         tops, exponents, totals, rounded, spreads = fused.statistics
+        described = tile.described and all(_describable(each) for each in (self._queries, keys))
+        programs = min(down * across, fused.processors) if tile.lasting else down * across
         _launch(
-            kernels.weigh, down * across,
-            self._queries, keys, self._shifts, fused.weights, tops, exponents, totals, rounded, spreads,
+            kernels.weigh, programs,
+            _described(self._queries, tile.rows, tile.depth) if described else self._queries,
+            _described(keys, tile.columns, tile.depth) if described else keys, self._shifts, fused.weights, tops, exponents, totals, rounded, spreads,
             rows, columns, width, self._queries.stride(0), keys.stride(0), fused.weights.stride(0),
             1 / (self._temperature * _LN2), ROWS=tile.rows, COLUMNS=tile.columns, DEPTH=tile.depth, GROUP=tile.group,
-            SPREAD=fused.spread, WHOLE=width % tile.depth == 0, num_warps=tile.warps, num_stages=tile.stages,
+            SPREAD=fused.spread, WHOLE=width % tile.depth == 0, DESCRIBED=described, LASTING=tile.lasting, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
         _launch(
             kernels.settle, -(-rows // _SETTLED),
@@ -144,6 +152,24 @@ class FusedSums:
 
 def _launch(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
     kernel[(programs,)](*arguments, **constants)
+
+
+def _describable(rows: Tensor) -> bool:
+    """Whether a descriptor can say where `rows` are: they begin at multiples of 16 bytes."""
+    return rows.stride(0) * rows.element_size() % 16 == 0 and rows.data_ptr() % 16 == 0
+
+
+def _described(rows: Tensor, height: int, depth: int) -> Any:
+    """A descriptor of `rows`, of which [height, depth] are fetched at a time."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    return TensorDescriptor(rows, list(rows.shape), list(rows.stride()), [height, depth])
+
+
+@cache
+def processors(device: torch.device) -> int:
+    """How many programs run at the same time, at one a processor; a few in Triton's interpreter."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 3
 
 
 def _accumulate(sums: Tensor, weights: Tensor, values: Tensor) -> None:

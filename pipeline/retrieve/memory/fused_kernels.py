@@ -24,56 +24,63 @@ def weigh(
     queries, keys, shifts, weights, tops, exponents, totals, rounded, spreads,
     rows, columns, width, query_stride, key_stride, weight_stride, scale,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr, SPREAD: tl.constexpr,
-    WHOLE: tl.constexpr,
+    WHOLE: tl.constexpr, DESCRIBED: tl.constexpr, LASTING: tl.constexpr,
 ):  # fmt: skip
     """One tile of weights 2^(scale q . k - exponent), [ROWS, COLUMNS], and what it adds to each of its rows' sums.
 
     `exponent` is the row's shift, or the tile's own where a weight would not fit 16 bits beside that. Statistics go to
     [tile, row]: the largest q . k, the exponent, the sum of the weights before and after rounding, and, with SPREAD, the sum
-    of weight x (scale q . k - exponent). WHOLE: `width` is a multiple of DEPTH.
+    of weight x (scale q . k - exponent). WHOLE: `width` is a multiple of DEPTH. DESCRIBED: queries and keys are descriptors.
     """
-    program = tl.program_id(0)
     down, across = tl.cdiv(rows, ROWS), tl.cdiv(columns, COLUMNS)
-    # Programs that run at the same time share rows and columns, so that both stay in the L2 cache.
-    group = program // (GROUP * across)
-    height = min(down - group * GROUP, GROUP)
-    row_tile = group * GROUP + (program % (GROUP * across)) % height
-    tile = (program % (GROUP * across)) // height
-    row = row_tile * ROWS + tl.arange(0, ROWS)
-    column = tile * COLUMNS + tl.arange(0, COLUMNS)
-    depth = tl.arange(0, DEPTH)
-    # Rows and columns past the end read the last one again: nothing of theirs is kept.
-    query_at = queries + tl.minimum(row, rows - 1)[:, None] * query_stride + depth[None, :]
-    key_at = keys + tl.minimum(column, columns - 1)[None, :] * key_stride + depth[:, None]
-    scores = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for first in range(0, width, DEPTH):
-        if WHOLE:
-            left, right = tl.load(query_at), tl.load(key_at)
+    # There are as many programs as tiles, or as processors, which then load for the next tile while one is written.
+    for program in tl.range(tl.program_id(0), down * across, tl.num_programs(0), flatten=LASTING):
+        # Programs that run at the same time share rows and columns, so that both stay in the L2 cache.
+        group = program // (GROUP * across)
+        height = min(down - group * GROUP, GROUP)
+        row_tile = group * GROUP + (program % (GROUP * across)) % height
+        tile = (program % (GROUP * across)) // height
+        row = row_tile * ROWS + tl.arange(0, ROWS)
+        column = tile * COLUMNS + tl.arange(0, COLUMNS)
+        scores = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+        if DESCRIBED:
+            for first in range(0, width, DEPTH):
+                left = queries.load([row_tile * ROWS, first])
+                right = keys.load([tile * COLUMNS, first])
+                scores = tl.dot(left, right.T, scores)
         else:
-            inside = depth < width - first
-            left = tl.load(query_at, mask=inside[None, :], other=0.0)
-            right = tl.load(key_at, mask=inside[:, None], other=0.0)
-        scores = tl.dot(left, right, scores)
-        query_at += DEPTH
-        key_at += DEPTH
-    scores = tl.where((column < columns)[None, :], scores, float("-inf"))
-    top = tl.max(scores, 1)
-    shift = tl.load(shifts + row, mask=row < rows, other=0.0)
-    high = top * scale
-    exponent = tl.where(high > shift + ROOF, tl.ceil(high) - LIFT, shift)
-    logits = scores * scale - exponent[:, None]
-    exact = tl.exp2(logits)
-    held = exact.to(weights.dtype.element_ty)
-    # Columns past the end are zeros in what fills up the buffer.
-    tl.store(weights + row[:, None] * weight_stride + column[None, :], held, mask=(row < rows)[:, None])
-    at = tile * rows + row
-    tl.store(tops + at, top, mask=row < rows)
-    tl.store(exponents + at, exponent, mask=row < rows)
-    tl.store(totals + at, tl.sum(exact, 1), mask=row < rows)
-    tl.store(rounded + at, tl.sum(held.to(tl.float32), 1), mask=row < rows)
-    if SPREAD:
-        # 0 x -inf is not a number, and a weight of 0 adds nothing.
-        tl.store(spreads + at, tl.sum(exact * tl.where(exact > 0, logits, 0.0), 1), mask=row < rows)
+            depth = tl.arange(0, DEPTH)
+            # Rows and columns past the end read the last one again: nothing of theirs is kept.
+            query_at = queries + tl.minimum(row, rows - 1)[:, None] * query_stride + depth[None, :]
+            key_at = keys + tl.minimum(column, columns - 1)[None, :] * key_stride + depth[:, None]
+            for first in range(0, width, DEPTH):
+                if WHOLE:
+                    left, right = tl.load(query_at), tl.load(key_at)
+                else:
+                    inside = depth < width - first
+                    left = tl.load(query_at, mask=inside[None, :], other=0.0)
+                    right = tl.load(key_at, mask=inside[:, None], other=0.0)
+                scores = tl.dot(left, right, scores)
+                query_at += DEPTH
+                key_at += DEPTH
+        scores = tl.where((column < columns)[None, :], scores, float("-inf"))
+        top = tl.max(scores, 1)
+        shift = tl.load(shifts + row, mask=row < rows, other=0.0)
+        high = top * scale
+        exponent = tl.where(high > shift + ROOF, tl.ceil(high) - LIFT, shift)
+        logits = scores * scale - exponent[:, None]
+        exact = tl.exp2(logits)
+        held = exact.to(weights.dtype.element_ty)
+        # Columns past the end are zeros in what fills up the buffer.
+        tl.store(weights + row[:, None] * weight_stride + column[None, :], held, mask=(row < rows)[:, None])
+        at = tile * rows + row
+        tl.store(tops + at, top, mask=row < rows)
+        tl.store(exponents + at, exponent, mask=row < rows)
+        tl.store(totals + at, tl.sum(exact, 1), mask=row < rows)
+        tl.store(rounded + at, tl.sum(held.to(tl.float32), 1), mask=row < rows)
+        if SPREAD:
+            # 0 x -inf is not a number, and a weight of 0 adds nothing.
+            tl.store(spreads + at, tl.sum(exact * tl.where(exact > 0, logits, 0.0), 1), mask=row < rows)
 
 
 @triton.jit(do_not_specialize=_COUNTS)

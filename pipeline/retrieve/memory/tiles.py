@@ -38,7 +38,7 @@ def _tile_on(device: torch.device, dtype: torch.dtype) -> Tile | None:
     problem = "it needs a GPU"
     for tile in TILES if device.type == "cuda" else ():
         try:
-            if _is_right(tile, device, dtype):
+            if is_right(tile, device, dtype):
                 return tile
             problem = "its results are wrong"
         except torch.OutOfMemoryError:
@@ -51,7 +51,7 @@ def _tile_on(device: torch.device, dtype: torch.dtype) -> Tile | None:
     return None
 
 
-def _is_right(tile: Tile, device: torch.device, dtype: torch.dtype) -> bool:
+def is_right(tile: Tile, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a small aggregation, of two blocks whose second is the nearer one, is what float64 says."""
     rows = torch.sin(torch.arange(300 * 96, dtype=torch.float64)).reshape(300, 96)
     rows = torch.nn.functional.normalize(rows, dim=1).to(dtype).to(device)

@@ -6,6 +6,7 @@ python -m tests.retrieve.memory.run_fused compile
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from tests.retrieve.memory.test_aggregate import CASES, reference
 
 # Small and odd on purpose, as the blocks of `test_aggregate` are.
 TILE, BLOCKS = Tile(rows=16, columns=16, depth=16, warps=4, stages=2, group=2), Blocks(queries=24, memory=37)
+LASTING = replace(TILE, described=True, lasting=True)
 COUNTS = ("rows", "columns", "tiles", "width", "query_stride", "key_stride", "weight_stride", "stride")
 
 
@@ -32,12 +34,12 @@ def interpret() -> dict[str, list[float]]:
     """By case: how far averages, log Z, largest scores and entropies are from float64, as shares of the largest."""
     found = {}
     for case in (*CASES, growing_case):
-        for shared in (None, 1):
+        for shared, tile in ((None, TILE), (1, LASTING)):
             queries, keys, temperature = case(np.random.default_rng(7))
             held = [torch.from_numpy(rows).half() for rows in (queries, keys)]
             other = torch.from_numpy(np.random.default_rng(8).normal(size=(len(keys), 40))).half()
             values = [other, held[1]][: 1 if shared is None else 2]
-            vectors, statistics = aggregate(*held, values, temperature, shared)
+            vectors, statistics = aggregate(*held, values, temperature, shared, tile)
             asked, memory, *averaged = (rows.double().numpy() for rows in (*held, *values))
             expected = reference(asked, memory, averaged, temperature)
             pairs = [*zip(vectors, expected[0], strict=True), *zip(statistics, statistics_of(expected), strict=True)]
@@ -52,11 +54,11 @@ def statistics_of(expected):
     return expected[1], expected[2], np.log(expected[3])
 
 
-def aggregate(queries, keys, values, temperature, shared):
+def aggregate(queries, keys, values, temperature, shared, tile):
     """As `aggregate` calls the sums on a GPU."""
     vectors = [torch.zeros(len(queries), value.shape[1]) for value in values]
     statistics = torch.zeros(3, len(queries))
-    buffers = Fused(TILE, BLOCKS, queries, spread=shared is None)
+    buffers = Fused(tile, BLOCKS, queries, spread=shared is None)
     for start in range(0, len(queries), BLOCKS.queries):
         rows = slice(start, start + BLOCKS.queries)
         sums = FusedSums(
@@ -72,9 +74,11 @@ def aggregate(queries, keys, values, temperature, shared):
 def compiled() -> dict[str, list[int]]:
     """By kernel and card: bytes of shared memory, and how many instructions multiply on the tensor cores."""
     found = {}
-    for card, tile, kind in ((90, TILES[0], "fp16"), (90, TILES[0], "bf16"), (89, TILES[1], "fp16")):
+    lasting = replace(TILES[0], described=True, lasting=True)
+    for card, tile, kind in ((90, TILES[0], "fp16"), (90, lasting, "bf16"), (89, TILES[1], "fp16")):
         size = {"ROWS": tile.rows, "COLUMNS": tile.columns, "DEPTH": tile.depth, "GROUP": tile.group}
-        kernels = {"weigh": size | {"SPREAD": True, "WHOLE": kind == "bf16"}, "settle": {"ROWS": 32, "SPREAD": True}}
+        kinds = {"SPREAD": True, "WHOLE": kind == "bf16", "DESCRIBED": tile.described, "LASTING": tile.lasting}
+        kernels: dict[str, dict] = {"weigh": size | kinds, "settle": {"ROWS": 32, "SPREAD": True}}
         kernels |= {"follow": {"COLUMNS": tile.columns}, "rescale": {"COLUMNS": 256}}
         for name, constants in kernels.items():
             warps = {"num_warps": tile.warps, "num_stages": tile.stages} if name == "weigh" else {"num_warps": 1}
@@ -91,10 +95,14 @@ def compile_for(card: int, kernel, kind: str, constants: dict, options: dict):
     from triton.compiler import ASTSource
 
     types = {"queries": f"*{kind}", "keys": f"*{kind}", "weights": f"*{kind}", "scale": "fp32"}
+    if constants.get("DESCRIBED"):
+        for name, height in (("queries", "ROWS"), ("keys", "COLUMNS")):
+            types[name] = f"tensordesc<{kind}[{constants[height]}, {constants['DEPTH']}]>"
     types |= dict.fromkeys(COUNTS, "i32") | dict.fromkeys(constants, "constexpr")
     names = [parameter.name for parameter in kernel.params]
     free = ("rows", "columns", "tiles", "scale", *constants)
-    attributes = {(place,): [["tt.divisibility", 16]] for place, name in enumerate(names) if name not in free}
+    attributes = {(place,): [["tt.divisibility", 16]] for place, name in enumerate(names)
+                  if name not in free and not types.get(name, "").startswith("tensordesc")}  # fmt: skip
     source = ASTSource(kernel, {name: types.get(name, "*fp32") for name in names}, constants, attributes)
     return triton.compile(source, target=GPUTarget("cuda", card, 32), options=options)
 

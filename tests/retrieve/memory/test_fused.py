@@ -50,7 +50,8 @@ def test_they_compile_to_tensor_cores_and_fit():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_devices_and_types_of_what_is_around_them(dtype, monkeypatch):
-    launched = []
+    launched: list[tuple] = []
+    monkeypatch.setattr(fused, "processors", lambda device: 132)
     monkeypatch.setattr(fused, "_launch", lambda kernel, *arguments, **_: launched.append(arguments))
     with fake_cuda():
         queries, keys, other = (torch.empty(rows, 16, dtype=dtype, device="cuda") for rows in (50, 90, 90))
@@ -71,7 +72,7 @@ def test_where_they_cannot_be_used_the_log_says_so(problem, monkeypatch, caplog)
             raise problem
         return False
 
-    monkeypatch.setattr(tiles, "_is_right", check)
+    monkeypatch.setattr(tiles, "is_right", check)
     with caplog.at_level(logging.WARNING):
         assert tiles._tile_on.__wrapped__(torch.device("cuda"), torch.float16) is None
     assert (str(problem) if problem else "its results are wrong") in caplog.text
@@ -81,7 +82,7 @@ def test_a_full_device_is_not_a_reason_for_plain_torch(monkeypatch):
     def check(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(tiles, "_is_right", check)
+    monkeypatch.setattr(tiles, "is_right", check)
     with pytest.raises(torch.OutOfMemoryError):
         tiles._tile_on.__wrapped__(torch.device("cuda"), torch.float16)
 
@@ -112,7 +113,7 @@ def test_on_a_gpu_they_are_used_exact_and_equal_to_the_bit(dtype, bound, width):
 
 
 @pytest.mark.cuda
-def test_on_a_gpu_every_tile_that_it_holds_is_right():
+def test_on_a_gpu_every_tile_that_it_holdsis_right():
     for dtype in (torch.float16, torch.bfloat16):
-        assert tiles._is_right(tiles.TILES[1], torch.device("cuda"), dtype)
-        assert tiles._is_right(tiles.TILES[2], torch.device("cuda"), dtype)
+        assert tiles.is_right(tiles.TILES[1], torch.device("cuda"), dtype)
+        assert tiles.is_right(tiles.TILES[2], torch.device("cuda"), dtype)

@@ -191,11 +191,6 @@ def method_called(name: str) -> Method:
     return known[name]
 
 
-def made_by(name: str) -> dict[str, dict[str, str]]:
-    """What decides what the method `name` computes, if it is somebody else's: an entry for a fingerprint."""
-    return {"plugin": plugin.identity()} if (plugin := plugins(METHODS).get(name)) else {}
-
-
 def code(reference: str, folder: str) -> Any:
     """What `reference` names: ``package.module:Name``, or ``.module:Name`` below the package `folder`."""
     module, _, name = reference.partition(":")

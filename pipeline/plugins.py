@@ -1,6 +1,6 @@
-"""Encoders and methods of somebody else: from installed packages, and from the project's own folder ``plugins/``.
+"""Encoders, methods and kinds of sources of somebody else: from installed packages, and from the project's own folder ``plugins/``.
 
-Both are named the same way, in entry points: a package's are in its metadata, those of the folder in
+All are named the same way, in entry points: a package's are in its metadata, those of the folder in
 ``plugins/entry_points.txt``. The parameters only name them, so that a recipe from elsewhere can never bring code, and
 nothing is imported before it is asked for by its name.
 """
@@ -19,8 +19,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_file, sha256_json
 
-METHODS, ENCODERS = "mcr_connect.methods", "mcr_connect.encoders"
-KINDS = {METHODS: "method", ENCODERS: "encoder"}
+METHODS, ENCODERS, SOURCES = "mcr_connect.methods", "mcr_connect.encoders", "mcr_connect.sources"
+KINDS = {METHODS: "method", ENCODERS: "encoder", SOURCES: "source kind"}
 FOLDER, TABLE = Path("plugins"), "entry_points.txt"
 # What the folder says while nothing else is in it.
 ABOUT_NAME = "README.md"
@@ -100,6 +100,11 @@ def plugins(group: str) -> dict[str, Plugin]:
     return found
 
 
+def made_by(group: str, name: str) -> dict[str, dict[str, str]]:
+    """What decides what `name` of `group` computes, if it is somebody else's: an entry for a fingerprint."""
+    return {"plugin": plugin.identity()} if (plugin := plugins(group).get(name)) else {}
+
+
 def _of_packages(group: str) -> Iterator[Plugin]:
     for entry in entry_points(group=group):
         yield Plugin(entry, entry.dist.name, entry.dist.version) if entry.dist else Plugin(entry, entry.value)
@@ -115,7 +120,7 @@ def _of_folder(group: str) -> Iterator[Plugin]:
         raise UserError(f"{path} cannot be read ({error}).", "docs/plugins.md shows what it looks like.") from error
     for section in table.sections():
         if section not in KINDS:
-            raise UserError(f"{path} has a section [{section}].", f"Use [{'] or ['.join(KINDS)}].")
+            raise UserError(f"{path} has a section [{section}].", f"Use [{'], ['.join(KINDS)}].")
     for name, value in table.items(group) if table.has_section(group) else ():
         if not EntryPoint.pattern.match(value):
             raise UserError(f"{path} says {name} = {value}.", "Write `name = module:Name`.")

@@ -6,6 +6,7 @@ Each is the first connection of a report of its own, under a name that says noth
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,7 +27,7 @@ from pipeline.params.load import load_params
 from pipeline.plan.pairs import Sizes, cost_of
 from pipeline.store import PAIRS, Store
 from tests.makers.walk import FIRST, MODALITIES, ROWS, WIDTHS, walk
-from tests.report.test_page import Page
+from tests.report.test_page import Page, spaced
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = Path(__file__).parent / "plugin"
@@ -149,6 +150,25 @@ def test_a_method_of_another_package_walks_the_same_way(walked, installed, monke
         caption = int(np.argmax([float(own @ text) for text in stores["clip", "text"]]))
         sound = int(np.argmax([float(stores["clap", "text"][caption] @ one) for one in stores["clap", "audio"]]))
         np.testing.assert_array_equal(partner, stores["clap", "audio"][sound])
+
+
+def test_a_method_in_the_projects_folder_walks_to_the_same_numbers(walked, installed, tmp_path, monkeypatch):
+    """The same files in `plugins/`, in a process that finds no package of that name."""
+    folder = tmp_path / "nearest" / "plugins"
+    shutil.copytree(PLUGIN / "nearest", folder / "nearest")
+    shutil.copy(PLUGIN / "nearest-1.0.dist-info/entry_points.txt", folder)
+    command = [sys.executable, "-m", "tests.makers.walk", "nearest"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    method = method_called("nearest")
+    monkeypatch.chdir(tmp_path / "nearest")
+    check_pages(method, "Nearest neighbours")
+    made = json.loads(Path("data/models/main/config.json").read_text())["plugin"]
+    assert (made["package"], made["version"], made["code"]) == ("plugins/", "", "nearest.record:NEAREST")
+    assert f"method nearest plugins/ {made['source']}" in spaced(Path("data/reports/index.html").read_text())
+    for path in ("data/metrics/metrics.parquet", "data/models/main/clip-clap/projector.safetensors"):
+        assert Path(path).read_bytes() == (walked / "nearest" / path).read_bytes()
 
 
 def test_without_its_package_a_method_is_none_of_the_known_ones(walked):

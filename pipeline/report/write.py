@@ -17,6 +17,7 @@ from pipeline.report.examples import Examples
 from pipeline.report.expected import Published, beside_published, with_published
 from pipeline.report.figures.curves import recall_figure, similarity_figures, training_figures
 from pipeline.report.figures.media import Gallery, read_members
+from pipeline.report.foreign_code import foreign_code
 from pipeline.report.inputs import Inputs
 from pipeline.report.markdown import code, plain
 from pipeline.report.provenance import accounts, link_facts, space_facts, store_fingerprints
@@ -156,6 +157,7 @@ def _facts(
         ],
         "accounts": accounts(inputs),
         "spaces": space_facts(inputs),
+        "foreign_code": foreign_code(inputs),
         "links": [link_facts(files, part) for files in inputs.connections.values() for part in files.parts],
         "limits": limits(inputs, tables, leaks),
         "modalities": _modalities(inputs, tables),

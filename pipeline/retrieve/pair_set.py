@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, store_folder
-from pipeline.methods import made_by
+from pipeline.plugins import METHODS, made_by
 from pipeline.retrieve.settings import SearchSettings
 from pipeline.store import open_placed
 from pipeline.store.integrity.agreement import space_of
@@ -83,7 +83,7 @@ def fingerprint(pairs: PairSet) -> dict[str, object]:
         "memories": {space: link.memories[space].modality for space in link.spaces},
         "seed": pairs.seed,
         "code": CODE_VERSION,
-        **made_by(pairs.method),
+        **made_by(METHODS, pairs.method),
     }
 
 

@@ -11,6 +11,7 @@ from typing import cast
 
 from pipeline.errors import UserError
 from pipeline.modalities import SOURCE_MODALITY_OF, modality_of
+from pipeline.plugins import SOURCES, made_by
 from pipeline.progress import Progress
 from pipeline.shard.duplicates import DUPLICATES_NAME, Duplicates, write_duplicates
 from pipeline.shard.likeness import likeness_of_parts
@@ -100,7 +101,7 @@ def build_shards(
     for key, _ in dropped:
         del found[key]
     known = likeness_by_part(folder)
-    with PartFolder(folder, SHARDS, _fingerprint(settings), corpus=folder.name) as shards:
+    with PartFolder(folder, SHARDS, _fingerprint(settings, options), corpus=folder.name) as shards:
         plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
         works = []
         for name, keys in plan.items():
@@ -123,8 +124,10 @@ def build_shards(
         return manifest, shards.computed
 
 
-def _fingerprint(settings: ShardSettings) -> dict[str, object]:
+def _fingerprint(settings: ShardSettings, options: SourceOptions) -> dict[str, object]:
     found: dict[str, object] = {"modalities": sorted(settings.modalities), "code": CODE_VERSION}
+    if code := made_by(SOURCES, options.kind):
+        found |= {"kind": options.kind, **code}
     if converted := settings.conversion.fingerprint(settings.modalities):
         found["convert"] = converted
     return found

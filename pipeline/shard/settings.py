@@ -3,13 +3,32 @@
 from dataclasses import fields
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from pipeline.plugins import SOURCES, plugins
 from pipeline.settings import Modality, Settings, declared
-from pipeline.shard.sources.options import SourceOptions
+from pipeline.shard.sources.options import KINDS, SourceOptions
 
-Kind = Literal["auto", "folder", "lines", "jsonl", "table", "webdataset", "coco", "audiocaps", "clotho"]
+
+def _known_kind(name: str) -> str:
+    known = [*KINDS] if name in KINDS else [*KINDS, *plugins(SOURCES)]
+    if name not in known:
+        expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return name
+
+
+_NAMES = {"type": "string", "anyOf": [{"enum": list(KINDS)}, {"pattern": "^[A-Za-z0-9_.-]+$"}]}
+Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema(_NAMES)]
 
 
 def _places(value: object) -> object:
@@ -33,7 +52,7 @@ class CorpusSettings(Settings):
     kind: Kind = Field(
         "auto",
         description="folder: a file per sample; lines, jsonl, table (csv, tsv, parquet): captions, or a manifest of files; "
-        "webdataset: tars; coco, audiocaps, clotho: their captions files; auto: what is there.",
+        "webdataset: tars; coco, audiocaps, clotho: their captions files; auto: what is there; or the name of a plug-in.",
     )
     index: str = Field(
         "", description="Captions file or manifest within the folder `source`; `files` is then below it too."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.plugins import ENCODERS, Plugin, plugins
+from pipeline.plugins import ENCODERS, Plugin, made_by, plugins
 from pipeline.precision import multiplying
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
 from pipeline.spaces.weights.finite import check_finite_weights
@@ -34,9 +34,9 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
     # Both here and not in each family, so that none can forget them.
     check_finite_weights(space, spec)
     space.encode = multiplying(spec.precision)(space.encode)  # type: ignore[method-assign]
-    if plugin := plugin_of(spec):
-        made_by, own = {"plugin": plugin.identity()}, space.fingerprint
-        space.fingerprint = lambda modality: own(modality) | made_by  # type: ignore[method-assign]
+    if code := made_by(ENCODERS, spec.encoder):
+        own = space.fingerprint
+        space.fingerprint = lambda modality: own(modality) | code  # type: ignore[method-assign]
     return space
 
 

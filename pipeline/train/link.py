@@ -10,7 +10,8 @@ from pipeline.connect.projectors import ProjectorSpec
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
 from pipeline.links import Link
-from pipeline.methods import Method, code, made_by
+from pipeline.methods import Method, code
+from pipeline.plugins import METHODS, made_by
 from pipeline.progress import Progress
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -74,7 +75,7 @@ class LinkJob:
                 "projectors": {space: spec.model_dump() for space, spec in projectors.items()},
                 "seed": self.seed,
                 "threads": self.threads,
-                **made_by(self.method.name),
+                **made_by(METHODS, self.method.name),
             }
         )
 

@@ -110,6 +110,7 @@ def described(
     """
     from pipeline.inputs.contents import contents
     from pipeline.params.connection import Connection
+    from pipeline.plugins import ENCODERS, SOURCES, made_by  # DVC has no dependency on an installed package
     from pipeline.shard.settings import CorpusSettings
     from pipeline.shard.sources.listing import listed_files
     from stages.context import INPUTS, ConsoleProgress
@@ -118,11 +119,12 @@ def described(
     files: list[InputFile]
     if isinstance(settings, CorpusSettings):
         kind, place, files = "corpora", {"source": settings.source}, [*listed_files(settings)]
+        place |= made_by(SOURCES, settings.kind)
         place |= {"modalities": dict(settings.declared)} if settings.declared else {}
     elif isinstance(settings, Connection):
         kind, place, files = "connections", *_projectors(name, settings, params)
     else:
-        code = _somebodys_code(settings)
+        code = made_by(ENCODERS, settings.encoder)
         kind, place, files = "spaces", {"checkpoint": settings.checkpoint, **code}, _weights(name, settings, code)
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     return place | contents(files, INPUTS / "memory" / kind / f"{name}.jsonl", ConsoleProgress(), workers)
@@ -133,7 +135,7 @@ def _projectors(name: str, connection: "Connection", params: "Params") -> "tuple
     and source hash of a method that is a plug-in.
     """
     from pipeline.inputs.weights import file_at
-    from pipeline.methods import made_by
+    from pipeline.plugins import METHODS, made_by
     from pipeline.train.settings import ImportSettings
 
     links = connection.links(name)
@@ -145,16 +147,8 @@ def _projectors(name: str, connection: "Connection", params: "Params") -> "tuple
         )
     spaces = sorted({space for link in links for space in link.spaces}) if paths else []
     said: dict[str, object] = {"spaces": {space: params.spaces[space].model_dump() for space in spaces}}
-    said |= made_by(connection.method)
+    said |= made_by(METHODS, connection.method)
     return said, [file_at(path) for path in sorted(set(paths))]
-
-
-def _somebodys_code(settings: "SpaceSettings") -> dict[str, object]:
-    """Version and source hash of an encoder that is a plug-in: DVC has no dependency on an installed package."""
-    from pipeline.plugins import ENCODERS, plugins
-
-    plugin = plugins(ENCODERS).get(settings.encoder)
-    return {"plugin": plugin.identity()} if plugin else {}
 
 
 def _weights(name: str, settings: "SpaceSettings", code: Mapping[str, object]) -> "list[InputFile]":

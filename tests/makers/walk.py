@@ -137,6 +137,6 @@ def walk(method: str) -> str:
 if __name__ == "__main__":
     start = Path.cwd()
     for name in sys.argv[1:]:
-        (start / name).mkdir()
+        (start / name).mkdir(exist_ok=True)
         os.chdir(start / name)
         Path("printed.txt").write_text(walk(name))

@@ -3,6 +3,7 @@
 import base64
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from tests.report import world
 
 SETTINGS = ReportSettings(title="A & B", examples=3, pseudo_pairs=3)
 VOID = {"meta", "link", "img", "br"}
+
+
+def spaced(html: str) -> str:
+    """What a page says, each element apart from the next by one space."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html.partition("</head>")[2])).split())
 
 
 class Page(HTMLParser):

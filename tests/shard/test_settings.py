@@ -1,12 +1,10 @@
 """What params.yaml says of a corpus reaches the library."""
 
-from typing import get_args
-
 from pipeline.shard.build import settings_of
 from pipeline.shard.members import Conversion
-from pipeline.shard.settings import CorpusSettings, Kind
-from pipeline.shard.sources import READERS
-from pipeline.shard.sources.options import SourceOptions
+from pipeline.shard.settings import CorpusSettings
+from pipeline.shard.sources.known import BUILT_IN
+from pipeline.shard.sources.options import KINDS, SourceOptions
 
 
 def test_every_setting_arrives():
@@ -28,4 +26,4 @@ def test_defaults_leave_files_as_they_are_and_take_the_common_limit():
 
 
 def test_every_kind_has_a_reader():
-    assert set(get_args(Kind)) == {"auto", *READERS}
+    assert set(KINDS) == {"auto", *BUILT_IN}

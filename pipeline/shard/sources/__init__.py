@@ -1,39 +1,20 @@
 """Find the raw samples of a corpus, whatever kind of source it comes from; one file of `kinds` for each."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import UserError
 from pipeline.modalities import source_endings
-from pipeline.shard.sources.detect import is_of_kind, kind_of_file, kind_of_files
-from pipeline.shard.sources.kinds.audiocaps import read_audiocaps
-from pipeline.shard.sources.kinds.clotho import read_clotho
-from pipeline.shard.sources.kinds.coco import read_coco
-from pipeline.shard.sources.kinds.folder import read_folder
-from pipeline.shard.sources.kinds.jsonl import read_jsonl
-from pipeline.shard.sources.kinds.lines import read_text_lines
-from pipeline.shard.sources.kinds.table import read_table
-from pipeline.shard.sources.kinds.webdataset import read_webdataset
+from pipeline.shard.sources.detect import is_medium, kind_of_file, kind_of_files
+from pipeline.shard.sources.kind import SourceKind
+from pipeline.shard.sources.known import kind_called
 from pipeline.shard.sources.locate import Place, locate
 from pipeline.shard.sources.options import SourceOptions
-from pipeline.shard.sources.places import Folder, LocalFolder, RemoteFolder
+from pipeline.shard.sources.places import LocalFolder, RemoteFolder
 from pipeline.shard.sources.sample import RawSample, no_key
 from pipeline.shard.sources.unread import Unread, said
 from pipeline.shard.sources.walk import Walk
-
-Reader = Callable[[Folder, Sequence[str], SourceOptions, Unread], Iterator[RawSample]]
-
-READERS: dict[str, Reader] = {
-    "folder": read_folder,
-    "lines": read_text_lines,
-    "jsonl": read_jsonl,
-    "table": read_table,
-    "webdataset": read_webdataset,
-    "coco": read_coco,
-    "audiocaps": read_audiocaps,
-    "clotho": read_clotho,
-}
 
 
 @dataclass(frozen=True)
@@ -42,15 +23,21 @@ class Opened:
 
     Attributes:
         place: Where it is.
-        kind: A key of `READERS`.
-        names: The files that the reader is given.
+        called: The name of its kind.
+        kind: How it is read.
+        names: The files that the kind is given.
         walk: Every file of the source.
     """
 
     place: Place
-    kind: str
+    called: str
+    kind: SourceKind
     names: list[str]
     walk: Walk
+
+    def samples(self, options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
+        """Its samples, in its order."""
+        return self.kind.read(self.place.folder, self.names, options, unread)
 
 
 def open_source(source: str, options: SourceOptions) -> Opened:
@@ -64,28 +51,30 @@ def open_source(source: str, options: SourceOptions) -> Opened:
         place = locate(f"{source.rstrip('/')}/{options.index}")
     walk = place.walk()
     if options.kind != "auto":
-        kind = options.kind
+        called = options.kind
     elif place.file:
-        kind = kind_of_file(place.folder, place.file, source, options)
+        called = kind_of_file(place.folder, place.file, source, options)
     else:
-        kind = kind_of_files(source, walk.names, options)
-    if kind != "folder" and (declared := {name for name, _ in options.declared} & set(options.modalities)):
+        called = kind_of_files(source, walk.names, options)
+    kind = kind_called(called)
+    if not kind.declares and (declared := {name for name, _ in options.declared} & set(options.modalities)):
         raise UserError(
-            f"{source} is read as {kind}; {', '.join(sorted(declared))} is declared, and read from folders of files only.",
+            f"{source} is read as {called}; {', '.join(sorted(declared))} is declared, and read from folders of files only.",
             "Put its files into a folder, or set the corpus' `kind: folder`.",
         )
-    if options.caption_lines and kind not in ("folder", "webdataset"):
+    if options.caption_lines and called not in ("folder", "webdataset"):
         raise UserError(
-            f"{source} is read as {kind}, and `caption_lines` is about the .txt files of a folder or webdataset.",
+            f"{source} is read as {called}, and `caption_lines` is about the .txt files of a folder or webdataset.",
             "Remove it from the corpus: `captions` alone says what becomes of several captions there.",
         )
-    if place.file and kind != "folder":
-        return Opened(place, kind, walk.names, walk)
+    if place.file and called != "folder":
+        return Opened(place, called, kind, walk.names, walk)
     # Of a folder's files each is a sample, whose fault a link to nowhere is; of others it would be that of many.
-    names = [
-        name for name in walk.names if is_of_kind(name, kind, options) and (kind == "folder" or name not in walk.broken)
-    ]
-    return Opened(place, kind, names, walk)
+    if called == "folder":
+        names = [name for name in walk.names if is_medium(name, options)]
+    else:
+        names = [name for name in walk.names if kind.is_given(name) and name not in walk.broken]
+    return Opened(place, called, kind, names, walk)
 
 
 def find_samples(source: str | Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
@@ -128,7 +117,7 @@ def _samples_of(source: str, opened: Opened, options: SourceOptions, unread: Unr
     """All samples of one place, and everything else that it holds."""
     count = 0
     named: set[str] = set()
-    for sample in READERS[opened.kind](opened.place.folder, opened.names, options, unread):
+    for sample in opened.samples(options, unread):
         count += 1
         if options.index:
             files = [one for one in sample.members.values() if isinstance(one.container, LocalFolder | RemoteFolder)]
@@ -153,7 +142,7 @@ def _samples_of(source: str, opened: Opened, options: SourceOptions, unread: Unr
         passed = f"; not read: {said(unread.counts())}" if unread.counts() else ""
         raise UserError(
             f"{source} holds no sample of {', '.join(options.modalities)} "
-            f"(read as {opened.kind}, {len(opened.names)} files{passed}).",
+            f"(read as {opened.called}, {len(opened.names)} files{passed}).",
             f"Looked for files that end in {wanted}; or set the corpus' `kind`.",
         )
 

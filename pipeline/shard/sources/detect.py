@@ -24,8 +24,6 @@ KIND_OF = {
     "tar": "webdataset",
     "json": "coco",
 }
-# Kinds that are told from a table by their columns.
-FILE_KIND = {"audiocaps": "table", "clotho": "table"}
 
 
 def kind_of_file(folder: Folder, name: str, source: str, options: SourceOptions) -> str:
@@ -35,7 +33,7 @@ def kind_of_file(folder: Folder, name: str, source: str, options: SourceOptions)
         UserError: It is none.
     """
     kind = KIND_OF.get(_suffix(name), "")
-    if not kind and is_of_kind(name, "folder", options):
+    if not kind and is_medium(name, options):
         return "folder"
     if not kind:
         raise UserError(
@@ -60,7 +58,7 @@ def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> 
         UserError: They can be of two kinds.
     """
     suffixes = {_suffix(name) for name in names}
-    media = any(is_of_kind(name, "folder", options) for name in names)
+    media = any(is_medium(name, options) for name in names)
     if media and "tar" in suffixes:
         raise UserError(
             f"{source} holds tars as well as single files of {', '.join(options.modalities)}.",
@@ -79,12 +77,10 @@ def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> 
     return kinds.pop()
 
 
-def is_of_kind(name: str, kind: str, options: SourceOptions) -> bool:
-    """Whether a file among others is read by the reader of `kind`."""
-    if kind == "folder":
-        declared, _ = declared_modality(name, options.declared, options.modalities)
-        return (declared or SOURCE_MODALITY_OF.get(_suffix(name))) in options.modalities
-    return KIND_OF.get(_suffix(name)) == FILE_KIND.get(kind, kind)
+def is_medium(name: str, options: SourceOptions) -> bool:
+    """Whether a file is a sample, or a part of one, by itself."""
+    declared, _ = declared_modality(name, options.declared, options.modalities)
+    return (declared or SOURCE_MODALITY_OF.get(_suffix(name))) in options.modalities
 
 
 def _suffix(name: str) -> str:

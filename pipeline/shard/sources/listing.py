@@ -5,13 +5,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from pipeline.shard.settings import CorpusSettings, source_options
-from pipeline.shard.sources import READERS, Opened, open_source
+from pipeline.shard.sources import Opened, open_source
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder, LocalFolder, RemoteFolder
 from pipeline.shard.sources.unread import Unread
 
-# Kinds whose files name other files.
-MANIFESTS = ("table", "jsonl", "coco", "audiocaps", "clotho")
 # What remote protocols call the state of a file, the most reliable first.
 STAMPS = (
     "ETag",
@@ -59,7 +57,7 @@ def _listed(source: str, options: SourceOptions) -> Iterator[Entry]:
     opened = open_source(source, options)
     folders = {opened.place.folder.root: opened.place.folder}
     names = {opened.place.folder.root: dict.fromkeys(opened.walk.names)}
-    if opened.kind in MANIFESTS:
+    if opened.kind.names_files:
         for folder, name in _named(opened, options):
             folders.setdefault(folder.root, folder)
             names.setdefault(folder.root, {})[name] = None
@@ -69,7 +67,7 @@ def _listed(source: str, options: SourceOptions) -> Iterator[Entry]:
 
 def _named(opened: Opened, options: SourceOptions) -> Iterator[tuple[Folder, str]]:
     """Files that the rows of a manifest name."""
-    for sample in READERS[opened.kind](opened.place.folder, opened.names, options, Unread()):
+    for sample in opened.samples(options, Unread()):
         for member in sample.members.values():
             if isinstance(member.container, LocalFolder | RemoteFolder):
                 yield member.container, str(member.place)

@@ -9,7 +9,7 @@ class SourceOptions:
 
     Attributes:
         modalities: What is wanted of each sample.
-        kind: A key of `READERS`, or ``auto``.
+        kind: One of `KINDS`, or a plug-in.
         index: Captions file or manifest within the source folder.
         files: Folder of the files that an index names.
         key_column: Column of the keys; empty: ``key`` if there is one, else rows are numbered.
@@ -36,6 +36,7 @@ class SourceOptions:
     further: bool = False
 
 
+KINDS = ("auto", "folder", "lines", "jsonl", "table", "webdataset", "coco", "audiocaps", "clotho")
 KEY_COLUMN = "key"
 TEXT_COLUMNS = ("text", "caption")
 PATH_COLUMNS = ("path", "file_name", "filename", "file")

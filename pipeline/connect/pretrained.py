@@ -14,8 +14,8 @@ from pipeline.errors import UserError
 from pipeline.hashing import sha256_json, sha256_once
 from pipeline.spaces import Space, SpaceSpec
 from pipeline.spaces.weights.hub import hub_errors
+from pipeline.store.differences import differences
 from pipeline.store.integrity.agreement import IDENTITY
-from pipeline.store.parts.folder import differences
 
 # What a published connection consists of; whatever else its repository holds is not fetched.
 PATTERNS = (CONFIG_NAME, ORIGINS_NAME, "*.safetensors", "*.npy", "*.json")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.errors import McrError
 from pipeline.store import EMBEDDINGS, Manifest, load_complete_manifest, load_manifest
-from pipeline.store.parts.folder import differences
+from pipeline.store.differences import differences
 from pipeline.store.shards import open_shards
 
 FLOAT_BYTES = 4

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import CorruptError, UserError
+from pipeline.store.differences import differences
 from pipeline.store.integrity.check import check_file
 from pipeline.store.integrity.preparation import comparable
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parquet import Rows, read_rows
-from pipeline.store.parts.folder import differences
 
 EMBEDDINGS, PAIRS = "embeddings", "pairs"
 EMBEDDING_COLUMN = "embedding"

@@ -17,7 +17,7 @@ from pipeline.files.os_errors import explained
 from pipeline.files.reading import retried
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file
-from pipeline.store.parts.folder import differences
+from pipeline.store.differences import differences
 
 log = logging.getLogger(__name__)
 

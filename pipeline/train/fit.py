@@ -16,7 +16,7 @@ from pipeline.hashing import sha256_file
 from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
 from pipeline.store import Store
-from pipeline.store.parts.folder import differences
+from pipeline.store.differences import differences
 from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.history import HISTORY_NAME, write_history
 from pipeline.train.loop import Trainer

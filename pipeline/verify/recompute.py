@@ -11,8 +11,8 @@ from pipeline.errors import SampleError, UserError
 from pipeline.modalities import modality_of
 from pipeline.spaces import Space, SpaceSpec, prepared_for
 from pipeline.store import EMBEDDING_COLUMN, Part, Store, read_rows
+from pipeline.store.differences import differences
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
-from pipeline.store.parts.folder import differences
 from pipeline.store.shards import open_shards, read_shard, verify_shard
 
 # Largest difference of one number of an embedding, by precision. In fp32 another batch, another number of threads and

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.store.differences import differences
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS, comparable
-from pipeline.store.parts.folder import differences
 from pipeline.store.reader import Store, read_stores
 
 # What an encoder says of itself that holds for all of its modalities; preprocessing and packages are of one modality.

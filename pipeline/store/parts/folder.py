@@ -8,15 +8,15 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from pipeline.errors import CorruptError, UserError
-from pipeline.files.atomic import discard, move, remove_leftovers, sync_directory, temporary_file
+from pipeline.errors import UserError
+from pipeline.files.atomic import discard, move, sync_directory, temporary_file
 from pipeline.hashing import sha256_file
 from pipeline.progress import Progress, Silent
 from pipeline.store.lock import LOCK_NAME, FolderLock
-from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Failure, Manifest, Part, read_manifest
-from pipeline.store.parts.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Failure, Manifest, Part
+from pipeline.store.parts.earlier import take_over
+from pipeline.store.parts.journal import JOURNAL_NAME, Journal
 from pipeline.store.parts.work import Made, Record, Source, Work, write_part
 from pipeline.store.rejects import check_rejects, write_failures
 
@@ -65,37 +65,12 @@ class PartFolder:
         self._journal: Journal | None = None
         self._lock = FolderLock(folder)
         try:
-            self._open()
+            found = take_over(folder, self.manifest)
         except BaseException:
             self._lock.release()
             raise
-
-    def _open(self) -> None:
-        folder, now = self.folder, self.manifest
-        self._previous = _previous_manifest(folder, now.kind)
-        journal = read_journal(folder)
-        header, *entries = journal.entries or [{}]
-        commits = [entry for entry in entries if "part" in entry]
-        # What damaged files listed is not known any more.
-        self._lists_all = not journal.damaged and (self._previous is not None or not (folder / MANIFEST_NAME).exists())
-        written = {part.name: part for part in (Part.of(entry["part"]) for entry in commits)}
-        before = {part.name: part for part in self._previous.parts} if self._previous else {}
-        # What is ours and may be removed: everything that a manifest or journal of this folder ever listed.
-        self._own = {*before, *(self._previous.files if self._previous else ()), *written}
-        self._own.update(name for entry in journal.entries for name in entry.get("own", ()))
-        self._continues = header.get("fingerprint") == now.fingerprint and header.get("kind") == now.kind
-        fingerprints = [self._previous.fingerprint] if before and self._previous else []
-        fingerprints += [header["fingerprint"]] if written and "fingerprint" in header else []
-        stale = [reasons for made_by in fingerprints if (reasons := differences(made_by, now.fingerprint))]
-        if stale and len(stale) == len(fingerprints):
-            log.info("%s: all %d parts are stale: %s", folder, len({*before, *written}), "; ".join(stale[-1]))
-        still = self._previous is not None and self._previous.fingerprint == now.fingerprint
-        self._known = {name: part for name, part in before.items() if still and name not in written}
-        if self._continues:
-            self._known |= written
-        for entry in commits:
-            _finish_renaming(folder, entry)
-        remove_leftovers(folder)
+        self._previous, self._known, self._own = found.manifest, found.parts, found.own
+        self._lists_all, self._continues = found.lists_all, found.continues
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -292,46 +267,8 @@ class PartFolder:
             move(temporary, path)
 
 
-def _previous_manifest(folder: Path, kind: str) -> Manifest | None:
-    path = folder / MANIFEST_NAME
-    if not path.exists():
-        return None
-    try:
-        previous = read_manifest(path)
-    except CorruptError as error:
-        log.warning("%s Everything in it is made again.", error.message)
-        return None
-    if previous.kind != kind:
-        raise UserError(f"{folder} holds {previous.kind}, not {kind}.", "Give the stage a folder of its own.")
-    return previous
-
-
-def _finish_renaming(folder: Path, commit: Mapping[str, Any]) -> None:
-    """A kill came between the entry in the journal and the renaming."""
-    part, temporary = Part.of(commit["part"]), folder / commit["temporary"]
-    if temporary.is_file() and sha256_file(temporary) == part.sha256:
-        move(temporary, folder / part.name)
-
-
 def _name_foreign(folder: Path, names: set[str]) -> None:
     foreign = sorted(names - {MANIFEST_NAME, JOURNAL_NAME, LOCK_NAME})
     if foreign:
         shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
         log.warning("%s holds files that this stage did not make and leaves alone: %s", folder, shown)
-
-
-def differences(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
-    """The differing entries of two fingerprints in words, such as ``checkpoint: 63a1.. -> 9f02..``."""
-    found: list[str] = []
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{name}.")
-        elif before != after:
-            found.append(f"{prefix}{name}: {_short(before)} -> {_short(after)}")
-    return found
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else text[:12] + ".."

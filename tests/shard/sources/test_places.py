@@ -1,7 +1,6 @@
 """Sources behind an address, and what is in a folder."""
 
 import io
-import json
 import os
 import tarfile
 import unicodedata
@@ -10,6 +9,7 @@ import fsspec
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.keys import KEY, key_of_path
 from pipeline.shard.sources import places, walk
 from pipeline.store import load_manifest
@@ -215,9 +215,9 @@ def test_a_manifest_written_before_this_count_is_read(tmp_path):
     (tmp_path / "in" / "p.png").write_bytes(picture(1))
     shards(tmp_path / "in", shards_folder, "image")
     path = shards_folder / "_manifest.json"
-    content = json.loads(path.read_text())
+    content = read_sealed(path)
     del content["not_read"]
-    path.write_text(json.dumps(content))
+    write_sealed(path, content)
     assert load_manifest(shards_folder).not_read == {}
 
 

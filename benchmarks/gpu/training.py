@@ -84,7 +84,7 @@ def trained(step: Step, precision: str, checkpoints: Path, stop: int | None = No
 
 def coupled(step: Step) -> None:
     """Method coupling draws rows and an order within its step."""
-    settings = CouplingTrainSettings(projector=ProjectorSettings(hidden=64, dimension=64), epochs=2, batch_size=128)
+    settings = CouplingTrainSettings(projector=ProjectorSettings(hidden=64, dimension=64), epochs=12, batch_size=128)
     link = benchmark_link()
     objective = Coupling(link, dict.fromkeys(link.spaces, 64), settings)
     rows = tuple(random_tables(512, 64, step.device).values())
@@ -94,7 +94,7 @@ def coupled(step: Step) -> None:
     trainer = Trainer(objective, items, heads_of(64, 64, step.device), settings, Draws(0, "check"), "bf16")
     with tempfile.TemporaryDirectory() as folder:
         trainer.run(Checkpoint(Path(folder), {}), Silent(), "check")
-    step.holds("coupling: the loss falls", bool(trainer.history[-1, 0] < trainer.history[0, 0]))
+    step.holds("coupling: the loss falls", bool(trainer.history[-8:, 0].mean() < trainer.history[:8, 0].mean()))
     if step.device == "cuda":
         step.holds("coupling: steps come from a CUDA graph", trainer._recorded is not None)
 

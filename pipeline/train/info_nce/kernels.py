@@ -56,7 +56,8 @@ def log_sums(scores: Tensor) -> tuple[Tensor, Tensor]:
     height, width = scores.shape
     grid = triton.cdiv(height, ROWS), triton.cdiv(width, COLUMNS)
     rows, columns = scores.new_empty(grid[1], height), scores.new_empty(grid[0], width)
-    _log_sums[grid](scores, rows, columns, height, width, ROWS, COLUMNS, num_warps=WARPS)
+    with torch.cuda.device_of(scores):  # type: ignore[no-untyped-call]  # Triton starts kernels on the current device
+        _log_sums[grid](scores, rows, columns, height, width, ROWS, COLUMNS, num_warps=WARPS)
     return torch.logsumexp(rows, 0), torch.logsumexp(columns, 0)
 
 
@@ -65,7 +66,10 @@ def gradient(scores: Tensor, rows: Tensor, columns: Tensor, start: int, dtype: t
     height, width = scores.shape
     made = scores if dtype == scores.dtype else scores.new_empty(scores.shape, dtype=dtype)
     grid = triton.cdiv(height, ROWS), triton.cdiv(width, COLUMNS)
-    _gradient[grid](scores, rows, columns, made, height, width, start, 1 / len(columns), ROWS, COLUMNS, num_warps=WARPS)
+    with torch.cuda.device_of(scores):  # type: ignore[no-untyped-call]
+        _gradient[grid](
+            scores, rows, columns, made, height, width, start, 1 / len(columns), ROWS, COLUMNS, num_warps=WARPS
+        )
     return made
 
 

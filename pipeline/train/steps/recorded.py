@@ -39,6 +39,10 @@ class RecordedStep:
         noise: torch.Generator,
     ) -> None:
         self.batch = {name: rows.clone() for name, rows in batch.items()}
+        with torch.cuda.device_of(next(iter(self.batch.values()))):  # type: ignore[no-untyped-call]
+            self._record(compute, state, noise)
+
+    def _record(self, compute: Compute, state: Callable[[], Mapping[str, Tensor]], noise: torch.Generator) -> None:
         before = {name: tensor.clone() for name, tensor in state().items()}
         seed = noise.initial_seed()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]

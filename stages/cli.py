@@ -22,6 +22,7 @@ from stages.tools.data.adopt import app as adopt
 from stages.tools.data.convert import convert_openshape
 from stages.tools.data.fetch import fetch
 from stages.tools.data.prepare import crop, prepare
+from stages.tools.data.text_pool import text_pool
 from stages.tools.demo import app as demo
 from stages.tools.doctor import doctor
 from stages.tools.embed import embed
@@ -78,6 +79,7 @@ for command in (
     convert_openshape,
     prepare,
     crop,
+    text_pool,
     check,
     doctor,
     plan,

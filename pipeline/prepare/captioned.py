@@ -17,7 +17,7 @@ def _karpathy(root: Path, templates: tuple[str, ...], title: str, name: str) -> 
     )
     content = layout.json(name)
     images = content.get("images") if isinstance(content, dict) else None
-    if not (isinstance(images, list) and all(_is_image(each) for each in images)):
+    if not (isinstance(images, list) and all(is_image(each) for each in images)):
         raise layout.wrong(name, "has no list `images` with `filename`, `split` and `sentences`")
     chosen = {Path(each["filename"]).stem: each for each in images if each["split"] == "test"}
     if not chosen:
@@ -32,7 +32,8 @@ def _karpathy(root: Path, templates: tuple[str, ...], title: str, name: str) -> 
     return Prepared("Karpathy's test", len(chosen), files, captions)
 
 
-def _is_image(entry: object) -> bool:
+def is_image(entry: object) -> bool:
+    """Whether `entry` is a picture of Karpathy's splits with its captions."""
     return (
         isinstance(entry, dict)
         and {"filename", "split", "sentences"} <= entry.keys()

@@ -1,0 +1,204 @@
+"""The pool of texts that the papers' connections are made from: public captions without those of evaluation sets.
+
+C-MCR and Ex-MCR read the captions of COCO, AudioCaps and Clotho (training parts), of a million rows of CC3M, and of MSRVTT and
+MAD, which cannot be had freely and are left out here. Which rows of CC3M they drew is not known.
+"""
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.files.atomic import atomic_path, write_text
+from pipeline.hashing import sha256_file
+from pipeline.prepare.captioned import is_image
+from pipeline.prepare.layout import Layout
+from pipeline.prepare.prepared import key_of
+
+COCO, AUDIOCAPS, CLOTHO, CC3M = "coco", "audiocaps", "clotho", "cc3m"
+CLOTHO_CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
+TRAIN = {
+    COCO: "coco/dataset_coco.json",
+    AUDIOCAPS: "audiocaps/train.csv",
+    CLOTHO: "clotho/clotho_captions_development.csv",
+    CC3M: "cc3m/Train_GCC-training.tsv",
+}
+HELD_OUT = {
+    "coco, val and test": "coco/dataset_coco.json",
+    "flickr30k, val and test": "flickr30k/dataset_flickr30k.json",
+    "audiocaps, val": "audiocaps/val.csv",
+    "audiocaps, test": "audiocaps/test.csv",
+    "clotho, validation": "clotho/clotho_captions_validation.csv",
+    "clotho, evaluation": "clotho/clotho_captions_evaluation.csv",
+}
+LAYOUT = (
+    "at least one of "
+    + ", ".join(f"`{path}`" for path in TRAIN.values())
+    + " and, so that their captions are left out, "
+    "those of " + ", ".join(f"`{path}`" for path in dict.fromkeys(HELD_OUT.values())) + " that there are"
+)
+NORMALISED = "NFKC, case folded, punctuation and repeated blanks removed"
+KEPT, NOT_DRAWN, EMPTY, DAMAGED = "kept", "not drawn", "empty", "not a caption and an address"
+EXACT, ALIKE = "an evaluation caption", "an evaluation caption but for case, punctuation or blanks"
+
+Row = tuple[str, str | None]
+"""Key and caption; None where the row cannot be read."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What became of every row: counts by source and reason, and files that were read."""
+
+    rows: dict[str, dict[str, int]]
+    held_out: dict[str, int]
+    missing: list[str]
+
+
+def make_text_pool(root: Path, folder: Path, draw: int, seed: int) -> Pool:
+    """Write ``captions.jsonl``, ``left-out.jsonl`` and ``pool.json`` to `folder`.
+
+    Args:
+        root: Folder of the publishers' files, in a folder for each set.
+        folder: Where they go.
+        draw: How many of the rows of CC3M that may be used are drawn.
+        seed: Of that draw.
+
+    Raises:
+        UserError: None of the files is there, or one is not in its published layout.
+    """
+    layout = Layout("The pool of texts", root, LAYOUT)
+    there = [name for name, path in TRAIN.items() if (root / path).is_file()]
+    if not there:
+        raise layout.wrong(".", "holds no captions to train on")
+    held_out = {name: list(_held_out(layout, name)) for name, path in HELD_OUT.items() if (root / path).is_file()}
+    refused = _Refused(text for texts in held_out.values() for text in texts)
+    counts: dict[str, Counter[str]] = {name: Counter() for name in there}
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        atomic_path(folder / "captions.jsonl") as kept,
+        atomic_path(folder / "left-out.jsonl") as left,
+        kept.open("w", encoding="utf-8") as captions,
+        left.open("w", encoding="utf-8") as others,
+    ):
+        for name in there:
+            drawn = _drawn(_usable(layout, name, refused), draw, seed) if name == CC3M else None
+            for number, (key, text) in enumerate(ROWS[name](layout)):
+                why = refused.why(text)
+                if why == KEPT and drawn is not None and number not in drawn:
+                    counts[name][NOT_DRAWN] += 1  # of millions: counted, not listed
+                    continue
+                counts[name][why] += 1
+                row: dict[str, Any] = {"key": key, "text": text}
+                (captions if why == KEPT else others).write(
+                    json.dumps(row if why == KEPT else {**row, "reason": why}, ensure_ascii=False) + "\n"
+                )
+    if not any(count[KEPT] for count in counts.values()):
+        raise UserError(f"No caption below {root} may be used.", "Every one is an evaluation caption, or empty.")
+    pool = Pool(
+        {name: dict(sorted(count.items(), key=lambda item: item[0] != KEPT)) for name, count in counts.items()},
+        {name: len(texts) for name, texts in held_out.items()},
+        sorted({*TRAIN.values(), *HELD_OUT.values()} - {*(p for p in _paths() if (root / p).is_file())}),
+    )
+    files = {path: sha256_file(root / path) for path in _paths() if (root / path).is_file()}
+    about = {"rows": pool.rows, "held_out": pool.held_out, "normalised": NORMALISED, "draw": draw, "seed": seed}
+    write_text(folder / "pool.json", json.dumps({**about, "missing": pool.missing, "sha256": files}, indent=1) + "\n")
+    return pool
+
+
+def _paths() -> list[str]:
+    return list(dict.fromkeys([*TRAIN.values(), *HELD_OUT.values()]))
+
+
+class _Refused:
+    """Captions of evaluation sets, as they are and normalised."""
+
+    def __init__(self, texts: Iterator[str]) -> None:
+        self.exact: set[str] = set()
+        self.alike: set[str] = set()
+        for text in texts:
+            self.exact.add(text)
+            self.alike.add(normalised(text))
+
+    def why(self, text: str | None) -> str:
+        """What becomes of a caption."""
+        if text is None:
+            return DAMAGED
+        if not (plain := normalised(text)):
+            return EMPTY
+        return EXACT if text in self.exact else ALIKE if plain in self.alike else KEPT
+
+
+def normalised(text: str) -> str:
+    """`text` as captions are compared: two that differ in case, punctuation or blanks are one."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.sub(r"[^\w\s]|_", " ", folded).split())
+
+
+def _usable(layout: Layout, name: str, refused: _Refused) -> list[int]:
+    return [number for number, (_, text) in enumerate(ROWS[name](layout)) if refused.why(text) == KEPT]
+
+
+def _drawn(usable: list[int], draw: int, seed: int) -> set[int]:
+    """Numbers of `draw` rows, or of all if there are fewer."""
+    chosen = np.random.default_rng(seed).permutation(len(usable))[:draw]
+    return {usable[place] for place in chosen}
+
+
+def _karpathy(layout: Layout, path: str, splits: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    content = layout.json(path)
+    images = content.get("images") if isinstance(content, dict) else None
+    if not (isinstance(images, list) and all(is_image(each) for each in images)):
+        raise layout.wrong(path, "has no list `images` with `filename`, `split` and `sentences`")
+    for image in images:
+        if image["split"] in splits:
+            for number, sentence in enumerate(image["sentences"]):
+                yield f"{Path(image['filename']).stem}-{number}", str(sentence["raw"])
+
+
+def _coco(layout: Layout) -> Iterator[Row]:
+    yield from ((key_of(key), text) for key, text in _karpathy(layout, TRAIN[COCO], ("train", "restval")))
+
+
+def _audiocaps(layout: Layout) -> Iterator[Row]:
+    for row in layout.table(TRAIN[AUDIOCAPS], ("audiocap_id", "caption")):
+        yield f"audiocaps-{key_of(row['audiocap_id'])}", row["caption"]
+
+
+def _clotho(layout: Layout) -> Iterator[Row]:
+    for row in layout.table(TRAIN[CLOTHO], ("file_name", *CLOTHO_CAPTIONS)):
+        for number, column in enumerate(CLOTHO_CAPTIONS):
+            yield f"clotho-{key_of(Path(row['file_name']).stem)}-{number}", row[column]
+
+
+def _cc3m(layout: Layout) -> Iterator[Row]:
+    """Rows of a caption, a tab and an address, without a header."""
+    with layout.file(TRAIN[CC3M]).open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        for number, line in enumerate(file):
+            caption, tab, address = line.rstrip("\r\n").partition("\t")
+            sound = tab and address and not re.search("[\ud800-\udfff]", caption)
+            yield f"cc3m-{number:08d}", caption if sound else None
+
+
+ROWS: dict[str, Callable[[Layout], Iterator[Row]]] = {
+    COCO: _coco,
+    AUDIOCAPS: _audiocaps,
+    CLOTHO: _clotho,
+    CC3M: _cc3m,
+}
+
+
+def _held_out(layout: Layout, name: str) -> Iterator[str]:
+    path = HELD_OUT[name]
+    if path.endswith(".json"):
+        yield from (text for _, text in _karpathy(layout, path, ("val", "test")))
+    elif path.startswith(AUDIOCAPS):
+        yield from (row["caption"] for row in layout.table(path, ("caption",)))
+    else:
+        yield from (row[column] for row in layout.table(path, CLOTHO_CAPTIONS) for column in CLOTHO_CAPTIONS)

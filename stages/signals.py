@@ -2,12 +2,16 @@
 
 Everything that was committed stays. A second signal, or ten seconds in which the work does not let go (a library's
 long computation, a thread that must be waited for), ends the process at once.
+
+DVC passes no signal on: where it runs the stage, its end counts as TERM. Any other parent may end, as a shell does after
+`nohup mcr ... &`.
 """
 
 import os
 import select
 import signal
 import sys
+from pathlib import Path
 from threading import Thread
 from typing import NoReturn
 
@@ -15,6 +19,11 @@ from stages.printing import note
 
 GRACE = 10.0  # seconds
 CONTINUE = "Run the same command again to continue."
+# Seconds between two looks whether DVC is still there.
+LOOK = 1.0
+# Which DVC sets for the commands that it runs.
+BY_DVC = "DVC_STAGE"
+SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish"}
 
 
 class Stopped(BaseException):
@@ -45,7 +54,8 @@ def stop_on_signals() -> None:
     os.set_blocking(writer, False)
     # Written to at once, even while the main thread is inside a library and runs no Python.
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    Thread(target=_watch, args=(reader, set(heeded)), name="signals", daemon=True).start()
+    parents = _parents() if BY_DVC in os.environ and signal.SIGTERM in heeded else []
+    Thread(target=_watch, args=(reader, set(heeded), parents), name="signals", daemon=True).start()
 
     def forget() -> None:
         signal.set_wakeup_fd(-1)
@@ -55,18 +65,40 @@ def stop_on_signals() -> None:
     os.register_at_fork(after_in_child=forget)
 
 
-def _watch(reader: int, heeded: set[int]) -> None:
+def _watch(reader: int, heeded: set[int], parents: list[int]) -> None:
     first = 0
     while True:
-        ready = select.select([reader], [], [], GRACE if first else None)[0]
-        if not ready:
+        ready = select.select([reader], [], [], GRACE if first else LOOK if parents else None)[0]
+        if not ready and first:
             break
+        if not ready:
+            if _parents()[: len(parents)] != parents:
+                parents = []
+                os.kill(os.getpid(), signal.SIGTERM)
+            continue
         if arrived := [number for number in os.read(reader, 64) if number in heeded]:
             if first or len(arrived) > 1:
                 break
             first = arrived[0]
     say_stopped(first or signal.SIGTERM)
     end_at_once(128 + first)
+
+
+def _parents() -> list[int]:
+    """The parent of this process, and as long as it is a shell that one's, and so on."""
+    found = [os.getppid()]
+    while (status := _status(found[-1])) and status[0] in SHELLS:
+        found.append(status[1])
+    return found
+
+
+def _status(pid: int) -> tuple[str, int] | None:
+    """Name and parent of a process; None where the system does not tell."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+        return name, int(rest.split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def say_stopped(number: int) -> None:

@@ -113,6 +113,42 @@ def test_signals_that_the_parent_ignores_stay_ignored(tmp_path):
     assert run.wait(10) == 143
 
 
+@pytest.mark.parametrize("shell", [[], ["sh", "-c", '"$@"; exit $?', "sh"]], ids=["alone", "in a shell"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_stage_ends_with_the_dvc_that_runs_it(tmp_path, shell, number):
+    """As DVC starts commands: with its variable, and with nothing that passes a signal on."""
+    command = [*shell, sys.executable, "-c", PROGRAM.replace("sys.argv.pop()", repr(WORK["writing"])), "work"]
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.Popen({command!r}).communicate()"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "shard@photos"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert dvc.stdout is not None and dvc.stdout.readline() == "ready\n"
+    os.kill(dvc.pid, number)
+    errors = dvc.communicate(timeout=20)[1]  # ends when the stage closes its end, too
+    assert errors.splitlines()[-1] == "Stopped by SIGTERM. Run the same command again to continue."
+    assert not list(tmp_path.iterdir()), "something was left"
+
+
+def test_a_stage_outlives_any_other_parent(tmp_path):
+    command = [sys.executable, "-c", PROGRAM.replace("sys.argv.pop()", repr("time.sleep(3); print('done')")), "work"]
+    shell = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.Popen({command!r}).communicate()"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "DVC_STAGE"} | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert shell.stdout is not None and shell.stdout.readline() == "ready\n"
+    shell.kill()
+    assert shell.communicate(timeout=20)[0] == "done\n"
+
+
 def test_a_real_stage_stops_and_continues_to_the_same_bytes(tmp_path, tree_bytes):
     project = make_project(tmp_path)
     raw = project / "data/raw/photos"

@@ -1,6 +1,7 @@
 """Embed single files and texts through a frozen space, without shards and stores."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import MODALITY_OF
 from pipeline.spaces import Space
+from pipeline.spaces.apart import preprocess_apart
 
 EMBED_ROWS = 256
 
@@ -46,16 +48,17 @@ def embed_payloads(
         UserError: A payload cannot be used, or its embedding is not finite.
     """
     batches = []
-    for start in range(0, len(payloads), EMBED_ROWS):
-        inputs = []
-        for number, payload in enumerate(payloads[start : start + EMBED_ROWS], start):
-            try:
-                inputs.append(space.preprocess(modality, payload))
-            except SampleError as error:
-                name = names[number] if names else f"Item {number}"
-                message = f"{name} is not a usable {modality} ({error.step}: {error.message})."
-                raise UserError(message, "Remove or repair it.") from error
-        batches.append(space.encode(modality, torch.stack(inputs)))
+    with ExitStack() as stack:
+        prepare = preprocess_apart(space, modality, stack)
+        for start in range(0, len(payloads), EMBED_ROWS):
+            inputs = []
+            for number, found in enumerate(prepare(payloads[start : start + EMBED_ROWS]), start):
+                if isinstance(found, SampleError):
+                    name = names[number] if names else f"Item {number}"
+                    message = f"{name} is not a usable {modality} ({found.step}: {found.message})."
+                    raise UserError(message, "Remove or repair it.") from found
+                inputs.append(found)
+            batches.append(space.encode(modality, torch.stack(inputs)))
     vectors = torch.cat(batches) if batches else torch.empty(0, space.dimension)
     check_rows(vectors, lambda row: names[row] if names else f"item {row}")
     return vectors

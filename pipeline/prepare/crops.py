@@ -1,15 +1,18 @@
 """Cut proposed boxes out of pictures: the crops become a corpus, and a table says where each was cut."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePath
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL.Image import Image
 
 from pipeline.decode.images import decode_image
+from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import atomic_path
+from pipeline.files.plain_yaml import shown
 from pipeline.prepare.prepared import SEPARATOR, key_of
 from pipeline.progress import Progress
 
@@ -32,22 +35,19 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
         The number of crops.
 
     Raises:
-        UserError: A file is missing or damaged, or a box is none.
+        UserError: A file is missing, damaged or outside of `pictures`, two have one key, or a box is none.
     """
     rows = _read(proposals)
+    stems = _stems(rows.image, proposals)
     written: dict[str, list[object]] = {name: [] for name in ("key", *BOX)}
     groups = rows.groupby("image", sort=True)
     progress.start("crop", len(groups), "pictures")
     folder.mkdir(parents=True, exist_ok=True)
+    # A picture may crash its decoder, hold it up or ask for all memory.
+    apart: Isolated[bytes, Image] = Isolated(decode_image)
     for name, boxes in groups:
-        path = pictures / str(name)
-        stem = key_of(str(Path(str(name)).with_suffix("")))
-        try:
-            picture = decode_image(path.read_bytes())
-        except (OSError, SampleError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}).", f"Correct the column `image` of {proposals}."
-            ) from error
+        path, stem = pictures / str(name), stems[str(name)]
+        picture = _decoded(path, apart, proposals)
         for number, box in enumerate(boxes[list(BOX)].to_numpy(float)):
             edges = [round(share * side) for share, side in zip(box, [*picture.size, *picture.size], strict=True)]
             left, top = min(edges[0], picture.width - 1), min(edges[1], picture.height - 1)
@@ -59,16 +59,54 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
             for column, value in zip(written, (key, *box.tolist()), strict=True):
                 written[column].append(value)
         progress.advance(1)
+    apart.close()
     with atomic_path(table) as temporary:
         pq.write_table(pa.table(written), temporary, write_page_checksum=True)
     return len(written["key"])
+
+
+def _stems(names: Iterable[object], proposals: Path) -> dict[str, str]:
+    """What the keys of the crops of each picture begin with."""
+    stems: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for name in dict.fromkeys(map(str, names)):
+        path = PurePath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(f"{proposals} names {shown(name)}.", "Name pictures by their paths below their folder.")
+        stems[name] = key_of(str(path.with_suffix("")))
+        other = first.setdefault(stems[name], name)
+        if other != name:
+            raise UserError(
+                f"The crops of {shown(other)} and {shown(name)} would have the same keys.",
+                "Rename one of the pictures.",
+            )
+    return stems
+
+
+def _decoded(path: Path, apart: Isolated[bytes, Image], proposals: Path) -> Image:
+    try:
+        content = path.read_bytes()
+        found = apart([content])[0] if POSSIBLE else decode_image(content)
+        if isinstance(found, SampleError):
+            raise found
+        return found
+    except (OSError, SampleError) as error:
+        raise UserError(f"{path} cannot be read ({error}).", f"Correct the column `image` of {proposals}.") from error
 
 
 def _read(proposals: Path) -> pd.DataFrame:
     reader = READERS.get(proposals.suffix[1:].lower())
     if reader is None or not proposals.is_file():
         raise UserError(f"{proposals} is no .csv or .parquet file.", "Write the detector's boxes to one.")
-    rows = reader(proposals)
+    try:
+        rows = reader(proposals)
+    except OSError:
+        raise
+    except Exception as error:  # pandas and Arrow have many of their own
+        reason = shown(str(error), 200)
+        raise UserError(
+            f"{proposals} cannot be read ({reason}).", "Write the detector's boxes to one that can."
+        ) from error
     if missing := [column for column in ("image", *BOX) if column not in rows]:
         raise UserError(
             f"{proposals} has the columns {', '.join(map(str, rows))}, but no {', '.join(missing)}.",

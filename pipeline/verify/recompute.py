@@ -1,6 +1,7 @@
 """Compute some embeddings of a store once more, from the bytes in the shards, and compare."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import modality_of
 from pipeline.spaces import Space, SpaceSpec, prepared_for
+from pipeline.spaces.apart import preprocess_apart
 from pipeline.store import EMBEDDING_COLUMN, Part, Store, read_rows
 from pipeline.store.differences import differences
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
@@ -138,10 +140,10 @@ def _payloads(shard: Path, keys: set[str], modality: str) -> dict[str, bytes]:
 def _embed(space: Space, modality: str, payloads: list[bytes | None]) -> np.ndarray:
     """Embeddings [N, D]; a sample that is not there or cannot be used any more gives NaN, which no tolerance allows."""
     rows = np.full((len(payloads), space.dimension), np.nan, np.float32)
-    for number, payload in enumerate(payloads):
-        try:
-            if payload is not None:
-                rows[number] = space.encode(modality, torch.stack([space.preprocess(modality, payload)]))[0].numpy()
-        except SampleError:
-            continue
+    with ExitStack() as stack:
+        prepare = preprocess_apart(space, modality, stack)
+        for number, payload in enumerate(payloads):
+            for found in prepare([payload]) if payload is not None else ():
+                if not isinstance(found, SampleError):
+                    rows[number] = space.encode(modality, torch.stack([found]))[0].numpy()
     return rows

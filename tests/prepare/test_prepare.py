@@ -142,3 +142,28 @@ def test_what_is_no_proposal_is_named(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         cut_crops(tmp_path / "boxes.csv", tmp_path, tmp_path / "crops", tmp_path / "crops.parquet", Silent())
     assert not (tmp_path / "crops.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("image,x0,y0,x1,y1\n../b.png,0,0,1,1\n", r"names \.\./b\.png"),
+        ("image,x0,y0,x1,y1\n/etc/b.png,0,0,1,1\n", "names /etc/b.png"),
+        ("image,x0,y0,x1,y1\nb 2.png,0,0,1,1\nb_2.png,0,0,1,1\n", "would have the same keys"),
+        ("image,x0,y0,x1,y1\nb 2.png,0,0,1,1\nb 2.jpg,0,0,1,1\n", "would have the same keys"),
+        (b'image,x0,y0,x1,y1\n"b,0,0,1,1\n', "cannot be read"),
+        (b"image,x0,y0,x1,y1\n\xff\xfe,0,0,1,1\n", "cannot be read"),
+        (b"", "cannot be read"),
+        ("image,x0,y0,x1,y1\nharmful.png,0,0,1,1\n", r"harmful\.png cannot be read"),
+    ],
+)
+def test_a_table_of_crops_reaches_no_other_files_and_ends_with_a_sentence(tmp_path, table, said):
+    pictures = tmp_path / "frames"
+    pictures.mkdir()
+    for name in ("frames/b 2.png", "frames/b_2.png", "frames/b 2.jpg", "b.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (pictures / "harmful.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    (tmp_path / "boxes.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    with pytest.raises(UserError, match=said):
+        cut_crops(tmp_path / "boxes.csv", pictures, tmp_path / "crops", tmp_path / "crops.parquet", Silent())
+    assert not list(tmp_path.glob("crops/*")) and not (tmp_path / "crops.parquet").exists()

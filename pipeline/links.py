@@ -23,6 +23,18 @@ class Memory(Settings):
     corpora: tuple[str, ...] = ()
 
 
+class Witness(Settings):
+    """A third space that also embeds the overlapping modality and one of the memories, and so has a say in who fits whom.
+
+    Attributes:
+        space: Its name.
+        modality: Of the memory that it also embeds.
+    """
+
+    space: str
+    modality: str
+
+
 class Link(Settings):
     """Two spaces and what joins them.
 
@@ -35,6 +47,8 @@ class Link(Settings):
         queries: Corpora of the overlapping modality.
         memories: By space.
         sets: Its sets of pairs, each a folder below that of the link.
+        witness: The witness of its pairs, whose manifest names it; none where nobody is asked.
+        part: Whether it is one of several links that are trained together.
         keep: Weight of the frozen spaces as blocks beside the connected one; 0: no blocks. It changes no pair and no
             weight, and is written into no file.
     """
@@ -48,11 +62,13 @@ class Link(Settings):
     memories: dict[str, Memory]
     sets: tuple[str, ...] = Field(default=())
     keep: float = Field(default=0.0, exclude=True)
+    witness: Witness | None = Field(default=None, exclude=True)
+    part: bool = Field(default=False, exclude=True)
 
     @property
     def label(self) -> str:
         """What it is called, by people and in every seed: the connection, with the leaf where there are several links."""
-        return f"{self.connection}/{self.name}" if self.base else self.connection
+        return f"{self.connection}/{self.name}" if self.base or self.part else self.connection
 
     @property
     def place(self) -> str:

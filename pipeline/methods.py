@@ -38,7 +38,9 @@ class Method:
         train_settings: Settings of the train stage, a subclass of `pipeline.train.settings.ScheduleSettings`.
         pair_maker: Makes the pairs, see `pipeline.retrieve.maker.PairMaker`; empty where there are no sets.
         objective: What training minimises, see `pipeline.train.objective.Objective`; empty where nothing is trained.
-        trainer: Makes a link's part of the connected space from its pairs, see `pipeline.train.link.LinkJob`.
+        joint: Whether any number of spaces is joined by any links between them, which are trained together.
+        trainer: Makes a link's part of the connected space from its pairs, see `pipeline.train.link.LinkJob`;
+            of a joint method, all of it from the jobs of all links.
         connected: What maps embeddings into the connected space, see `pipeline.connect.projected.Connected`.
     """
 
@@ -54,6 +56,7 @@ class Method:
     keeps_base: bool = False
     needs_overlap: bool = True
     one_hop: bool = False
+    joint: bool = False
     trainer: str = ".link:train_link"
     connected: str = ".projected:Projected"
 
@@ -111,6 +114,21 @@ EXCOUPLING = Method(
     sets=("samples",),
     one_hop=True,
 )
+JOINT = Method(
+    "joint_coupling",
+    "Joint coupling",
+    "Coupling over any graph of spaces: one shared space, trained over all links at once, our own method.",
+    pairs="drawn",
+    joint=True,
+    retrieve_settings=".settings:WitnessedRetrieveSettings",
+    train_settings=".settings:JointTrainSettings",
+    pair_maker=".methods.witnessed:WitnessedPairs",
+    objective=".methods.joint:JointCoupling",
+    trainer=".joint:train_jointly",
+    connected=".centred:CentredProjected",
+    sets=("samples",),
+    one_hop=True,
+)
 ORACLE = Method(
     "oracle",
     "Oracle",
@@ -156,7 +174,7 @@ PUBLISHED_LEAVES = replace(
     summary="Projectors into a base that others trained and published, a file for each leaf.",
     keeps_base=True,
 )
-BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, ORACLE, BRIDGE, PUBLISHED, PUBLISHED_LEAVES)
+BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, JOINT, ORACLE, BRIDGE, PUBLISHED, PUBLISHED_LEAVES)
 
 
 @cache

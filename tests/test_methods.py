@@ -53,7 +53,7 @@ def check_pages(method: Method, label: str) -> None:
     hubs = set() if method.is_bound else {f"{method.name}_hubs"}
     assert hubs <= set(metrics.method) <= {method.name, f"{method.name}_hubs"}
     assert label in page and label in card and "audio by clap, image by clip" in page
-    assert f"{FIRST}/clap ({method.name})" in page if method.keeps_base else f"{FIRST} ({method.name})" in page
+    assert (f"{FIRST}/clap" if method.keeps_base or method.joint else FIRST) + f" ({method.name})" in page
     if method.is_bound:
         assert "Only bounds and negative controls have been trained" in page
         assert AVERAGED not in page and NOT_AVERAGED not in page
@@ -101,9 +101,10 @@ def test_every_method_walks_from_the_parameters_to_the_page(method, tmp_path, mo
     assert "params.yaml is valid" in said
     check_plan(method, said)
     check_pages(method, method.label)
-    place = f"{FIRST}/{'clap' if method.keeps_base else 'clip-clap'}"
+    place = f"{FIRST}/{'clap' if method.keeps_base or method.joint else 'clip-clap'}"
     assert {path.parent.name for path in (Path("data/pairs") / place).glob("*/_manifest.json")} == set(method.sets)
-    assert (Path("data/models") / place / "projector.safetensors").is_file() == bool(method.objective)
+    model = Path("data/models") / (FIRST if method.joint else place)
+    assert (model / "projector.safetensors").is_file() == bool(method.objective)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def test_a_method_in_the_projects_folder_walks_to_the_same_numbers(walked, insta
 
 
 def test_without_its_package_a_method_is_none_of_the_known_ones(walked):
-    known = "cmcr, coupling, exmcr, excoupling, oracle, bridge, imported, imported_leaves"
+    known = "cmcr, coupling, exmcr, excoupling, joint_coupling, oracle, bridge, imported, imported_leaves"
     with pytest.raises(UserError, match=f"connections.main.method = 'nearest': is none of {known}"):
         load_params(walked / "nearest" / "params.yaml")
 

@@ -106,15 +106,17 @@ class ConnectionConfig(Settings):
         return next((link.overlap for link in self.links if space in link.projected), "")
 
     def identity(self) -> dict[str, Any]:
-        """All that decides the weights of a link, in its own configuration: not what its files and corpora are called, since
+        """All that decides the weights of a link, or of links that were trained together: not what its files and corpora are called, since
         hashes of their content are here.
         """
         content: dict[str, Any] = self._plain({"files"})
-        [link] = content.pop("links")
-        link["memories"] = {space: memory["modality"] for space, memory in link["memories"].items()}
-        content |= {name: link.pop(name) for name in ("train", "pairs")}
-        decides_nothing = ("queries", "sets", "arithmetic")
-        return {**content, "link": {name: value for name, value in link.items() if name not in decides_nothing}}
+        links = content.pop("links")
+        for link in links:
+            link["memories"] = {space: memory["modality"] for space, memory in link["memories"].items()}
+        if len(links) > 1:  # Trained together.
+            return {**content, "links": [_undescribed(link) for link in links]}
+        content |= {name: links[0].pop(name) for name in ("train", "pairs")}
+        return {**content, "link": _undescribed(links[0])}
 
     def save(self, folder: Path) -> None:
         """Write the configuration to `folder` atomically; it is the last file of a finished connection.
@@ -133,6 +135,10 @@ class ConnectionConfig(Settings):
             if not link["arithmetic"]:
                 del link["arithmetic"]
         return plain
+
+
+def _undescribed(link: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in link.items() if name not in ("queries", "sets", "arithmetic")}
 
 
 def unite(configs: Mapping[str, ConnectionConfig]) -> ConnectionConfig:

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from pipeline.connect.config import PROJECTOR_NAME, ConnectionConfig
-from pipeline.connect.projectors import DecoupledProjector
+from pipeline.connect.projectors import DecoupledProjector, ProjectorSpec
 from pipeline.connect.weights import load_projectors
 from pipeline.errors import CorruptError, UserError
 from pipeline.hashing import sha256_file
@@ -49,10 +49,13 @@ class Projected:
             raise UserError(
                 f"{folder} has no projectors for {', '.join(config.spaces)}.", "Train the connection again."
             )
+        # Links that were trained together have one file.
+        held: dict[str, dict[str, ProjectorSpec]] = {}
         for link in config.links:
-            path = checked_file(config, folder, config.file_of(link.name, PROJECTOR_NAME))
             specs = {space: config.projectors[space] for space in link.projected}
-            self._projectors |= load_projectors(path, specs)
+            held.setdefault(config.file_of(link.name, PROJECTOR_NAME), {}).update(specs)
+        for name, specs in held.items():
+            self._projectors |= load_projectors(checked_file(config, folder, name), specs)
         for projector in self._projectors.values():
             projector.to(device).eval()
 

@@ -1,11 +1,11 @@
 """A connection in params.yaml: frozen spaces joined by one method, and the links that follow from it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
-from pipeline.links import Link, Memory, name_of
+from pipeline.links import Link, Memory, Witness, name_of
 from pipeline.methods import Method, code, method_called, methods
 from pipeline.retrieve.settings import SearchSettings
 from pipeline.settings import Modality, Settings
@@ -49,6 +49,48 @@ class BaseAndLeaves(Settings):
         return {(self.base, leaf): link for leaf, link in self.leaves.items()}
 
 
+class WitnessSettings(Settings):
+    """A third space that embeds the overlapping modality and one of the memories, and so can tell what fits what."""
+
+    space: str
+    modality: Modality = Field(description="Of the memory that it embeds, too.")
+
+
+class GraphLink(LinkSettings):
+    """One link of a graph; the two spaces are those that `memories` names."""
+
+    witness: WitnessSettings | None = Field(None, description="A third space that is asked who fits whom.")
+
+
+class Graph(Settings):
+    """Any number of spaces, and the links between them."""
+
+    links: Annotated[Mapping[str, GraphLink], Field(min_length=1)] = Field(description="By a name of your choice.")
+
+    @property
+    def joined(self) -> Mapping[tuple[str, str], LinkSettings]:
+        """By pair of spaces: what joins them."""
+        return {(first, second): link for link in self.links.values() for first, second in [tuple(link.memories)]}
+
+    def called(self, spaces: tuple[str, str]) -> str:
+        """Name of the link between `spaces`."""
+        return next(name for name, link in self.links.items() if tuple(link.memories) == spaces)
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        pairs = [frozenset(link.memories) for link in self.links.values()]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError("each link has the memories of two spaces")
+        if len(set(pairs)) < len(pairs):
+            raise ValueError("two links join the same spaces")
+        reached, left = set(pairs[0]), pairs[1:]
+        while touching := [pair for pair in left if pair & reached]:
+            reached, left = reached.union(*touching), [pair for pair in left if pair not in touching]
+        if left:
+            raise ValueError(f"no link leads from {', '.join(sorted(reached))} to {', '.join(sorted(left[0]))}")
+        return self
+
+
 class KeepSettings(Settings):
     """Frozen spaces kept as blocks beside the connected one, in one vector."""
 
@@ -66,7 +108,7 @@ class Connection(Settings):
     """
 
     method: str
-    join: TwoSpaces | BaseAndLeaves
+    join: TwoSpaces | BaseAndLeaves | Graph
     retrieve: SearchSettings
     train: Settings
     keep: KeepSettings | None = Field(
@@ -84,7 +126,7 @@ class Connection(Settings):
         return tuple(
             Link(
                 connection=name,
-                name=name_of(spaces, base),
+                name=self.join.called(spaces) if isinstance(self.join, Graph) else name_of(spaces, base),
                 spaces=spaces,
                 base=base,
                 overlap=settings.overlap or "",
@@ -95,6 +137,8 @@ class Connection(Settings):
                 },
                 keep=self.keep.weight if self.keep else 0.0,
                 sets=getattr(self.retrieve_of(spaces), "sets", self.record.sets),
+                witness=_witness(settings),
+                part=isinstance(self.join, Graph),
             )
             for spaces, settings in self.join.joined.items()
         )
@@ -108,6 +152,11 @@ class Connection(Settings):
         return self.train.changed_by(getattr(self.join.joined[spaces], "train", None))
 
 
+def _witness(settings: LinkSettings) -> Witness | None:
+    said = settings.witness if isinstance(settings, GraphLink) else None
+    return Witness(space=said.space, modality=said.modality) if said else None
+
+
 def _connection_of(method: Method) -> type[Connection]:
     """What a connection by `method` may say."""
     retrieve = code(method.retrieve_settings, "pipeline.retrieve")
@@ -115,7 +164,7 @@ def _connection_of(method: Method) -> type[Connection]:
     name = method.name.title()
     fields: dict[str, Any] = {
         "method": (Literal[method.name], Field(description=method.summary)),
-        "join": (_leaves_of(name, retrieve, train) if method.keeps_base else TwoSpaces, ...),
+        "join": (Graph if method.joint else _leaves_of(name, retrieve, train) if method.keeps_base else TwoSpaces, ...),
         "retrieve": (retrieve, ...),
         "train": (train, ...),
     }

@@ -52,6 +52,9 @@ def _connections(raw: Mapping[str, Any]) -> Iterator[str]:
         if method.keeps_base:
             yield from _leaves(raw, where, join, method)
             continue
+        if method.joint:
+            yield from _graph(raw, where, entry, method)
+            continue
         joined = join.get("spaces")
         joined = [space for space in joined if isinstance(space, str)] if isinstance(joined, list) else []
         for space in joined:
@@ -68,6 +71,32 @@ def _leaves(raw: Mapping[str, Any], where: str, join: Mapping[str, Any], method:
             yield f"{place}: is the base itself; a leaf is another space"
         yield from _missing(place, leaf, "space", spaces)
         yield from _link(raw, place, link, [base, leaf] if isinstance(base, str) else [], method)
+
+
+def _graph(raw: Mapping[str, Any], where: str, entry: Mapping[str, Any], method: Method) -> Iterator[str]:
+    links = _table(entry["join"], "links")
+    for name, link in links.items():
+        place, memories = f"{where}.links.{name}", _table(link, "memories")
+        for space in memories:
+            yield from _missing(f"{place}.memories", space, "space", _table(raw, "spaces"))
+        yield from _link(raw, place, link, list(memories), method)
+        witness = link.get("witness")
+        if not isinstance(witness, Mapping):
+            continue
+        yield from _missing(f"{place}.witness", witness.get("space"), "space", _table(raw, "spaces"))
+        seen = [memory for memory in memories.values() if memory.get("modality") == witness.get("modality")]
+        if any(memory.get("modality") == link.get("overlap") for memory in memories.values()):
+            yield f"{place}.witness: there is nobody to ask where one hop joins the memories; leave it out"
+            continue
+        if not seen or witness.get("space") in memories:
+            yield f"{place}.witness: has to be a third space, with the modality of one of the memories"
+            continue
+        for what, modality in ((link, link.get("overlap")), (seen[0], witness["modality"])):
+            field = "queries" if what is link else "corpora"
+            yield from _encoded(raw, f"{place}.witness", what, field, modality, [str(witness.get("space"))])
+    train = entry.get("train")
+    for name in _table(train if isinstance(train, Mapping) else {}, "links"):
+        yield from _missing(f"{where.removesuffix('.join')}.train.links.{name}", name, "link", links)
 
 
 def _link(

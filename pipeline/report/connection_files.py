@@ -66,7 +66,7 @@ class LinkFiles:
     @cached_property
     def history(self) -> list[Record] | None:
         """Loss terms by step."""
-        folder = self.data / "models" / self.link.place
+        folder = self.data / "models" / (self.link.connection if self.link.part else self.link.place)
         config = read_json(folder / "config.json") or {}
         return read_records(folder / HISTORY_NAME, config.get("files", {}).get(HISTORY_NAME, ""))
 

@@ -49,7 +49,6 @@ class JoinedStores:
         self._spaces = spaces
         self._first = Located(first)
         self._second = Located(second)
-        self._cached: tuple[int, np.ndarray] | None = None
         self.parts = list(self._join())
         self.rows = sum(len(part.keys) for part in self.parts)
         if not self.rows:
@@ -89,14 +88,7 @@ class JoinedStores:
 
     def second(self, keys: Sequence[str]) -> np.ndarray:
         """Embeddings [n, D] of the second space for `keys`, wherever they are stored."""
-        places = np.array([self._second.where[key] for key in keys]).reshape(-1, 2)
-        out = np.empty((len(keys), self._second.dimension), np.float32)
-        for number in np.unique(places[:, 0]):
-            here = places[:, 0] == number
-            if self._cached is None or self._cached[0] != number:
-                self._cached = (int(number), self._second.read(int(number)))
-            out[here] = self._cached[1][places[here, 1]]
-        return out
+        return self._second.rows(keys)
 
     def keys(self) -> list[str]:
         """All joined keys in the order of the rows."""
@@ -108,6 +100,7 @@ class Located:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.parts: list[tuple[Store, Part]] = []
+        self._cached: tuple[int, np.ndarray] | None = None
         self.keys: list[list[str]] = []
         self.where: dict[str, tuple[int, int]] = {}
         for folder in folders:
@@ -130,6 +123,17 @@ class Located:
         """Embeddings of part `number`."""
         store, part = self.parts[number]
         return store.read_part(part, [EMBEDDING_COLUMN]).vectors[EMBEDDING_COLUMN]
+
+    def rows(self, keys: Sequence[str]) -> np.ndarray:
+        """Embeddings [n, D] of `keys`, wherever they are stored; the part that was read last is kept."""
+        places = np.array([self.where[key] for key in keys]).reshape(-1, 2)
+        out = np.empty((len(keys), self.dimension), np.float32)
+        for number in np.unique(places[:, 0]):
+            here = places[:, 0] == number
+            if self._cached is None or self._cached[0] != number:
+                self._cached = (int(number), self.read(int(number)))
+            out[here] = self._cached[1][places[here, 1]]
+        return out
 
 
 class SingleStores:

@@ -63,6 +63,20 @@ class PairSet:
         """Stores of the overlapping modality in both spaces."""
         return {self.link.overlap_column(space): self.query_stores(space) for space in self.link.spaces}
 
+    @property
+    def witness_sources(self) -> Sources:
+        """Stores of the overlapping modality, and of the memory that it knows, as the witness embeds them."""
+        if not (witness := self.link.witness):
+            return {}
+        memory = next(memory for memory in self.link.memories.values() if memory.modality == witness.modality)
+        asked = {self.link.overlap: self.link.queries, witness.modality: memory.corpora}
+        return {
+            f"{witness.space}_{modality}": tuple(
+                store_folder(self.embeddings, witness.space, corpus, modality) for corpus in corpora
+            )
+            for modality, corpora in asked.items()
+        }
+
 
 def fingerprint(pairs: PairSet) -> dict[str, object]:
     """What can change a part, apart from embeddings.
@@ -83,6 +97,7 @@ def fingerprint(pairs: PairSet) -> dict[str, object]:
         "memories": {space: link.memories[space].modality for space in link.spaces},
         "seed": pairs.seed,
         "code": CODE_VERSION,
+        **_witness(pairs),
         **made_by(METHODS, pairs.method),
     }
 
@@ -90,6 +105,14 @@ def fingerprint(pairs: PairSet) -> dict[str, object]:
 def stores_hash(folders: tuple[Path, ...]) -> str:
     """Hash of the content of several embedding stores, in their order."""
     return sha256_json([open_placed(folder).content_hash for folder in folders])
+
+
+def _witness(pairs: PairSet) -> dict[str, object]:
+    if not pairs.link.witness:
+        return {}
+    folders = [folder for each in pairs.witness_sources.values() for folder in each]
+    made = space_of(pairs.link.witness.space, [open_placed(folder) for folder in folders])
+    return {"witness": {"modality": pairs.link.witness.modality, "space": made}}
 
 
 def _space_fingerprint(pairs: PairSet, space: str) -> dict[str, object]:

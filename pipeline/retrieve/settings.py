@@ -59,6 +59,13 @@ class CouplingRetrieveSettings(SearchSettings):
     draws: int = Field(32, ge=1, description="Partners kept per sample; training picks another one at every step.")
 
 
+class WitnessedRetrieveSettings(CouplingRetrieveSettings):
+    """The same, where a third space may have a say."""
+
+    witness: Softness = Field(Softness(perplexity=80), description="Softmax of a sample over the witness's texts.")
+    witness_weight: float = Field(0.5, gt=0, description="Weight of the witness in the profiles and in the score.")
+
+
 class BridgeRetrieveSettings(SearchSettings):
     """How samples are told by the overlapping modality; nothing is searched, so nothing of a search can be set."""
 

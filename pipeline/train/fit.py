@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.connect.centred import CENTRES_NAME, save_centres
 from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config
 from pipeline.connect.projectors import build_projector
 from pipeline.connect.weights import save_projectors
@@ -22,7 +23,7 @@ from pipeline.train.history import HISTORY_NAME, write_history
 from pipeline.train.loop import Trainer
 from pipeline.train.losses import bytes_of_scores
 from pipeline.train.memory import file_bytes, place_for, table_bytes
-from pipeline.train.objective import Objective, OwnTables
+from pipeline.train.objective import Centring, Objective, OwnTables
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import resolved
 from pipeline.train.steps.draws import Draws
@@ -119,8 +120,12 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     save_projectors(output / PROJECTOR_NAME, projectors)
     rates = [trainer.rate(step) for step in range(trainer.steps)]
     write_history(output / HISTORY_NAME, job.objective.terms, trainer.history.cpu().numpy(), per_epoch, rates)
-    files = {file: sha256_file(output / file) for file in (PROJECTOR_NAME, HISTORY_NAME)}
-    links = (config.links[0].model_copy(update={"arithmetic": arithmetic}),)
+    names = [PROJECTOR_NAME, HISTORY_NAME]
+    if isinstance(objective, Centring):
+        save_centres(output, objective.centres)
+        names.append(CENTRES_NAME)
+    files = {file: sha256_file(output / file) for file in names}
+    links = tuple(link.model_copy(update={"arithmetic": arithmetic}) for link in config.links)
     config.model_copy(update={"files": files, "links": links}).save(output)
     checkpoint.remove()
     return TrainResult(pairs, used, settings.epochs, computed, trainer.steps)

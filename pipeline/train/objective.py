@@ -47,6 +47,16 @@ class OwnTables(Protocol):
         ...
 
 
+@runtime_checkable
+class Centring(Protocol):
+    """An objective whose projectors expect centred embeddings."""
+
+    @property
+    def centres(self) -> Mapping[str, Tensor]:
+        """Mean embedding [D] by ``<space>.<modality>``; known once the tables are loaded."""
+        ...
+
+
 def project_together(projector: Callable[[Tensor], Tensor], inputs: list[Tensor], statistics: str) -> list[Tensor]:
     """Project `inputs`, each [B, D], by one forward pass over all of them (``joint``) or by one each (``separate``).
 

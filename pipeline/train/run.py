@@ -1,4 +1,4 @@
-"""The `train` stage: the links of a connection are trained one by one into folders of their own, then united."""
+"""The `train` stage: the links of a connection are trained one by one into folders of their own and then united, or together."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,7 +47,7 @@ def train_connection(
         specs: By space: the fields of its `SpaceSpec`; only a method that reads no embeddings needs them.
 
     Returns:
-        What was done, by folder of the link.
+        What was done, by folder of the link; by that of the connection where all links are trained together.
 
     Raises:
         UserError: Pairs missing, made for another method or link, or fewer than one batch; or the links were made
@@ -57,12 +57,17 @@ def train_connection(
     results: dict[str, TrainResult] = {}
     record, replaces = method_called(method), (output / CONFIG_NAME,)
     connect = code(record.trainer, "pipeline.train")
+    jobs = []
     for link, settings in links:
         stores = tuple(Store.open(pairs / link.place / name, PAIRS) for name in link.sets)
-        made, told = output / link.name, progress or Silent()
-        results[link.place] = connect(
-            LinkJob(link, record, settings, stores, made, replaces, seed, threads, device, told, specs or {})
-        )
+        made, told = output if record.joint else output / link.name, progress or Silent()
+        jobs.append(LinkJob(link, record, settings, stores, made, replaces, seed, threads, device, told, specs or {}))
+    if record.joint:
+        results[links[0][0].connection] = connect(jobs)
+        keep_only(output, [output])
+        return results
+    for job in jobs:
+        results[job.link.place] = connect(job)
     configs = {link.name: load_config(output / link.name) for link, _ in links}
     _check_bases(configs)
     keep_only(output, [output, *(output / name for name in configs)])

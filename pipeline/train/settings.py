@@ -134,6 +134,30 @@ class LeafCouplingTrainSettings(CouplingTrainSettings):
     overlap_weight: float = Field(default=0.3, ge=0)
 
 
+class LinkTerms(Settings):
+    """What one link adds to the loss of a joint training."""
+
+    weight: float = Field(default=1.0, ge=0, description="Weight of the link.")
+    overlap_weight: float = Field(
+        default=0.5, ge=0, description="Weight, within the link, of the overlapping modality."
+    )
+    temperature_overlap: float = Field(
+        default=0.1, gt=0, description="InfoNCE temperature of the overlapping modality."
+    )
+    temperature_pseudo: float = Field(default=0.1, gt=0, description="InfoNCE temperature of the coupled samples.")
+
+
+class JointTrainSettings(ScheduleSettings):
+    """Objective and schedule of method joint_coupling; defaults are those that worked in the demo world."""
+
+    projector: ProjectorSettings = ProjectorSettings()
+    links: dict[str, LinkTerms] = Field(default={}, description="By link: its terms, where the defaults do not fit.")
+
+    def terms_of(self, link: str) -> LinkTerms:
+        """The terms of the link called `link`."""
+        return self.links.get(link, LinkTerms())
+
+
 DenseTerm = Literal["leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base"]
 DENSE: tuple[DenseTerm, ...] = ("leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base")
 

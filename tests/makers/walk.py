@@ -49,6 +49,7 @@ def parameters(method: str) -> dict[str, Any]:
     link: dict[str, Any] = {"memories": memories}
     link |= {"overlap": "text", "queries": ["captions"]} if record.needs_overlap else {}
     join = {"base": "clip", "leaves": {"clap": link}} if record.keeps_base else {"spaces": ["clip", "clap"], **link}
+    join = {"links": {"clap": link}} if record.joint else join
     head = {"hidden": 6} if record.keeps_base else {"hidden": 6, "dimension": 8}
     task = {"task": "retrieval", "corpus": "heldout", "modalities": ["audio", "image"], "connections": [FIRST]}
     return {

@@ -24,7 +24,13 @@ TAU = 0.1
 
 
 def write_store(
-    folder: Path, space: str, modality: str, parts: list[list[str]], seed: int, shuffle: bool = False
+    folder: Path,
+    space: str,
+    modality: str,
+    parts: list[list[str]],
+    seed: int,
+    shuffle: bool = False,
+    facts: dict | None = None,
 ) -> Path:
     """A store whose embedding depends on key, space and modality alone."""
     made = {
@@ -33,6 +39,7 @@ def write_store(
         "modality": modality,
         "encoder": {"of": modality},
         "batch_size": 4,
+        **(facts or {}),
     }
     store = PartFolder(folder, EMBEDDINGS, made)
     for number, keys in enumerate(parts):

@@ -101,5 +101,6 @@ def _mean(bins: Sequence[tuple[float, float, float]]) -> float:
 def training_figures(connections: Mapping[str, ConnectionFiles]) -> list[Figure]:
     """Training of every link that has a history, controls last."""
     ordered = sorted(connections.values(), key=lambda files: (CONNECTION, BOUND, CONTROL).index(files.group))
-    trained = [part for files in ordered for part in files.parts]
+    # Links that were trained together have one history.
+    trained = [part for files in ordered for part in files.parts if not part.link.part or part is files.parts[0]]
     return [figure for files in trained if (figure := training_figure(files))]

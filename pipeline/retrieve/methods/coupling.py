@@ -134,11 +134,12 @@ class CouplingPairs:
 
     @cached_property
     def _profiles(self) -> dict[str, Profiles]:
+        return {space: self._profile(space) for space in self._profile_temperatures}
+
+    def _profile(self, space: str) -> Profiles:
+        """What the texts say about the samples of `space`, read in the other space."""
         texts, samples = self._multiplied(self._overlap), self._multiplied(self._samples)
-        return {
-            space: profile(samples[space], texts[space], texts[self._other(space)], temperature)
-            for space, temperature in self._profile_temperatures.items()
-        }
+        return profile(samples[space], texts[space], texts[self._other(space)], self._profile_temperatures[space])
 
     def _multiplied(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """`rows` in the type that is multiplied; themselves where they already are."""
@@ -147,16 +148,13 @@ class CouplingPairs:
     @cached_property
     def _features(self) -> dict[str, Tensor]:
         """By space the rows of its memory whose inner products with those of the other memory are the scores."""
+        return self._multiplied({space: self._compared(space) for space in self._link.spaces})
+
+    def _compared(self, space: str) -> Tensor:
         if self._overlapping:
-            read_in = self._other(self._overlapping)
-            rows = {self._overlapping: self._overlap[read_in], read_in: self._samples[read_in]}
-            return self._multiplied({space: centred(rows[space]) for space in self._link.spaces})
-        return self._multiplied(
-            {
-                space: features(space == self._link.spaces[0], self._samples[space], self._profiles[space].vectors)
-                for space in self._link.spaces
-            }
-        )
+            other = self._other(space)
+            return centred(self._overlap[other] if space == self._overlapping else self._samples[space])
+        return features(space == self._link.spaces[0], self._samples[space], self._profiles[space].vectors)
 
     @cached_property
     def _indexes(self) -> dict[str, TopK]:

@@ -48,6 +48,11 @@ class Coupled:
         overlap = load_tables([of_kind(store, link.memory_column(hop) if hop else link.overlap)], names, device)
         return cls((samples[0], samples[1]), (partners[0], partners[1]), (overlap[names[0]], overlap[names[1]]))
 
+    @staticmethod
+    def rows(store: Store, column: str) -> int:
+        """Samples of the memory with the column `column`."""
+        return len(of_kind(store, column))
+
 
 def of_kind(store: Store, kind: str) -> Store:
     """The parts of `store` that hold `kind`: a memory's column or the overlapping modality.

@@ -20,6 +20,7 @@ from stages.signals import Stopped, end_at_once, say_stopped, stop_on_signals
 from stages.tools.check import check
 from stages.tools.data.adopt import app as adopt
 from stages.tools.data.convert import convert_openshape
+from stages.tools.data.cut import cut
 from stages.tools.data.fetch import fetch
 from stages.tools.data.prepare import crop, prepare
 from stages.tools.data.text_pool import text_pool
@@ -80,6 +81,7 @@ for command in (
     prepare,
     crop,
     text_pool,
+    cut,
     check,
     doctor,
     plan,

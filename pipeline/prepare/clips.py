@@ -1,0 +1,206 @@
+"""A folder of a user's videos becomes the frames and sounds that published sets are read from."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
+from pipeline.errors import SampleError
+from pipeline.files.atomic import write_bytes, write_text
+from pipeline.prepare.layout import Layout
+from pipeline.prepare.video import JPEG_QUALITY, Cut, Taken, pyav, take
+from pipeline.progress import Progress
+
+VIDEOS = ("mp4", "webm", "mkv", "m4v", "mov", "avi", "flv", "3gp", "ogv", "mpg", "mpeg", "ts")
+RECORD = "cut.json"
+LIMITS = Limits(seconds=300.0)
+OFTEN = 100  # clips after which the record is written
+Job = tuple[str, Path, Cut]
+SECONDS = 10.0  # of a clip of VGGSound, AudioSet and AVE
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """What a set takes out of its videos.
+
+    Attributes:
+        listed: From its folder: by name of a clip, where it begins in the whole upload, and how long it is; None where the
+            set does not say.
+        frame: The picture, in seconds from the beginning of the clip; None: in the middle.
+        why: Where that is from.
+        picture: Whether a picture is taken at all.
+    """
+
+    listed: Callable[[Layout], Mapping[str, tuple[float, float] | None]]
+    frame: float | None
+    why: str
+    picture: bool = True
+
+
+def _audioset(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+    rows = layout.cells("eval_segments.csv", 4)
+    return {row[0]: (float(row[1]), float(row[2]) - float(row[1])) for row in rows}
+
+
+def _vggss(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+    """VGGSound's names end in the second at which the clip begins, in six digits."""
+    names = [str(entry["file"]) for entry in layout.json("vggss.json")]
+    extended = "vggss_test_plus_silent.csv"
+    if (layout.root / extended).is_file():
+        names += [row[field] for row in layout.table(extended, ("video", "audio")) for field in ("video", "audio")]
+    return {name: (float(name.rsplit("_", 1)[1]), SECONDS) for name in dict.fromkeys(names)}
+
+
+def _ave(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+    return {row[1]: None for row in layout.cells("Annotations.txt", 5, "&") if row[1] != "VideoID"}
+
+
+def _flickr(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+    return {path.stem: None for path in sorted((layout.root / "Annotations").glob("*.xml"))}
+
+
+UNKNOWN = "the set does not say which frame: the middle one"
+VIDEO_SETS = {
+    "audioset": VideoSet(_audioset, None, "sounds only", picture=False),
+    # VGG-SS as KAIST's ACL-SSL describes it: the boxes were drawn on the 125th frame of 25 in a second.
+    "vggss": VideoSet(_vggss, 5.0, "the boxes were drawn on the 125th frame of 25 in a second"),
+    "extended-vggss": VideoSet(_vggss, 5.0, "the boxes were drawn on the 125th frame of 25 in a second"),
+    "ave": VideoSet(_ave, None, UNKNOWN),
+    "flickr-soundnet": VideoSet(_flickr, None, UNKNOWN),
+}
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What became of the clips of a set: by reason, how many and an example."""
+
+    listed: int
+    cut: int
+    there: int
+    gone: int
+    rejected: dict[str, str]
+
+
+def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, workers: int, progress: Progress) -> Clips:
+    """Write ``audio/<name>.wav`` and ``frames/<name>.jpg`` below `root` for every listed clip whose video there is.
+
+    What was cut and how is recorded in ``cut.json``. A clip that the record has with the same settings and video is not cut
+    again.
+
+    Args:
+        name: A key of `VIDEO_SETS`.
+        root: Folder of the publishers' files.
+        videos: Folder of the videos, ``<name>.<ending>``; of AudioSet and of whole uploads also ``Y<id>`` and ``<id>``.
+        cut: What is taken out of a clip.
+        whole: Whether the videos are whole uploads, of which the clip is a part.
+        workers: How many are cut at the same time.
+        progress: Told of every clip.
+
+    Raises:
+        UserError: PyAV is not installed, the folder is not in its published layout, or none of its videos is there.
+    """
+    pyav()
+    chosen = VIDEO_SETS[name]
+    layout = Layout(name, root, f"its annotations, and {videos} with a video for each clip")
+    spans = chosen.listed(layout)
+    found = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix[1:].lower() in VIDEOS}
+    wanted = {clip: path for clip in spans if (path := _video_of(clip, found, whole)) is not None}
+    if not wanted:
+        raise layout.wrong(
+            ".", f"lists {len(spans)} clips, such as {next(iter(spans), '')!r}, and {videos} has no video of them"
+        )
+    settings = {"set": name, "whole": whole, **asdict(cut), "jpeg_quality": JPEG_QUALITY, "pyav": version("av")}
+    before = _record(root / RECORD)
+    known = before["clips"] if before.get("settings") == settings else {}
+    clips: dict[str, dict[str, object]] = {}
+    there = 0
+    jobs: list[Job] = []
+    for clip, path in wanted.items():
+        entry = known.get(clip, {})
+        if entry.get("bytes") == path.stat().st_size and "error" not in entry and _written(root, clip, chosen):
+            clips[clip], there = entry, there + 1
+        else:
+            jobs.append((clip, path, _span(cut, spans[clip], whole)))
+    progress.start(f"cut {name}", len(jobs), "videos")
+    try:
+        for number, (clip, entry) in enumerate(_cut(jobs, root, chosen.picture, workers), 1):
+            clips[clip] = entry
+            progress.advance(1)
+            if number % OFTEN == 0:
+                _save(root / RECORD, settings, chosen.why, clips)
+    finally:  # what is done before an error or Ctrl-C counts
+        _save(root / RECORD, settings, chosen.why, clips)
+    rejected = {clip: str(entry["error"]) for clip, entry in clips.items() if "error" in entry}
+    return Clips(len(spans), len(jobs) - len(rejected), there, len(spans) - len(wanted), rejected)
+
+
+def _cut(jobs: Sequence[Job], root: Path, picture: bool, workers: int) -> Iterator[tuple[str, dict[str, object]]]:
+    """Cut and write every clip; a video that makes FFmpeg crash or hang costs itself only."""
+
+    def safely(job: Job) -> Taken | SampleError:
+        try:
+            return take(job[1], job[2], picture)
+        except SampleError as error:
+            return error
+
+    with ExitStack() as stack:
+        isolated: Isolated[Job, Taken | SampleError] | None = None
+        if POSSIBLE:
+            isolated = stack.enter_context(Isolated(safely, workers, LIMITS))
+            isolated.start()
+
+        def one(job: Job) -> tuple[str, dict[str, object]]:
+            taken = isolated([job])[0] if isolated else safely(job)
+            return job[0], {"video": job[1].name, "bytes": job[1].stat().st_size, **_written_down(root, job[0], taken)}
+
+        pool = stack.enter_context(ThreadPoolExecutor(workers, "cut"))
+        yield from pool.map(one, jobs)
+
+
+def _save(path: Path, settings: Mapping[str, object], why: str, clips: Mapping[str, object]) -> None:
+    content = {"settings": settings, "why": why, "clips": dict(sorted(clips.items()))}
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _video_of(clip: str, found: Mapping[str, Path], whole: bool) -> Path | None:
+    # Of VGGSound's clips the name ends in the second at which they begin, which the upload's does not.
+    upload = [clip.rpartition("_")[0]] if whole and re.fullmatch(r".{11}_\d{6}", clip) else []
+    return next((found[name] for name in (clip, f"Y{clip}", *upload) if name in found), None)
+
+
+def _span(cut: Cut, listed: tuple[float, float] | None, whole: bool) -> Cut:
+    """Where the clip is in its video."""
+    if not whole or listed is None:
+        return cut
+    start, seconds = listed
+    return replace(
+        cut, start=start + cut.start, seconds=cut.seconds if cut.seconds is not None else seconds - cut.start
+    )
+
+
+def _written(root: Path, clip: str, chosen: VideoSet) -> bool:
+    return (root / "audio" / f"{clip}.wav").is_file() and (
+        not chosen.picture or (root / "frames" / f"{clip}.jpg").is_file()
+    )
+
+
+def _written_down(root: Path, clip: str, taken: Taken | SampleError) -> dict[str, object]:
+    if isinstance(taken, SampleError):
+        return {"error": taken.message}
+    write_bytes(root / "audio" / f"{clip}.wav", taken.sound)
+    if taken.picture:
+        write_bytes(root / "frames" / f"{clip}.jpg", taken.picture)
+    return {"frame_at": taken.frame_at, "sound": taken.span, "rate": taken.rate}
+
+
+def _record(path: Path) -> dict[str, dict[str, dict[str, object]]]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("clips"), dict) else {}

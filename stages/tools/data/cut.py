@@ -1,0 +1,56 @@
+"""`mcr cut`: frames and sounds of published sets out of a folder of videos."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+from stages.printing import say
+
+
+def cut(
+    name: Annotated[str, typer.Argument(help="audioset, vggss, extended-vggss, ave or flickr-soundnet.")],
+    folder: Annotated[Path, typer.Argument(help="Where its publishers' files are; frames/ and audio/ go there, too.")],
+    videos: Annotated[Path, typer.Argument(help="Folder of your videos, named as the set names its clips.")],
+    frame: Annotated[
+        str,
+        typer.Option(help="Which picture: seconds from the clip's start, or `middle`.", show_default="the set's own"),
+    ] = "",
+    start: Annotated[float, typer.Option(min=0, help="Seconds of the clip that are left out at its beginning.")] = 0.0,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Of sound.", show_default="all of the clip")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="The videos are whole uploads, not clips.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Videos at the same time.")] = 2,
+) -> None:
+    """Cut a picture and the sound of each clip of a set out of videos, for `mcr prepare`.
+
+    Which picture and which span were taken is recorded in cut.json beside them. Videos that cannot be read are listed there with the
+    reason. A second run cuts what is new.
+
+    Examples:
+
+      mcr cut vggss data/downloads/vggss /data/vggsound-videos
+
+      mcr cut audioset data/downloads/audioset /data/uploads --whole
+    """
+    from pipeline.prepare.clips import RECORD, VIDEO_SETS, cut_clips
+    from pipeline.prepare.video import MIDDLE, Cut
+    from stages.context import ConsoleProgress
+    from stages.options import pick
+
+    [(_, chosen)] = pick(VIDEO_SETS, [name], "set of videos")
+    if missing := next((each for each in (folder, videos) if not each.is_dir()), None):
+        raise UserError(f"{missing} is not a folder.", f"Run `mcr cut {name} FOLDER VIDEOS`.")
+    try:
+        at = chosen.frame if not frame else None if frame == MIDDLE else float(frame)
+    except ValueError as error:
+        raise UserError(f"The frame {frame!r} is no moment.", "Give seconds, or `middle`.") from error
+    found = cut_clips(name, folder, videos, Cut(start, seconds, at), whole, workers, ConsoleProgress())
+    if not frame:
+        say(f"cut {name}: picture: {chosen.why}")
+    say(
+        f"cut {name}: {found.listed:,} listed, {found.cut:,} cut, {found.there:,} were there, {found.gone:,} without a video, "
+        f"{len(found.rejected):,} rejected; see {folder / RECORD}"
+    )
+    for clip, reason in list(found.rejected.items())[:5]:
+        say(f"  {clip}: {reason}")

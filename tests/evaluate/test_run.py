@@ -16,6 +16,7 @@ from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file
 from pipeline.store.integrity.made_from import MADE_FROM_NAME, read_made_from
 from tests.evaluate.world import CONNECTIONS, CORPORA, build_world, embedded, write_model, write_pairs, write_store
@@ -222,7 +223,7 @@ def test_missing_inputs_are_named(world: Folders, missing: str) -> None:
 
 def test_embeddings_of_another_checkpoint_are_refused(world: Folders) -> None:
     path = world.models / "audio_image" / "config.json"
-    path.write_text(path.read_text().replace("clip.pt", "other.pt"))
+    write_sealed(path, json.loads(json.dumps(read_sealed(path)).replace("clip.pt", "other.pt")))
     with pytest.raises(UserError, match=r"checkpoint: other.pt -> clip.pt"):
         evaluate(settings(bridged=BRIDGED), world, CONNECTIONS, 3)
 

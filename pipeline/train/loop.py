@@ -32,7 +32,7 @@ class Trainer:
         projectors: By space, on the training device.
         settings: Schedule and optimiser.
         draws: Source of the batches' order and of the noise.
-        precision: ``fp32`` or ``bf16``, see `pipeline.train.arithmetic`.
+        precision: ``fp32`` or ``bf16``, see `pipeline.train.steps.arithmetic`.
         record: Whether steps are repeated from a CUDA graph; by default on a GPU, for objectives that allow it.
     """
 

@@ -86,3 +86,13 @@ def test_the_next_three_commands_and_what_they_cost(empty, capsys):
     assert "about 1.8 GB from the Hugging Face Hub: clip, clap, texts, images, sounds" in said[0]
     init("demo")
     assert "mcr fetch" not in capsys.readouterr().out, "the demo trains its own spaces"
+
+
+def test_the_folder_of_plug_ins_says_what_it_is_for_and_keeps_what_is_in_it(empty):
+    init("demo")
+    about = Path("plugins/README.md")
+    assert about.read_text() == (ROOT / "plugins/README.md").read_text()
+    about.unlink()
+    Path("plugins/mine.py").touch()
+    init("exmcr")
+    assert [path.name for path in Path("plugins").iterdir()] == ["mine.py"]

@@ -22,6 +22,7 @@ _NOT_READ = (
     (re.compile(rb"\x1f\x8b|PK\x03\x04|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!"), "a compressed archive"),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer (run `git lfs pull`)"),
     (re.compile(rb"\s*<(?:!doctype html|html)", re.IGNORECASE), "a web page"),
+    (re.compile(rb"\s*\{\s*\""), "JSON, such as the error message of a download"),
 )
 
 

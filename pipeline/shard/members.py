@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from pipeline.decode.isolated import POSSIBLE, Isolated
+from pipeline.decode.signatures import named_format
 from pipeline.errors import SampleError
-from pipeline.files.foreign import HEAD_BYTES, is_pointer
+from pipeline.files.foreign import HEAD_BYTES, foreign_text, is_pointer
 from pipeline.hashing import seed_from
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
 from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES, MAX_TEXT_BYTES
@@ -67,7 +68,7 @@ def check_member(modality: str, extension: str, content: bytes) -> None:
     elif stands_for := is_pointer(content[:HEAD_BYTES]):
         raise SampleError("read", f"the {extension} file is {stands_for}")
     elif modality and not _looks_like(modality, extension, content):
-        raise SampleError("read", f"the {extension} file does not hold {modality} data")
+        raise SampleError("read", f"the {extension} file does not hold {modality} data{named_format(content)}")
     elif extension == "npy":
         from pipeline.decode.clouds.npy import npy_header
 
@@ -80,7 +81,8 @@ def _check_text(content: bytes) -> None:
     if stands_for := is_pointer(content[:HEAD_BYTES]):
         raise SampleError("read", f"the text is {stands_for}")
     if b"\0" in content:
-        raise SampleError("read", "the text has NUL characters")
+        instead = foreign_text(content[:HEAD_BYTES])
+        raise SampleError("read", f"the text is {instead[0]}" if instead else "the text has NUL characters")
     try:
         content.decode()
     except UnicodeDecodeError as error:

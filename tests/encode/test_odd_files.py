@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -45,6 +44,7 @@ def wide(kind: str = "PNG", **options: Any) -> bytes:
 
 def deep_colours() -> bytes:
     """A PNG of three times 16 bits, which Pillow cannot write."""
+
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 

@@ -16,6 +16,9 @@ from pipeline.shard.sources.sample import RawSample, no_key
 from pipeline.shard.sources.unread import Unread, said
 from pipeline.shard.sources.walk import Walk
 
+# Endings of archives that nobody unpacked.
+PACKED = {".gz", ".tgz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -143,7 +146,9 @@ def _samples_of(source: str, opened: Opened, options: SourceOptions, unread: Unr
         raise UserError(
             f"{source} holds no sample of {', '.join(options.modalities)} "
             f"(read as {opened.called}, {len(opened.names)} files{passed}).",
-            f"Looked for files that end in {wanted}; or set the corpus' `kind`.",
+            "Unpack the archives."
+            if PACKED & unread.counts().keys()
+            else f"Looked for files that end in {wanted}; or set the corpus' `kind`.",
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import UserError
 from pipeline.files.foreign import HEAD_BYTES, foreign
-from pipeline.modalities import SOURCE_MODALITY_OF, declared_modality
+from pipeline.modalities import EXTENSIONS, SOURCE_MODALITY_OF, TEXT, declared_modality
 from pipeline.shard.sources.kinds.audiocaps import is_audiocaps
 from pipeline.shard.sources.kinds.clotho import is_clotho
 from pipeline.shard.sources.kinds.table import header_of, is_table
@@ -64,7 +64,15 @@ def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> 
             f"{source} holds tars as well as single files of {', '.join(options.modalities)}.",
             "Say which of them are the corpus with `kind: webdataset` or `kind: folder`.",
         )
-    if media or not suffixes & KIND_OF.keys():
+    if media:
+        _refuse_captions_elsewhere(source, names, options)
+        return "folder"
+    if "arrow" in suffixes:
+        raise UserError(
+            f"{source} holds .arrow files, as Hugging Face's `save_to_disk` writes them, which are not read.",
+            "Save it as Parquet: `datasets.load_from_disk(...).to_parquet('data.parquet')`.",
+        )
+    if not suffixes & KIND_OF.keys():
         return "folder"
     if "tar" in suffixes:
         return "webdataset"
@@ -75,6 +83,21 @@ def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> 
             "Name the file in the corpus' `index`, or set its `kind`.",
         )
     return kinds.pop()
+
+
+def _refuse_captions_elsewhere(source: str, names: Sequence[str], options: SourceOptions) -> None:
+    """Refuse files whose captions stand in a table beside them, as in Hugging Face's image folders.
+
+    Raises:
+        UserError: Captions are wanted, no file is one, and there is a table.
+    """
+    if TEXT not in options.modalities or any(_suffix(name) in EXTENSIONS[TEXT] for name in names):
+        return
+    if tables := [name for name in names if KIND_OF.get(_suffix(name)) in ("table", "jsonl", "coco")]:
+        raise UserError(
+            f"{source} holds no .txt with a caption, but {', '.join(tables[:3])}.",
+            f"If the captions are there, say so with the corpus' `index: {tables[0]}`.",
+        )
 
 
 def is_medium(name: str, options: SourceOptions) -> bool:

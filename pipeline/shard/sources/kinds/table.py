@@ -11,7 +11,7 @@ from pipeline.shard.sources.kinds.lines import EMPTY, prefixes, read_lines, text
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder
 from pipeline.shard.sources.readers.parquet import Cells, parquet_rows
-from pipeline.shard.sources.readers.records import delimiter_of, read_records
+from pipeline.shard.sources.readers.records import delimiter_of, read_records, said_delimiter
 from pipeline.shard.sources.readers.rows import RowReader
 from pipeline.shard.sources.sample import RawSample, no_key, row_name
 from pipeline.shard.sources.unread import Unread
@@ -54,7 +54,10 @@ def csv_rows(folder: Folder, name: str) -> Iterator[Mapping[str, object] | str]:
     with text_file(folder, name) as file:
         header: list[str] | None = None
         spread: list[int] = []
-        for record in read_records(file, delimiter_of(first_line(file), name)):
+        line = first_line(file)
+        for record in read_records(file, delimiter_of(line, name)):
+            if header is None and record.line == 1 and said_delimiter(line):
+                continue
             if header is None:
                 if record.fault:
                     raise UserError(
@@ -98,6 +101,9 @@ def header_of(folder: Folder, name: str) -> list[str]:
     """
     with text_file(folder, name) as file:
         line = first_line(file)
+        if said := said_delimiter(line):
+            lines = (one for one in read_lines(file) if one and one.strip() and not said_delimiter(one))
+            return [cell.strip() for cell in next(lines, "").split(said)]
         try:
             return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter_of(line, name)), [])]
         except csv.Error:

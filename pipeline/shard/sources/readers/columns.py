@@ -64,11 +64,12 @@ def choose_columns(
         # Data sets of Hugging Face call the column of the pictures `image`.
         files = (path,) if path else tuple(name for name in media if name in found)
         files = files or tuple(name for name in file_columns if media)[:1]
-    if not text and not files:
-        setting = "text_column" if wanted == (TEXT,) else "path_column"
+    lacking = [TEXT] * (TEXT in wanted and not text) + media * (not files)
+    if lacking:
+        setting = "text_column" if lacking[0] == TEXT else "path_column"
         raise UserError(
             f"{origin} has the columns {', '.join(map(str, found)) or '(none)'}: none is known to hold the "
-            f"{', '.join(wanted)}.",
+            f"{', '.join(lacking)}.",
             f"Say which one in the corpus' `{setting}`; known are {', '.join(TEXT_COLUMNS + PATH_COLUMNS)}.",
         )
     return Columns(key, item, text, files)

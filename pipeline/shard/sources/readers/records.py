@@ -6,6 +6,7 @@ is guessed: rows that may be merged are rejected by their lines, and those betwe
 """
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from pipeline.shard.sources.kinds.lines import read_lines
 
 DELIMITERS = (",", "\t", ";", "|")
+_SAID = re.compile(r"\"?sep=([,;|\t])\"?", re.IGNORECASE)
 # A cell of more lines is an open quote.
 MAX_LINES = 500
 
@@ -97,6 +99,8 @@ def read_records(file: BinaryIO, delimiter: str) -> Iterator[Record]:
         except (_OpenQuote, csv.Error) as error:
             first, several = feed.taken[0].number, len(feed.taken) > 1 or isinstance(error, _OpenQuote)
             what = "a quote is opened and not closed" if several or "end of data" in str(error) else str(error)
+            if "expected after" in what:
+                what = "a quote stands within a cell that is in quotes; there it has to be doubled"
             feed.give_back()
             yield Record(first, 1, [], f"line {first}: {what}")
             continue
@@ -117,8 +121,16 @@ def _may_be_rows(lines: list[_Line], delimiter: str, width: int) -> bool:
     return misfits * 4 < len(lines)
 
 
+def said_delimiter(line: str) -> str:
+    """What separates the cells of a file whose first line says so to Excel, ``sep=;``; empty if it does not."""
+    match = _SAID.fullmatch(line.strip("\r\n"))
+    return match[1] if match else ""
+
+
 def delimiter_of(header: str, name: str) -> str:
     """What separates the cells below a line of column names: what the file's name says, unless it is not there."""
+    if said := said_delimiter(header):
+        return said
     usual = "\t" if name.lower().endswith(".tsv") else ","
     if usual in header:
         return usual

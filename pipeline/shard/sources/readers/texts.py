@@ -103,8 +103,9 @@ def captions_in(value: object, place: str, several: str, unread: Unread) -> list
     """
     if value is None or isinstance(value, str):
         return [value] if value is not None else []
-    if not isinstance(value, list) or several == "one":
-        advice = ": set the corpus' `captions` to first or all" if isinstance(value, list) else ""
+    if not isinstance(value, list) or _is_map(value) or several == "one":
+        listed = isinstance(value, list) and not _is_map(value)
+        advice = ": set the corpus' `captions` to first or all" if listed else ""
         raise SampleError("read", f"{place} holds {kind_of_value(value)}{advice}")
     if wrong := next((one for one in value if not isinstance(one, str)), None):
         raise SampleError("read", f"{place} holds a list with {kind_of_value(wrong)} in it")
@@ -117,12 +118,19 @@ def captions_in(value: object, place: str, several: str, unread: Unread) -> list
     return texts
 
 
+def _is_map(value: object) -> bool:
+    """Whether a value is what Arrow makes of a map: a list of pairs."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, tuple) for one in value)
+
+
 def kind_of_value(value: object) -> str:
     """What a value is that is not text, in words."""
     if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
         value = value["bytes"]
     if isinstance(value, bytes):
         return f"the bytes of a .{format_of(value)} file" if format_of(value) else "bytes"
+    if _is_map(value):
+        return "a map (an object with fields)"
     known = {list: "a list", dict: "a struct (an object with fields)", bool: "a truth value", type(None): "null"}
     if type(value) in known:
         return known[type(value)]

@@ -25,7 +25,7 @@ install: .venv/.installed-$(EXTRA)
 		echo "$(OTHER_FAISS) is replaced by faiss-$(EXTRA)"; \
 		.venv/bin/pip uninstall --quiet --yes faiss-cpu faiss-gpu; \
 	fi
-	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),clap,dev]"
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),clap,serve,dev]"
 	rm -f .venv/.installed*
 	touch $@
 
@@ -38,7 +38,7 @@ PYTHON_NEXT ?= $(shell for python in python3.13 python3.12 python3.11; do \
 
 .venv-next/.installed: pyproject.toml constraints-next.txt
 	$(PYTHON_NEXT) -m venv .venv-next
-	.venv-next/bin/pip install --quiet --disable-pip-version-check --constraint constraints-next.txt --editable ".[$(EXTRA),dev]"
+	.venv-next/bin/pip install --quiet --disable-pip-version-check --constraint constraints-next.txt --editable ".[$(EXTRA),serve,dev]"
 	touch $@
 
 test-next: .venv-next/.installed

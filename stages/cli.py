@@ -34,6 +34,7 @@ from stages.tools.plan import plan
 from stages.tools.publish import publish
 from stages.tools.schema import schema
 from stages.tools.search import search
+from stages.tools.serve import serve
 from stages.tools.sweep import sweep
 from stages.tools.verify import verify
 from stages.train import train
@@ -72,6 +73,7 @@ for command in (
     metrics,
     sweep,
     search,
+    serve,
     publish,
     embed,
     verify,

@@ -231,6 +231,10 @@ class ConnectedSpace:
             self._frozen[name] = space
         return self._frozen[name]
 
+    def use_frozen(self, name: str, space: Space) -> None:
+        """Use `space`, which is loaded already, as the frozen space `name`: one for several connections, say."""
+        self._frozen[name] = space
+
 
 def _checked(vectors: Tensor, space: str) -> Tensor:
     check_rows(vectors, lambda row: f"row {row} of those of {space}")

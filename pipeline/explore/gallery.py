@@ -3,8 +3,9 @@
 import json
 import logging
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
@@ -47,6 +48,14 @@ class Gallery:
     shards: Sequence[str]
     ends: Sequence[int]
 
+    @cached_property
+    def _rows(self) -> Mapping[str, int]:
+        return {key: row for row, key in enumerate(self.keys)}
+
+    def row_of(self, key: str) -> int | None:
+        """Row of the item with `key`; None if there is none."""
+        return self._rows.get(key)
+
     def shard_of(self, row: int) -> str:
         """Name of the shard that holds the item of `row`."""
         return self.shards[bisect_right(self.ends, row)]
@@ -71,9 +80,6 @@ def load_gallery(
         CorruptError: A part of the store is damaged.
     """
     store = open_placed(store_folder(embeddings, frozen, corpus, modality))
-    parts = store.manifest.parts
-    shards = [f"{Path(part.name).stem.removeprefix('part-')}.tar" for part in parts]
-    ends = list(accumulate(part.rows for part in parts))
     # The rows of a base are those of its store: a copy would not be quicker.
     path = kept / frozen / corpus / f"{modality}.parquet" if kept and not space.keeps_rows_of(frozen) else None
     identity = _identity(space, store)
@@ -83,7 +89,25 @@ def load_gallery(
         found = rows.keys, space.project(frozen, rows.vectors[EMBEDDING_COLUMN], modality)
         if path:
             _keep(path, identity, *found)
-    return Gallery(corpus, modality, *found, shards, ends)
+    return _gallery(corpus, modality, store, *found)
+
+
+def load_frozen(frozen: str, embeddings: Path, corpus: str, modality: str) -> Gallery:
+    """The same store as its frozen space embedded it, [N, D].
+
+    Raises:
+        UserError: See `load_gallery`.
+        CorruptError: See `load_gallery`.
+    """
+    store = open_placed(store_folder(embeddings, frozen, corpus, modality))
+    rows = store.read([EMBEDDING_COLUMN])
+    return _gallery(corpus, modality, store, rows.keys, torch.from_numpy(rows.vectors[EMBEDDING_COLUMN]))
+
+
+def _gallery(corpus: str, modality: str, store: Store, keys: Sequence[str], vectors: Tensor) -> Gallery:
+    parts = store.manifest.parts
+    shards = [f"{Path(part.name).stem.removeprefix('part-')}.tar" for part in parts]
+    return Gallery(corpus, modality, keys, vectors, shards, list(accumulate(part.rows for part in parts)))
 
 
 def _identity(space: ConnectedSpace, store: Store) -> str:

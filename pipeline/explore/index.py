@@ -1,7 +1,7 @@
 """Exact search over galleries that are projected once: all scores are computed, a block of rows at a time."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.connect.connected_space import ConnectedSpace
-from pipeline.explore.gallery import Gallery, load_gallery
+from pipeline.explore.gallery import Gallery, load_frozen, load_gallery
 from pipeline.links import store_folder
 from pipeline.precision import multiplying
 from pipeline.store.manifest import MANIFEST_NAME
@@ -57,7 +57,7 @@ class Index:
 
     def __init__(self, space: ConnectedSpace, embeddings: Path, kept: Path | None = None) -> None:
         self.space, self._embeddings, self._kept = space, embeddings, kept
-        self._galleries: dict[Place, tuple[tuple[int, ...], Gallery]] = {}
+        self._galleries: dict[tuple[Place, bool], tuple[tuple[int, ...], Gallery]] = {}
 
     def gallery(self, place: Place) -> Gallery:
         """The items at `place`.
@@ -66,12 +66,23 @@ class Index:
             UserError: The store is missing, unfinished, or that of another space.
             CorruptError: A part of the store is damaged.
         """
-        manifest = store_folder(self._embeddings, *place) / MANIFEST_NAME
-        state = _state(manifest)
-        held = self._galleries.get(place)
+        return self._held(
+            place,
+            True,
+            lambda: load_gallery(self.space, place.frozen, self._embeddings, place.corpus, place.modality, self._kept),
+        )
+
+    def frozen(self, place: Place) -> Gallery:
+        """The items at `place` as their frozen space embeds them; see `gallery`."""
+        return self._held(
+            place, False, lambda: load_frozen(place.frozen, self._embeddings, place.corpus, place.modality)
+        )
+
+    def _held(self, place: Place, projected: bool, load: Callable[[], Gallery]) -> Gallery:
+        state = _state(store_folder(self._embeddings, *place) / MANIFEST_NAME)
+        held = self._galleries.get((place, projected))
         if held is None or held[0] != state:
-            found = load_gallery(self.space, place.frozen, self._embeddings, place.corpus, place.modality, self._kept)
-            held = self._galleries[place] = state, found
+            held = self._galleries[place, projected] = state, load()
         return held[1]
 
     def nearest(self, query: Tensor, places: Iterable[Place], count: int) -> list[Found]:

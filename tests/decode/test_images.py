@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipeline.decode.images import MAX_PIXELS, decode_image
 from pipeline.errors import SampleError
-from pipeline.report.figures.thumbnails import shrink_picture
 from pipeline.shard.formats.images import shrink
+from pipeline.thumbnails import shrink_picture
 
 ROOT = Path(__file__).parents[2]
 RED, BLUE = Image.new("RGB", (60, 40), (200, 30, 20)), Image.new("RGB", (60, 40), (10, 20, 220))

@@ -10,9 +10,9 @@ from pathlib import Path
 from pipeline.errors import SampleError
 from pipeline.files.reading import open_patiently, written_by_us
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT, modality_of
-from pipeline.report.figures.thumbnails import Painter
 from pipeline.store.manifest import MANIFEST_NAME, load_manifest
 from pipeline.store.shards import verify_shard
+from pipeline.thumbnails import Painter
 
 log = logging.getLogger(__name__)
 

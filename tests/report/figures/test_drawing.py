@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import thumbnails
 from pipeline.decode.isolated import POSSIBLE, Limits
 from pipeline.errors import CorruptError
-from pipeline.report.figures import media, thumbnails
+from pipeline.report.figures import media
 from pipeline.report.figures.media import Gallery, Member, Need, read_members
 from pipeline.report.figures.plots import (
     BOTTOM,
@@ -27,9 +28,9 @@ from pipeline.report.figures.plots import (
     thin,
     ticks,
 )
-from pipeline.report.figures.thumbnails import log_mel, point_png, shrink_picture, spectrogram_png
 from pipeline.store import PartFolder
 from pipeline.store.shards import SHARDS, ShardSample, write_shard
+from pipeline.thumbnails import log_mel, point_png, shrink_picture, spectrogram_png
 from tests.report import world
 
 

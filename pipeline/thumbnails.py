@@ -22,13 +22,13 @@ POINT_SIDE = 64
 COLOURS = np.array([[13, 8, 40], [74, 20, 110], [160, 44, 96], [226, 96, 52], [249, 172, 44], [252, 248, 180]], float)
 
 
-def shrink_picture(content: bytes) -> bytes:
-    """A JPEG thumbnail of at most 128 pixels a side."""
+def shrink_picture(content: bytes, side: int = SIDE) -> bytes:
+    """A JPEG thumbnail of at most `side` pixels a side."""
     from PIL import ImageOps
 
     # Turned upright, as browsers do with the pictures that the page holds as they are.
     small = ImageOps.exif_transpose(decode_image(content, mode="")).convert("RGB")
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((side, side))
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=80)
     return stream.getvalue()

@@ -18,6 +18,7 @@ from stages.retrieve import retrieve
 from stages.shard import shard
 from stages.signals import Stopped, end_at_once, say_stopped, stop_on_signals
 from stages.tools.check import check
+from stages.tools.compare import compare
 from stages.tools.data.adopt import app as adopt
 from stages.tools.data.convert import convert_openshape
 from stages.tools.data.cut import cut
@@ -71,6 +72,7 @@ for command in (
     evaluate,
     report,
     metrics,
+    compare,
     sweep,
     search,
     serve,

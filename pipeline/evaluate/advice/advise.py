@@ -1,0 +1,48 @@
+"""One sentence of advice, with what it rests on."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from pipeline.evaluate.advice.paired import Rival
+from pipeline.evaluate.advice.signs import Signs
+
+
+def by_pairs(rivals: Sequence[Rival], untrained: Collection[str], connections: Collection[str], items: int) -> str:
+    """What held-out pairs say: the best method, or, of those that they cannot tell from it, one that trains nothing.
+
+    Args:
+        rivals: Best first.
+        untrained: Names of those that train nothing.
+        connections: Names of those that params.yaml has as connections; the others are baselines.
+        items: Held-out items.
+    """
+    best = rivals[0]
+    equal = [rival for rival in rivals[1:] if rival.is_as_good]
+    simple = next((rival for rival in equal if rival.name in untrained), None)
+    if best.name not in untrained and simple:
+        reason = (
+            f"{items} held-out items cannot tell it from {best.name}, the best of those that are trained "
+            f"(behind by {_interval(simple)})"
+        )
+        return f"Take {_named(simple.name, connections)}: nothing is trained, and {reason}."
+    others = f" {', '.join(rival.name for rival in equal)} may be as good." if equal else ""
+    next_one = next((rival for rival in rivals[1:] if not rival.is_as_good), None)
+    behind = f"; {next_one.name}, the next, is behind by {_interval(next_one)}" if next_one else ""
+    return f"Take {_named(best.name, connections)}: the best on {items} held-out items{behind}.{others}"
+
+
+def by_signs(found: Mapping[str, Signs], untrained: Collection[str]) -> str:
+    """What can be said without a pair; weak, and said to be."""
+    best = max(found, key=lambda name: found[name].agreement)
+    simple = [name for name in found if name in untrained]
+    start = simple[0] if simple else best
+    agreed = f"{best} agrees most with itself ({100 * found[best].agreement:.0f} % of neighbours are mutual)"
+    rest = "that is a sign and no measurement: keep a few hundred pairs out of everything and add a retrieval task"
+    return f"Start with {start}. No held-out pair is known; {agreed}, but {rest}."
+
+
+def _named(name: str, connections: Collection[str]) -> str:
+    return name if name in connections else f"{name} (a row of the table so far; make it a connection)"
+
+
+def _interval(rival: Rival) -> str:
+    return f"{100 * rival.low:.1f} to {100 * rival.high:.1f} points"

@@ -1,0 +1,121 @@
+"""`mcr compare`: which method on my data?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UserError
+from stages.options import ParamsFile
+from stages.printing import say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.evaluate.advice.signs import Signs
+    from pipeline.evaluate.settings import RetrievalTask
+    from pipeline.params.model import Params
+
+# Recall at so many candidates, samples of a memory that are looked at, and the share that texts have to cover.
+CANDIDATES, MOST, COVERED = 10, 2048, 0.9
+
+
+def compare(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Retrieval tasks; by default all.", show_default=False)
+    ] = None,
+    params_file: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Hold the methods of a task against each other, and say which to take on these data.
+
+    With held-out pairs (after `mcr evaluate`) by recall, every difference to the best with its paired 95 % interval. In any case
+    by signs that need no pair: whether both directions agree, whether few items are near to everything, and whether the texts
+    speak of what the memories show.
+
+    Example: mcr compare audio_image
+    """
+    from pipeline.evaluate.settings import RetrievalTask
+    from pipeline.params.load import load_params
+    from pipeline.store.parquet import read_table
+    from stages.context import METRICS, set_up_torch
+    from stages.options import pick
+
+    params = load_params(params_file)
+    set_up_torch(params)
+    tasks = {
+        name: task
+        for name, task in pick(params.evaluate.tasks, names or list(params.evaluate.tasks), "task")
+        if isinstance(task, RetrievalTask) and task.connections
+    }
+    if not tasks:
+        raise UserError("There is no retrieval task with connections to compare.", "Add one to `evaluate.tasks`.")
+    path = METRICS / "ranks.parquet"
+    ranks = read_table(path).to_pandas() if path.is_file() else None
+    for name, task in tasks.items():
+        _compare(name, task, params, None if ranks is None else ranks[ranks.task == name])
+
+
+def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.DataFrame | None") -> None:
+    from pipeline.evaluate.advice.advise import by_pairs, by_signs
+    from pipeline.evaluate.advice.paired import rivals
+    from pipeline.evaluate.advice.unpaired import covered_by_texts, signs_of
+    from pipeline.evaluate.baselines import BASELINES
+    from stages.context import EMBEDDINGS, MODELS
+
+    usable = {
+        each: params.connections[each]
+        for each in task.connections
+        if not params.connections[each].record.is_bound and params.connections[each].retrieve.control == "none"
+    }
+    links = {each: connection.links(each) for each, connection in usable.items()}
+    untrained = {*BASELINES, *(each for each, connection in usable.items() if not connection.record.objective)}
+    pair = " and ".join(task.pair)
+    found: dict[str, Signs] = {}
+    for each in usable:
+        if made := signs_of(links[each], task.pair, EMBEDDINGS, MODELS / each, MOST):
+            found[each] = made
+    advice = by_signs(found, untrained) if found else ""
+    if ranks is not None and not task.labels:
+        compared = _compared(ranks, {each: usable[each].method for each in usable}, task.baselines)
+        if compared:
+            items = int(ranks["item"].max()) + 1
+            table = rivals(ranks, compared, CANDIDATES, params.evaluate.bootstrap, params.seed)
+            say(
+                f"{name}: {pair}, {items} held-out items, R@{CANDIDATES} in both directions; behind the best by (95 %):"
+            )
+            for rival in table:
+                said = (
+                    ""
+                    if rival is table[0]
+                    else f"{100 * rival.behind:6.1f} ({100 * rival.low:.1f} to {100 * rival.high:.1f})"
+                )
+                say(f"  {rival.name:24} {100 * rival.value:5.1f} {said}")
+            advice = by_pairs(table, untrained, params.connections, items)
+    if found:
+        say(
+            f"{name}: {pair} that were never paired, in the memories; neighbours that are mutual, and items that are reached:"
+        )
+        for each, sign in sorted(found.items(), key=lambda entry: -entry[1].agreement):
+            say(f"  {each:24} {100 * sign.agreement:5.1f} % {100 * sign.reached:5.1f} %")
+    for memory, texts, space, share in covered_by_texts(links, task.pair, EMBEDDINGS, MOST, params.seed):
+        say(f"{name}: {texts} cover {100 * share:.0f} % of {memory}, as {space} sees them")
+        if share < COVERED:
+            say(
+                f"  warning: they do not speak of the rest. More of {texts} about what {memory} show will help more than another method."
+            )
+    if advice:
+        say(f"{name}: {advice}")
+
+
+def _compared(ranks: "pd.DataFrame", methods: dict[str, str], baselines: str) -> list[tuple[str, str, str]]:
+    """Name, connection and method of what is held against each other: connections, and what needs no training."""
+    from pipeline.evaluate.baselines import BASELINES
+
+    there = set(zip(ranks.connection, ranks.method, strict=True))
+    wanted = [(name, name, method) for name, method in methods.items()]
+    wanted += [(name, baselines, name) for name in BASELINES if baselines and name != "untrained"]
+    seen: dict[tuple[str, str], tuple[str, str, str]] = {}
+    for each in wanted:
+        if each[1:] in there:
+            seen.setdefault(each[1:], each)
+    return list(seen.values())

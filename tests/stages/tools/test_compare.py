@@ -1,0 +1,61 @@
+"""`mcr compare` on a small project: with held-out pairs, without them, and where there is nothing to compare."""
+
+import shutil
+from pathlib import Path
+
+import yaml
+from typer.testing import CliRunner
+
+from stages.cli import app
+from tests.makers.walk import CORPORA, ROWS, WIDTHS, keys, walk
+
+
+def compare(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["compare", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    walk("coupling")
+    said = compare()
+    assert f"held_out: audio and image, {ROWS} held-out items, R@10" in said
+    assert "neighbours that are mutual" in said and "captions cover" in said and "of photos, as clip sees them" in said
+    assert "held_out: Take main: the best on" in said
+    shutil.rmtree("data/metrics")
+    said = compare("held_out")
+    assert "Start with main. No held-out pair is known" in said and "held-out items" not in said
+
+
+def test_texts_about_something_else_are_warned_of(tmp_path, monkeypatch):
+    """The first captions alone, all of them near to one picture."""
+    import numpy as np
+
+    from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, Store, write_rows
+
+    monkeypatch.chdir(tmp_path)
+    walk("coupling")
+    for space in WIDTHS:
+        folder = Path("data/embeddings") / space / "captions" / "text"
+        store = Store.open(folder)
+        rows = store.read().vectors[EMBEDDING_COLUMN]
+        same = np.repeat(rows[:1], ROWS, 0)
+        made = dict(store.manifest.fingerprint)
+        shutil.rmtree(folder)
+        fresh = PartFolder(folder, EMBEDDINGS, made)
+        content = Rows(keys("captions"), {EMBEDDING_COLUMN: same}, {})
+        fresh.commit("part-00000.parquet", "x", keys("captions"), [], lambda path, c=content: write_rows(path, c, {}))
+        fresh.finish(0.0)
+    assert "warning: they do not speak of the rest. More of captions about what photos show" in compare()
+    assert "captions" in CORPORA
+
+
+def test_a_project_without_a_retrieval_task_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    walk("coupling")
+    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw["evaluate"]["tasks"] = {}
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    done = CliRunner().invoke(app, ["compare"])
+    assert done.exit_code != 0 and "no retrieval task" in str(done.exception)

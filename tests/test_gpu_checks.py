@@ -49,6 +49,16 @@ def test_a_step_for_which_no_time_is_left_is_skipped(steps: Path) -> None:
     assert found["verdict"] == "skipped"
 
 
+def test_the_commit_that_is_given_goes_before_what_git_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMMIT", raising=False)
+    assert len(run.commit()) == 40
+    monkeypatch.setenv("COMMIT", "of-the-copy")
+    assert run.commit() == "of-the-copy"
+    monkeypatch.delenv("COMMIT")
+    monkeypatch.setenv("PATH", "")
+    assert run.commit() == "unknown"
+
+
 def test_missing_wheels_are_a_row_that_says_what_to_run(steps: Path) -> None:
     (row,) = run.install()
     assert row["verdict"] == "RED" and "make gpu-wheels" in row["figure"]

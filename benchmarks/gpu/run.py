@@ -156,22 +156,26 @@ def machine(given: argparse.Namespace) -> dict[str, object]:
     cuda = given.device == "cuda" and torch.cuda.is_available()
     driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
                             capture_output=True, text=True, check=False).stdout if cuda else ""  # fmt: skip
-    git = shutil.which("git")
-    commit = (
-        subprocess.run([git, "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-        if git
-        else None
-    )
     return {
         "card": torch.cuda.get_device_name() if cuda else f"cpu, {os.cpu_count()} cores",
         "driver": driver.strip(),
         "cuda": torch.version.cuda if cuda else "",
         "python": platform.python_version(),
         "versions": {name: found for name in VERSIONS if (found := installed(name))},
-        "commit": (commit.stdout.strip() if commit else "") or os.environ.get("COMMIT", "unknown"),
+        "commit": commit(),
         "device": given.device,
         "small": given.small,
     }
+
+
+def commit() -> str:
+    """What `COMMIT` says, since a copy of the repository may carry a git that is older than its files; else what git says."""
+    if given := os.environ.get("COMMIT"):
+        return given
+    git = shutil.which("git")
+    command = [git, "rev-parse", "HEAD"] if git else []
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout if git else ""
+    return said.strip() or "unknown"
 
 
 def installed(name: str) -> str:

@@ -16,6 +16,8 @@ from pipeline.prepare.layout import Layout
 from pipeline.prepare.video import JPEG_QUALITY, Cut, Taken, pyav, take
 from pipeline.progress import Progress
 
+# Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
+SOUNDS = ("m4a", "mka", "aac", "wma", "opus", "weba")
 VIDEOS = ("mp4", "webm", "mkv", "m4v", "mov", "avi", "flv", "3gp", "ogv", "mpg", "mpeg", "ts")
 RECORD = "cut.json"
 LIMITS = Limits(seconds=300.0)
@@ -29,25 +31,30 @@ class VideoSet:
     """What a set takes out of its videos.
 
     Attributes:
-        listed: From its folder: by name of a clip, where it begins in the whole upload, and how long it is; None where the
-            set does not say.
+        listed: From its folder and the videos: by name of a clip, where it begins in the whole upload, and how long it is;
+            None where the set does not say.
         frame: The picture, in seconds from the beginning of the clip; None: in the middle.
         why: Where that is from.
         picture: Whether a picture is taken at all.
     """
 
-    listed: Callable[[Layout], Mapping[str, tuple[float, float] | None]]
+    listed: Callable[[Layout, Mapping[str, Path]], Mapping[str, tuple[float, float] | None]]
     frame: float | None
     why: str
     picture: bool = True
 
+    @property
+    def of_a_set(self) -> bool:
+        """Whether a published set says which clips there are."""
+        return self.listed is not _all
 
-def _audioset(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+
+def _audioset(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
     rows = layout.cells("eval_segments.csv", 4)
     return {row[0]: (float(row[1]), float(row[2]) - float(row[1])) for row in rows}
 
 
-def _vggss(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+def _vggss(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
     """VGGSound's names end in the second at which the clip begins, in six digits."""
     names = [str(entry["file"]) for entry in layout.json("vggss.json")]
     extended = "vggss_test_plus_silent.csv"
@@ -56,12 +63,16 @@ def _vggss(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
     return {name: (float(name.rsplit("_", 1)[1]), SECONDS) for name in dict.fromkeys(names)}
 
 
-def _ave(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+def _ave(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
     return {row[1]: None for row in layout.cells("Annotations.txt", 5, "&") if row[1] != "VideoID"}
 
 
-def _flickr(layout: Layout) -> Mapping[str, tuple[float, float] | None]:
+def _flickr(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
     return {path.stem: None for path in sorted((layout.root / "Annotations").glob("*.xml"))}
+
+
+def _all(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
+    return dict.fromkeys(found)
 
 
 UNKNOWN = "the set does not say which frame: the middle one"
@@ -72,6 +83,9 @@ VIDEO_SETS = {
     "extended-vggss": VideoSet(_vggss, 5.0, "the boxes were drawn on the 125th frame of 25 in a second"),
     "ave": VideoSet(_ave, None, UNKNOWN),
     "flickr-soundnet": VideoSet(_flickr, None, UNKNOWN),
+    # Unpaired data: every video of a folder.
+    "sounds": VideoSet(_all, None, "sounds only", picture=False),
+    "pictures-and-sounds": VideoSet(_all, None, "the middle one of each video"),
 }
 
 
@@ -107,8 +121,9 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
     pyav()
     chosen = VIDEO_SETS[name]
     layout = Layout(name, root, f"its annotations, and {videos} with a video for each clip")
-    spans = chosen.listed(layout)
-    found = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix[1:].lower() in VIDEOS}
+    endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
+    found = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix[1:].lower() in endings}
+    spans = chosen.listed(layout, found)
     wanted = {clip: path for clip in spans if (path := _video_of(clip, found, whole)) is not None}
     if not wanted:
         raise layout.wrong(

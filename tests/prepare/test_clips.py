@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline.errors import SampleError, UserError
 from pipeline.prepare.video import Cut, take
 from tests.makers.walk import mcr
+from tests.shard.makers import shards
 
 av = pytest.importorskip("av")
 RATE = 44_100
@@ -185,6 +186,22 @@ def test_sets_that_do_not_say_their_frame_get_the_middle_one_and_are_told_so(
     video(Path("videos/v1.mp4"), 10)
     assert "does not say which frame" in mcr("cut", name, "set", "videos")
     assert grey(Path("set/frames/v1.jpg").read_bytes()) == pytest.approx(25, abs=1.5)
+
+
+def test_a_folder_of_any_sounds_becomes_unpaired_data(tmp_path, monkeypatch):
+    """AAC in .m4a, Opus in .weba and videos: what libsndfile does not read becomes WAV, and a corpus."""
+    monkeypatch.chdir(tmp_path)
+    video(Path("mine/sub/a.m4a"), 2, codecs=("", "aac"))
+    video(Path("mine/b.webm"), 2, codecs=("libvpx", "libopus"))
+    av_as_weba = video(Path("mine/c.webm"), 2, codecs=("", "libopus"))
+    av_as_weba.rename("mine/c.weba")
+    Path("mine/notes.txt").write_text("no sound")
+    assert "3 listed, 3 cut" in mcr("cut", "sounds", "data/raw/sounds", "mine")
+    assert sorted(path.name for path in Path("data/raw/sounds/audio").iterdir()) == ["a.wav", "b.wav", "c.wav"]
+    samples, rejected, _ = shards(Path("data/raw/sounds"), tmp_path / "out", "audio")
+    assert len(samples) == 3 and not rejected
+    assert "1 listed, 1 cut" in mcr("cut", "pictures-and-sounds", "both", "mine")
+    assert Path("both/frames/b.jpg").is_file()
 
 
 def test_without_pyav_it_is_said_how_to_get_it(vggss, monkeypatch):

@@ -10,7 +10,12 @@ from stages.printing import say
 
 
 def cut(
-    name: Annotated[str, typer.Argument(help="audioset, vggss, extended-vggss, ave or flickr-soundnet.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="audioset, vggss, extended-vggss, ave, flickr-soundnet; of any videos: sounds, pictures-and-sounds."
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(help="Where its publishers' files are; frames/ and audio/ go there, too.")],
     videos: Annotated[Path, typer.Argument(help="Folder of your videos, named as the set names its clips.")],
     frame: Annotated[
@@ -32,6 +37,8 @@ def cut(
       mcr cut vggss data/downloads/vggss /data/vggsound-videos
 
       mcr cut audioset data/downloads/audioset /data/uploads --whole
+
+      mcr cut sounds data/raw/sounds /data/audioset-train
     """
     from pipeline.prepare.clips import RECORD, VIDEO_SETS, cut_clips
     from pipeline.prepare.video import MIDDLE, Cut
@@ -39,6 +46,8 @@ def cut(
     from stages.options import pick
 
     [(_, chosen)] = pick(VIDEO_SETS, [name], "set of videos")
+    if not chosen.of_a_set:
+        folder.mkdir(parents=True, exist_ok=True)
     if missing := next((each for each in (folder, videos) if not each.is_dir()), None):
         raise UserError(f"{missing} is not a folder.", f"Run `mcr cut {name} FOLDER VIDEOS`.")
     try:

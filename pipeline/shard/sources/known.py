@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pipeline.errors import UserError
+from pipeline.errors import McrError, UserError
 from pipeline.modalities import SOURCE_MODALITY_OF, modality_of
 from pipeline.plugins import SOURCES, Plugin, plugins
 from pipeline.shard.sources.kind import SourceKind
@@ -51,10 +51,23 @@ def kind_called(name: str) -> SourceKind:
 
 
 def _checked(plugin: Plugin, kind: SourceKind) -> SourceKind:
-    """`kind` held to what the stages after it rely on: a member's ending says its modality."""
+    """`kind` held to what the stages after it rely on: a member's ending says its modality, and its faults are its own."""
 
     def read(folder: Folder, names: Sequence[str], options: SourceOptions, unread: Unread) -> Iterator[RawSample]:
-        for sample in kind.read(folder, names, options, unread):
+        samples: Iterator[RawSample] | None = None
+        while True:
+            try:
+                samples = samples or iter(kind.read(folder, names, options, unread))
+                sample = next(samples, None)
+            except (McrError, OSError):  # what these say is about the data
+                raise
+            except Exception as error:
+                raise UserError(
+                    f"{plugin} failed ({type(error).__name__}: {error}).",
+                    f"Repair {plugin.package}; `mcr -v` shows where it failed.",
+                ) from error
+            if sample is None:
+                return
             for modality, member in sample.members.items():
                 ending = member.extension
                 if modality != (SOURCE_MODALITY_OF.get(ending) or modality_of(ending)):

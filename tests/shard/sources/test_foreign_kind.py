@@ -85,6 +85,19 @@ def test_what_the_code_says_is_not_believed(tmp_path: Path) -> None:
     assert not list(Path("out").rglob("*.tar"))
 
 
+def test_what_fails_in_the_code_is_said_to_be_its_own_fault() -> None:
+    path = Path("plugins/sheaves.py")
+    path.write_text(path.read_text().replace('extension = f"', 'options.gone; extension = f"'))
+    with pytest.raises(UserError, match=r"'sheaf' of plugins/ failed \(AttributeError: .*'gone'") as error:
+        shard(corpus("image"))
+    assert isinstance(error.value.__cause__, AttributeError) and "Repair plugins/" in error.value.hint
+    Path("raw/gone.sheaf").symlink_to("nowhere")
+    path.write_text((PLUGIN / "sheaf/source.py").read_text().replace("folder.open(name)", 'folder.open("gone.sheaf")'))
+    sys.modules.pop("sheaves")
+    with pytest.raises(OSError, match="a link to nowhere"):
+        shard(corpus("image"))
+
+
 def test_a_broken_file_is_a_reject_with_what_the_kind_says() -> None:
     Path("raw/c.sheaf").write_bytes(b"k9 image png 5\n12345k10 image")
     manifest, _ = shard(corpus("image"))

@@ -12,17 +12,14 @@ log = logging.getLogger(__name__)
 
 
 def repeated_files(contents: Iterable[tuple[str, str, str]]) -> dict[str, list[list[str]]]:
-    """By modality, the keys of each file that stands under several.
-
-    Captions are not looked at: published protocols count equal captions of different items as different.
+    """By modality, the keys of each file, or caption, that stands under several.
 
     Args:
         contents: Key, modality and hash of each member.
     """
     keys: dict[tuple[str, str], list[str]] = defaultdict(list)
     for key, modality, digest in contents:
-        if modality != TEXT:
-            keys[modality, digest].append(key)
+        keys[modality, digest].append(key)
     found: dict[str, list[list[str]]] = {}
     for (modality, _), several in keys.items():
         if len(several) > 1:
@@ -35,7 +32,8 @@ def check_repeats(
 ) -> None:
     """Report files of an evaluation set that stand under several keys, or refuse them.
 
-    A corpus of one modality is none: there, copies are listed in ``_duplicates.parquet`` with every other.
+    A corpus of one modality is none: there, copies are listed in ``_duplicates.parquet`` with every other. Equal captions
+    are only counted: published protocols have those of different items as different.
 
     Args:
         contents: Key, modality and hash of each member.
@@ -50,7 +48,11 @@ def check_repeats(
         return
     for modality, groups in sorted(repeated_files(contents).items()):
         count = sum(map(len, groups))
-        said = f"{folder}: {count:,} items share {len(groups):,} {modality} files (such as {', '.join(groups[0][:3])})"
+        what = "captions" if modality == TEXT else f"{modality} files"
+        said = f"{folder}: {count:,} items share {len(groups):,} {what} (such as {', '.join(groups[0][:3])})"
+        if modality == TEXT:
+            log.info("%s; they are kept, each with its item", said)
+            continue
         if not allowed:
             raise UserError(
                 f"{said}, so that each is a wrong answer for the others.",

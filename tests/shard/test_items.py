@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,9 @@ from PIL import Image
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import SampleError, UserError
 from pipeline.evaluate.folders import Folders
+from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.sets.items import load_set
-from pipeline.evaluate.settings import RetrievalTask
+from pipeline.evaluate.settings import EvaluateSettings, RetrievalTask
 from pipeline.progress import Silent
 from pipeline.shard.build import settings_of
 from pipeline.shard.settings import CorpusSettings
@@ -102,6 +104,12 @@ def test_the_captions_of_an_item_are_all_right_answers(flickr, tmp_path):
     products = pictures.embeddings["s"] @ captions.embeddings["s"].T
     assert (captions.groups[products.argmax(1)] == pictures.groups).all()  # R@1 = 1.0, image -> text
     assert (pictures.groups[products.argmax(0)] == captions.groups).all()  # and text -> image
+    settings = EvaluateSettings(tasks={"t": task}, bootstrap=20, recall_at=(1, 5))
+    evaluate(settings, Folders(tmp_path / "emb", tmp_path, tmp_path, tmp_path / "metrics"), {}, 0)
+    metrics = pd.read_parquet(tmp_path / "metrics/metrics.parquet").set_index(["metric", "direction"])
+    for direction, queries in (("image->text", ITEMS), ("text->image", 5 * ITEMS), ("mean", ITEMS)):
+        assert metrics.value["R@1", direction] == metrics.ci_low["R@1", direction] == 1.0
+        assert metrics.n["R@1", direction] == queries
 
 
 def test_without_the_option_the_set_is_refused_and_the_hint_names_it(flickr, tmp_path):
@@ -123,12 +131,14 @@ def test_copies_in_unpaired_corpora_are_only_reported(tmp_path, modality, caplog
     assert "2 samples hold the same bytes" in caplog.text
 
 
-def test_equal_captions_of_different_items_are_kept_and_no_reason_to_stop(tmp_path):
+def test_equal_captions_of_different_items_are_counted_and_no_reason_to_stop(tmp_path, caplog):
     (tmp_path / "in").mkdir()
     for number in range(4):
         (tmp_path / "in" / f"k{number}.png").write_bytes(picture(number))
         (tmp_path / "in" / f"k{number}.txt").write_text("the same words")
-    assert len(shards(tmp_path / "in", tmp_path / "out", "image", "text")[0]) == 4
+    with caplog.at_level(logging.INFO):
+        assert len(shards(tmp_path / "in", tmp_path / "out", "image", "text")[0]) == 4
+    assert "4 items share 1 captions (such as k0, k1, k2); they are kept" in caplog.text
 
 
 @pytest.mark.parametrize("repeated", ["image", "audio"])

@@ -24,6 +24,7 @@ from pipeline.spaces.open_clip.activation import OPTION as QUICK_GELU
 from pipeline.spaces.open_clip.activation import check_activation
 from pipeline.spaces.open_clip.files import OpenClipFiles, build_model
 from pipeline.spaces.open_clip.text import TrimmedText
+from pipeline.spaces.open_clip.tokenizer import tokenizer_sha256
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
@@ -49,7 +50,7 @@ class OpenClipSpace:
         self.precision, self.device, self.sha256 = precision, device, dict(sha256)
         self.dtype = dtype_of(precision)
         self.model = model.to(device, self.dtype).eval()
-        self.tokenizer = tokenizer
+        self.tokenizer, self.tokenizer_sha256 = tokenizer, tokenizer_sha256(tokenizer)
         self.embed_text: Callable[[Tensor], Tensor] = TrimmedText.of(model) or model.encode_text  # type: ignore[assignment]
         self.config = PreprocessCfg(**model.visual.preprocess_cfg)  # type: ignore[union-attr, arg-type]
         # The last three steps (mode, tensor, normalise) are done here: the mode by the decoder, the others on
@@ -113,6 +114,7 @@ class OpenClipSpace:
             preprocessing = {"tokenizer": type(self.tokenizer).__name__, "truncate": "end"} | {
                 name: getattr(self.tokenizer, name) for name in names if hasattr(self.tokenizer, name)
             }
+            preprocessing |= {"tokenizer_sha256": self.tokenizer_sha256} if self.tokenizer_sha256 else {}
         return {
             "family": "open_clip",
             "code_version": CODE_VERSION,

@@ -5,8 +5,9 @@ from pathlib import Path
 from pipeline.errors import UserError
 from stages.options import ParamsFile
 from stages.printing import say
+from stages.project import ROOT
 
-STAGES = Path(__file__).parents[2] / "dvc.yaml"
+STAGES = ROOT / "dvc.yaml"
 
 
 def check(params_file: ParamsFile = Path("params.yaml")) -> None:

@@ -8,11 +8,12 @@ import typer
 
 from pipeline.errors import UserError
 from stages.printing import say, say_lines
+from stages.project import ROOT, make_project
 
 if TYPE_CHECKING:
     from pipeline.params.model import Params
 
-PRESETS = Path(__file__).parents[2] / "presets"
+PRESETS = ROOT / "presets"
 DEMO = "demo"
 # The demo's own stages make data/spaces/clip and others: with them in the project, weights of the user in that place
 # would be an outdated result, which DVC removes.
@@ -32,7 +33,7 @@ def init(
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace params.yaml also if it was changed.")] = False,
 ) -> None:
-    """Write a recipe to params.yaml and make the folders that it expects.
+    """Write a recipe to params.yaml and make the folders that it expects; an empty folder becomes a whole project.
 
     Without a name, list the recipes.
 
@@ -66,6 +67,8 @@ def init(
     if names := [name.strip() for name in without.split(",") if name.strip()]:
         recipe = leave_out(recipe, names, preset)
     params = check_params(yaml.safe_load(recipe), preset)
+    if make_project(preset == DEMO):
+        say("dvc.yaml, .gitignore, .dvcignore and .dvc are new: this folder is a project now.")
     write_text(target, recipe)
     _ignore_demo(preset != DEMO)
     make_plugins_folder()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UserError
 from stages.options import ParamsFile
 from stages.printing import say
+from stages.project import write_code
 
 if TYPE_CHECKING:
     from pipeline.encode.settings import SpaceSettings
@@ -40,6 +41,7 @@ def inputs(params_file: ParamsFile = Path("params.yaml")) -> None:
     for folder in (INPUTS / "corpora", INPUTS / "spaces", INPUTS / "connections", *RESULTS):
         folder.mkdir(parents=True, exist_ok=True)  # stages depend on them, also where there is nothing to put there
     make_plugins_folder()
+    write_code()
     seen = list(look(params))
     for one in seen:
         if one.changed:

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch) -> Path:
+    """A folder whose stages are somebody's own, so that only the parameters are written."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     return tmp_path
 
 

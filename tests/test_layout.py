@@ -8,7 +8,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 # Tests of more than one module, what tests are made with, and data.
-NOT_MIRRORED = ("end_to_end", "faults", "golden", "makers", "plugin", "connect/version_1")
+NOT_MIRRORED = ("end_to_end", "faults", "golden", "makers", "package", "plugin", "connect/version_1")
 
 
 def tracked() -> list[Path]:
@@ -19,9 +19,8 @@ def tracked() -> list[Path]:
 
 
 def test_no_folder_shows_more_than_sixteen_files_of_its_own() -> None:
-    crowded = {folder: count for folder, count in Counter(path.parent for path in tracked()).items() if count > 16}
-    assert crowded.pop(Path("."), 0) < 20
-    assert not crowded
+    shown = (path for path in tracked() if not path.name.startswith("."))
+    assert not {folder: count for folder, count in Counter(path.parent for path in shown).items() if count > 16}
 
 
 def test_nine_files_of_ten_have_at_most_190_lines() -> None:

@@ -26,7 +26,8 @@ class Method:
         summary: What it is, in a sentence.
         pairs: What the two sides of a pair are to each other: ``averaged`` (a real sample and softmax-weighted averages),
             ``drawn`` (two real samples, drawn as partners) or ``true`` (known to belong together, which makes the method a
-            bound for the others and never a result); ``none`` where nothing is paired.
+            bound for the others and never a result); ``texts`` where only the overlapping modality is learned from, and
+            ``none`` where nothing is paired.
         keeps_base: Whether one space stays as it is and the others are projected into it, one link each; if not, two
             spaces are joined by one link and both get a projector.
         needs_overlap: Whether the spaces of a link must embed a modality in common.
@@ -47,7 +48,7 @@ class Method:
     name: str
     label: str
     summary: str
-    pairs: Literal["averaged", "drawn", "true", "none"]
+    pairs: Literal["averaged", "drawn", "true", "texts", "none"]
     retrieve_settings: str
     train_settings: str
     pair_maker: str
@@ -141,6 +142,20 @@ ORACLE = Method(
     objective=".methods.oracle:Oracle",
     sets=("true",),
 )
+TEXTME = Method(
+    "textme",
+    "TextME",
+    "TextME: texts alone carry each leaf into an anchor space of text, other modalities follow by their means.",
+    pairs="texts",
+    keeps_base=True,
+    retrieve_settings=".settings:TextSettings",
+    train_settings=".settings:TextMESettings",
+    pair_maker=".methods.textme:textme_pairs",
+    objective=".methods.textme:TextME",
+    connected=".centred:CentredProjected",
+    sets=("texts", "means"),
+    one_hop=True,
+)
 BRIDGE = Method(
     "bridge",
     "Bridge",
@@ -174,7 +189,7 @@ PUBLISHED_LEAVES = replace(
     summary="Projectors into a base that others trained and published, a file for each leaf.",
     keeps_base=True,
 )
-BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, JOINT, ORACLE, BRIDGE, PUBLISHED, PUBLISHED_LEAVES)
+BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, JOINT, TEXTME, ORACLE, BRIDGE, PUBLISHED, PUBLISHED_LEAVES)
 
 
 @cache

@@ -66,6 +66,9 @@ def check_pages(method: Method, label: str) -> None:
     assert (KEPT in page) == (not method.keeps_base) == (KEPT in card)
     assert ("base, which stays as it is" in card) == method.keeps_base
     assert "| overlapping modality | text |" in card and ("`train.batch_size` | 16" in card) == bool(method.objective)
+    if method.pairs == "texts":
+        assert "It learned from 64 unpaired captions" in page
+        return
     if method.pairs == "none":
         assert "no partner is made and nothing is trained" in page and "history.parquet" not in missing(page)
         return
@@ -173,7 +176,7 @@ def test_a_method_in_the_projects_folder_walks_to_the_same_numbers(walked, insta
 
 
 def test_without_its_package_a_method_is_none_of_the_known_ones(walked):
-    known = "cmcr, coupling, exmcr, excoupling, joint_coupling, oracle, bridge, imported, imported_leaves"
+    known = "cmcr, coupling, exmcr, excoupling, joint_coupling, textme, oracle, bridge, imported, imported_leaves"
     with pytest.raises(UserError, match=f"connections.main.method = 'nearest': is none of {known}"):
         load_params(walked / "nearest" / "params.yaml")
 

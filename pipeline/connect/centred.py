@@ -22,7 +22,7 @@ def save_centres(folder: Path, centres: Mapping[str, Tensor]) -> None:
 
 
 class CentredProjected(Projected):
-    """See `Connected`: the mean of its modality is taken from an embedding before it is projected.
+    """See `Connected`: the mean of its modality is taken from an embedding before it is projected. A base stays as it is.
 
     Raises:
         UserError: The files do not fit the configuration.
@@ -31,8 +31,10 @@ class CentredProjected(Projected):
 
     def __init__(self, config: ConnectionConfig, folder: Path, device: str) -> None:
         super().__init__(config, folder, device)
-        path = checked_file(config, folder, config.file_of(config.links[0].name, CENTRES_NAME))
-        self._centres = {name: mean.to(device) for name, mean in load_file(path).items()}
+        self._centres: dict[str, Tensor] = {}
+        for name in dict.fromkeys(config.file_of(link.name, CENTRES_NAME) for link in config.links):
+            found = load_file(checked_file(config, folder, name))
+            self._centres |= {place: mean.to(device) for place, mean in found.items()}
 
     def __call__(self, space: str, rows: Tensor, modality: str | None) -> Tensor:
         """See `Connected`.
@@ -40,6 +42,8 @@ class CentredProjected(Projected):
         Raises:
             UserError: The modality is not said, or is none of those whose mean is known.
         """
+        if space == self._config.base:
+            return rows
         if (centre := self._centres.get(f"{space}.{modality}")) is None:
             known = [name.partition(".")[2] for name in self._centres if name.startswith(f"{space}.")]
             raise UserError(

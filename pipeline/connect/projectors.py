@@ -4,6 +4,7 @@ The layers and their names are those of C-MCR (arXiv 2305.14381, section 3 and a
 published checkpoints loads into these modules after its prefix (``Head_A.``, ``Head_B.``) is removed:
 
 * ``mlp``, between CLIP and CLAP: Linear, BatchNorm, ReLU, Linear, BatchNorm;
+* ``mlp_gelu``, of TextME: the same with GELU;
 * ``linear``, between CLIP and ULIP: Linear, BatchNorm, ReLU;
 * ``decoupled``, of Ex-MCR (arXiv 2310.08884) from a leaf into its base: a linear layer, then two blocks like ``mlp``.
 
@@ -68,6 +69,14 @@ class MlpProjector(_Block):
         return _unit(super().forward(embeddings))
 
 
+class GeluMlpProjector(MlpProjector):
+    """The same block with GELU in place of ReLU (TextME, arXiv 2602.03098)."""
+
+    def __init__(self, spec: ProjectorSpec) -> None:
+        super().__init__(spec)
+        self.net1[2] = nn.GELU()
+
+
 class _TwoBlocks(nn.Module):
     def __init__(self, spec: ProjectorSpec) -> None:
         super().__init__()
@@ -123,6 +132,7 @@ class DecoupledProjector(nn.Module):
 
 PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
     "mlp": MlpProjector,
+    "mlp_gelu": GeluMlpProjector,
     "linear": LinearProjector,
     "decoupled": DecoupledProjector,
 }

@@ -96,8 +96,14 @@ def nothing(link: Link, name: str, sizes: Sizes) -> Cost:
     return Cost(4 * sizes.row, 2 * asking * sizes.queries * sum(sizes.widths.values()))
 
 
+def texts(link: Link, name: str, sizes: Sizes) -> Cost:
+    """The overlapping modality as both spaces embed it, and two means of the leaf; nothing is searched."""
+    leaf = link.spaces[1]
+    return Cost(2 * FLOAT_BYTES * sizes.widths[leaf] if name == "means" else sizes.queries * sizes.row, 0.0)
+
+
 # By `Method.pairs`. FAISS saves no operations: the normaliser of the softmax comes from a pass over the whole memory.
-COSTS: dict[str, _CostOf] = {"averaged": averaged, "drawn": drawn, "true": true, "none": nothing}
+COSTS: dict[str, _CostOf] = {"averaged": averaged, "drawn": drawn, "true": true, "texts": texts, "none": nothing}
 
 
 def cost_of(link: Link, kind: str, sizes: Sizes) -> Cost:

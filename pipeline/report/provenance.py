@@ -11,7 +11,13 @@ from pipeline.report.inputs import Inputs
 from pipeline.store import Manifest
 
 # What the rows of the pairs are, by `Method.pairs`.
-COUNTED = {"averaged": "pseudo-pairs", "drawn": "samples and queries", "true": "true pairs", "none": "queries"}
+COUNTED = {
+    "averaged": "pseudo-pairs",
+    "drawn": "samples and queries",
+    "true": "true pairs",
+    "texts": "queries",
+    "none": "queries",
+}
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,19 @@ class WitnessedRetrieveSettings(CouplingRetrieveSettings):
     witness_weight: float = Field(0.5, gt=0, description="Weight of the witness in the profiles and in the score.")
 
 
-class BridgeRetrieveSettings(SearchSettings):
-    """How samples are told by the overlapping modality; nothing is searched, so nothing of a search can be set."""
+class TextSettings(SearchSettings):
+    """The overlapping modality in both spaces; nothing is searched, so nothing of a search can be set."""
 
-    search: Literal["exact"] = Field("exact", description="Profiles are over all texts.")
+    search: Literal["exact"] = Field("exact", description="Nothing is looked up.")
     precision: Literal["fp32"] = Field("fp32", description="What is multiplied.")
     control: Literal["none", "shuffled_overlap"] = Field(
         "none", description="Negative control: break the bridge between the spaces."
     )
+
+
+class BridgeRetrieveSettings(TextSettings):
+    """How samples are told by the overlapping modality: profiles are over all texts."""
+
     profile: Softness = Field(Softness(perplexity=40), description="Softmax of a sample over the overlapping modality.")
 
 

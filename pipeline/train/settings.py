@@ -158,6 +158,37 @@ class JointTrainSettings(ScheduleSettings):
         return self.links.get(link, LinkTerms())
 
 
+class TextMEProjectorSettings(HeadSettings):
+    """Architecture of the projector of a leaf of TextME; its width is that of the anchor."""
+
+    kind: Literal["mlp_gelu"] = Field(default="mlp_gelu", description="Linear-BN-GELU-Linear-BN.")
+    hidden: int = Field(default=1024, ge=1, description="Width of the hidden layer; the authors take twice the leaf's.")
+    init: Literal["xavier", "eye"] = Field(default="xavier", description="Initial weights.")
+
+    def outputs(self, base: int) -> int:
+        """The width of the anchor."""
+        return base
+
+
+class TextMESettings(ScheduleSettings):
+    """Objective and schedule of a leaf of TextME; defaults are those of the authors' configs/default.yaml."""
+
+    projector: TextMEProjectorSettings = TextMEProjectorSettings()
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(
+        default=512, ge=2, description="Texts per step; the last partial batch of an epoch is dropped."
+    )
+    learning_rate: float = Field(default=5e-4, gt=0, description="Peak of the cosine schedule.")
+    temperature: float = Field(default=0.07, gt=0, description="InfoNCE temperature.")
+    easiest: float = Field(
+        default=0.1, description="Negatives below this share of the positive's cosine are too easy to count."
+    )
+    hardest: float = Field(
+        default=0.9,
+        description="Negatives above this share of the positive's cosine may mean the same and do not count.",
+    )
+
+
 DenseTerm = Literal["leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base"]
 DENSE: tuple[DenseTerm, ...] = ("leaf_overlap", "leaf_base", "overlap_overlap", "overlap_base")
 

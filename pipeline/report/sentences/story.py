@@ -88,6 +88,9 @@ def _data(main: ConnectionFiles, part: LinkFiles) -> str:
             [both] = [space for space in link.spaces if space != hop]
             return f"{text} they are to {both}, which embeds both of them, {part.rows:,} rows in all."
         return f"{text} they look through unpaired {overlap}, {part.rows:,} rows in all."
+    if main.pairs_are == "texts":
+        read = next(iter(part.pairs.values()))
+        return f"It learned from {read.rows:,} unpaired {overlap}, as both spaces embed them, and from no other sample: of those only means are used."
     if main.pairs_are == "none":
         kept = next(iter(part.pairs.values()))
         return f"It keeps {kept.rows:,} unpaired {overlap}, as both spaces embed them; no partner is made and nothing is trained."

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +14,7 @@ from pipeline.errors import SampleError
 from pipeline.files.atomic import write_bytes, write_text
 from pipeline.prepare.layout import Layout
 from pipeline.prepare.video import JPEG_QUALITY, Cut, Taken, pyav, take
+from pipeline.prepare.video_sets import VIDEO_SETS, VideoSet
 from pipeline.progress import Progress
 
 # Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
@@ -23,70 +24,6 @@ RECORD = "cut.json"
 LIMITS = Limits(seconds=300.0)
 OFTEN = 100  # clips after which the record is written
 Job = tuple[str, Path, Cut]
-SECONDS = 10.0  # of a clip of VGGSound, AudioSet and AVE
-
-
-@dataclass(frozen=True)
-class VideoSet:
-    """What a set takes out of its videos.
-
-    Attributes:
-        listed: From its folder and the videos: by name of a clip, where it begins in the whole upload, and how long it is;
-            None where the set does not say.
-        frame: The picture, in seconds from the beginning of the clip; None: in the middle.
-        why: Where that is from.
-        picture: Whether a picture is taken at all.
-    """
-
-    listed: Callable[[Layout, Mapping[str, Path]], Mapping[str, tuple[float, float] | None]]
-    frame: float | None
-    why: str
-    picture: bool = True
-
-    @property
-    def of_a_set(self) -> bool:
-        """Whether a published set says which clips there are."""
-        return self.listed is not _all
-
-
-def _audioset(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
-    rows = layout.cells("eval_segments.csv", 4)
-    return {row[0]: (float(row[1]), float(row[2]) - float(row[1])) for row in rows}
-
-
-def _vggss(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
-    """VGGSound's names end in the second at which the clip begins, in six digits."""
-    names = [str(entry["file"]) for entry in layout.json("vggss.json")]
-    extended = "vggss_test_plus_silent.csv"
-    if (layout.root / extended).is_file():
-        names += [row[field] for row in layout.table(extended, ("video", "audio")) for field in ("video", "audio")]
-    return {name: (float(name.rsplit("_", 1)[1]), SECONDS) for name in dict.fromkeys(names)}
-
-
-def _ave(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
-    return {row[1]: None for row in layout.cells("Annotations.txt", 5, "&") if row[1] != "VideoID"}
-
-
-def _flickr(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
-    return {path.stem: None for path in sorted((layout.root / "Annotations").glob("*.xml"))}
-
-
-def _all(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
-    return dict.fromkeys(found)
-
-
-UNKNOWN = "the set does not say which frame: the middle one"
-VIDEO_SETS = {
-    "audioset": VideoSet(_audioset, None, "sounds only", picture=False),
-    # VGG-SS as KAIST's ACL-SSL describes it: the boxes were drawn on the 125th frame of 25 in a second.
-    "vggss": VideoSet(_vggss, 5.0, "the boxes were drawn on the 125th frame of 25 in a second"),
-    "extended-vggss": VideoSet(_vggss, 5.0, "the boxes were drawn on the 125th frame of 25 in a second"),
-    "ave": VideoSet(_ave, None, UNKNOWN),
-    "flickr-soundnet": VideoSet(_flickr, None, UNKNOWN),
-    # Unpaired data: every video of a folder.
-    "sounds": VideoSet(_all, None, "sounds only", picture=False),
-    "pictures-and-sounds": VideoSet(_all, None, "the middle one of each video"),
-}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,9 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.files.atomic import atomic_path, write_text
 from pipeline.hashing import sha256_file
-from pipeline.prepare.captioned import is_image
 from pipeline.prepare.layout import Layout
-from pipeline.prepare.prepared import key_of
+from pipeline.prepare.published_captions import CC3M, HELD_OUT, ROWS, TRAIN, held_out_captions
 
-COCO, AUDIOCAPS, CLOTHO, CC3M = "coco", "audiocaps", "clotho", "cc3m"
-CLOTHO_CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
-TRAIN = {
-    COCO: "coco/dataset_coco.json",
-    AUDIOCAPS: "audiocaps/train.csv",
-    CLOTHO: "clotho/clotho_captions_development.csv",
-    CC3M: "cc3m/Train_GCC-training.tsv",
-}
-HELD_OUT = {
-    "coco, val and test": "coco/dataset_coco.json",
-    "flickr30k, val and test": "flickr30k/dataset_flickr30k.json",
-    "audiocaps, val": "audiocaps/val.csv",
-    "audiocaps, test": "audiocaps/test.csv",
-    "clotho, validation": "clotho/clotho_captions_validation.csv",
-    "clotho, evaluation": "clotho/clotho_captions_evaluation.csv",
-}
 LAYOUT = (
     "at least one of "
     + ", ".join(f"`{path}`" for path in TRAIN.values())
@@ -47,9 +30,6 @@ LAYOUT = (
 NORMALISED = "NFKC, case folded, punctuation and repeated blanks removed"
 KEPT, NOT_DRAWN, EMPTY, DAMAGED = "kept", "not drawn", "empty", "not a caption and an address"
 EXACT, ALIKE = "an evaluation caption", "an evaluation caption but for case, punctuation or blanks"
-
-Row = tuple[str, str | None]
-"""Key and caption; None where the row cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +57,9 @@ def make_text_pool(root: Path, folder: Path, draw: int, seed: int) -> Pool:
     there = [name for name, path in TRAIN.items() if (root / path).is_file()]
     if not there:
         raise layout.wrong(".", "holds no captions to train on")
-    held_out = {name: list(_held_out(layout, name)) for name, path in HELD_OUT.items() if (root / path).is_file()}
+    held_out = {
+        name: list(held_out_captions(layout, name)) for name, path in HELD_OUT.items() if (root / path).is_file()
+    }
     refused = _Refused(text for texts in held_out.values() for text in texts)
     counts: dict[str, Counter[str]] = {name: Counter() for name in there}
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,56 +131,3 @@ def _drawn(usable: list[int], draw: int, seed: int) -> set[int]:
     """Numbers of `draw` rows, or of all if there are fewer."""
     chosen = np.random.default_rng(seed).permutation(len(usable))[:draw]
     return {usable[place] for place in chosen}
-
-
-def _karpathy(layout: Layout, path: str, splits: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    content = layout.json(path)
-    images = content.get("images") if isinstance(content, dict) else None
-    if not (isinstance(images, list) and all(is_image(each) for each in images)):
-        raise layout.wrong(path, "has no list `images` with `filename`, `split` and `sentences`")
-    for image in images:
-        if image["split"] in splits:
-            for number, sentence in enumerate(image["sentences"]):
-                yield f"{Path(image['filename']).stem}-{number}", str(sentence["raw"])
-
-
-def _coco(layout: Layout) -> Iterator[Row]:
-    yield from ((key_of(key), text) for key, text in _karpathy(layout, TRAIN[COCO], ("train", "restval")))
-
-
-def _audiocaps(layout: Layout) -> Iterator[Row]:
-    for row in layout.table(TRAIN[AUDIOCAPS], ("audiocap_id", "caption")):
-        yield f"audiocaps-{key_of(row['audiocap_id'])}", row["caption"]
-
-
-def _clotho(layout: Layout) -> Iterator[Row]:
-    for row in layout.table(TRAIN[CLOTHO], ("file_name", *CLOTHO_CAPTIONS)):
-        for number, column in enumerate(CLOTHO_CAPTIONS):
-            yield f"clotho-{key_of(Path(row['file_name']).stem)}-{number}", row[column]
-
-
-def _cc3m(layout: Layout) -> Iterator[Row]:
-    """Rows of a caption, a tab and an address, without a header."""
-    with layout.file(TRAIN[CC3M]).open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        for number, line in enumerate(file):
-            caption, tab, address = line.rstrip("\r\n").partition("\t")
-            sound = tab and address and not re.search("[\ud800-\udfff]", caption)
-            yield f"cc3m-{number:08d}", caption if sound else None
-
-
-ROWS: dict[str, Callable[[Layout], Iterator[Row]]] = {
-    COCO: _coco,
-    AUDIOCAPS: _audiocaps,
-    CLOTHO: _clotho,
-    CC3M: _cc3m,
-}
-
-
-def _held_out(layout: Layout, name: str) -> Iterator[str]:
-    path = HELD_OUT[name]
-    if path.endswith(".json"):
-        yield from (text for _, text in _karpathy(layout, path, ("val", "test")))
-    elif path.startswith(AUDIOCAPS):
-        yield from (row["caption"] for row in layout.table(path, ("caption",)))
-    else:
-        yield from (row[column] for row in layout.table(path, CLOTHO_CAPTIONS) for column in CLOTHO_CAPTIONS)

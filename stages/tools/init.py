@@ -73,6 +73,12 @@ def init(
     _ignore_demo(preset != DEMO)
     make_plugins_folder()
     say(f"params.yaml is {preset} now. Its files belong here:")
+    _make_places(params)
+    _say_next(params)
+
+
+def _make_places(params: "Params") -> None:
+    """Make the folders that the recipe expects, and say what belongs there."""
     for name in params.spaces:
         folder = Path("data/spaces", name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +91,6 @@ def init(
     for name, file in _published(params):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         say(f"  {file}  the published projectors of {name}, from the repository of their authors")
-    _say_next(params)
 
 
 def _published(params: "Params") -> "Iterator[tuple[str, str]]":

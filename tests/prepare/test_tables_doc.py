@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from pipeline.prepare import SETS
-from pipeline.prepare.clips import VIDEO_SETS
+from pipeline.prepare.video_sets import VIDEO_SETS
 from stages.cli import app
 from tests.end_to_end.test_tables import HUB, TABLES, recipe_of, sets_of
 from tests.makers.readme import ROOT

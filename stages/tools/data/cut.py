@@ -40,8 +40,9 @@ def cut(
 
       mcr cut sounds data/raw/sounds /data/audioset-train
     """
-    from pipeline.prepare.clips import RECORD, VIDEO_SETS, cut_clips
+    from pipeline.prepare.clips import RECORD, cut_clips
     from pipeline.prepare.video import MIDDLE, Cut
+    from pipeline.prepare.video_sets import VIDEO_SETS
     from stages.context import ConsoleProgress
     from stages.options import pick
 

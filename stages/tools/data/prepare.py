@@ -1,5 +1,6 @@
 """`mcr prepare` and `mcr crop`: published evaluation sets, and proposals of a detector, become corpora."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,6 @@ def prepare(
 
       mcr prepare audiocaps downloads/audiocaps --add
     """
-    import yaml
-
     from pipeline.prepare import SETS
     from pipeline.prepare.entries import entries
     from pipeline.prepare.prepared import write_prepared
@@ -70,9 +69,16 @@ def prepare(
         say(f"added to {params_file}: {', '.join(added) or 'nothing, it is all there'}")
         say_lines("\n".join(f"left out: {each}" for each in left_out))
         return
+    _say_entries(found, chosen.preparation)
+
+
+def _say_entries(found: Mapping[str, object], preparation: Mapping[str, Mapping[str, str | int]]) -> None:
+    """Print what belongs into params.yaml."""
+    import yaml
+
     say("# Add this to params.yaml, with jobs in `encode`, and in each task `connections`, `space` or `baselines`;")
     say("# `--add` does it:")
-    for family, options in chosen.preparation.items():
+    for family, options in preparation.items():
         said = ", ".join(f"{option}: {value}" for option, value in options.items())
         say(f"# A job of point clouds through a space of {family} has `options: {{{said}}}`.")
     say_lines(yaml.safe_dump(found, sort_keys=False).removesuffix("\n"))

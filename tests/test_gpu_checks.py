@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import run
+from benchmarks.gpu import pytest_step, run
 from benchmarks.gpu.run import Task
 
 GIVEN = argparse.Namespace(device="cpu", small=False)
@@ -99,3 +101,13 @@ def test_steps_that_were_not_run_stay_in_the_table_with_their_commit(
     assert found == [("1", "old"), ("2", "old"), ("5", "new")]
     whole = run.write(about | {"commit": "new"}, [row("third", "5")])
     assert len(json.loads(whole.read_text())["rows"]) == 1
+
+
+def test_each_failure_is_shown_with_what_was_raised(tmp_path: Path) -> None:
+    raising = "def test_one():\n    assert 1 == 2, 'of one'\ndef test_two():\n    raise ValueError('of two')\n"
+    (tmp_path / "test_bad.py").write_text(raising + "def test_good():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "test_bad.py"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    one, two = pytest_step.failures(said)
+    assert "test_one" in one and "of one" in one and "of two" not in one
+    assert "test_two" in two and "ValueError: of two" in two

@@ -16,6 +16,7 @@ QUICK = (
     "tests/evaluate/ranking/test_counting.py",
 )
 WORKERS = 14
+SHOWN, LINES = 16, 12  # failures, and lines of each
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -29,7 +30,7 @@ def run_tests(step: Step, check: str, marks: str) -> None:
     # Each worker would otherwise start as many threads as there are cores.
     environment = os.environ | dict.fromkeys(THREADS, "1")
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    print(done.stdout[-3000:], done.stderr[-1000:])
+    print(*failures(done.stdout), done.stdout[-1000:], done.stderr[-1000:], sep="\n")
     counts = {
         word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", done.stdout[-300:])
     }
@@ -37,5 +38,12 @@ def run_tests(step: Step, check: str, marks: str) -> None:
     figure = ", ".join(f"{count} {word}" for word, count in counts.items()) or f"pytest ended with {done.returncode}"
     verdict = SKIPPED if set(counts) == {"skipped"} else OK if counts.get("passed") and not failed else RED
     step.add(Row(check, figure, "0 failed", verdict))
-    for line in [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:8]:
-        step.add(Row(line[:100], "", "", RED))
+    for line in [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:SHOWN]:
+        test, _, why = line.partition(" - ")
+        step.add(Row(test, why[:160], "", RED))
+
+
+def failures(said: str) -> list[str]:
+    """The name and the last lines of each test that failed: what was raised stands at the end of a traceback."""
+    tests = re.split(r"^(?=_{3,} .+ _{3,}$)", said.partition("short test summary info")[0], flags=re.MULTILINE)[1:]
+    return ["\n".join([(lines := test.splitlines())[0], *lines[1:][-LINES:]]) for test in tests[:SHOWN]]

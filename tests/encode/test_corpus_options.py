@@ -13,6 +13,7 @@ from pipeline.spaces import SpaceSpec, load_space, prepared_for
 from pipeline.store import load_manifest, open_placed, read_embeddings, read_placed
 from pipeline.store.integrity.agreement import space_of
 from stages.cli import app
+from tests.makers.devices import NEEDS_DVC
 from tests.spaces.open_clip.test_open_clip import save_folder, tiny
 
 
@@ -45,6 +46,7 @@ def write(jobs: dict[str, dict[str, object]]) -> None:
     Path("params.yaml").write_text(yaml.safe_dump({**content, "evaluate": {"tasks": {}}, "report": {}}))
 
 
+@NEEDS_DVC
 def test_a_job_has_its_own_preparation_of_one_and_the_same_space(project):
     plain, drawn = (Path("data/embeddings/clip", name, "image") for name in ("plain", "drawn"))
     run("encode", "--space", "clip")

@@ -16,10 +16,10 @@ import soundfile
 from PIL import Image
 
 from pipeline.keys import key_of_path
+from tests.makers.python_path import python_path
 from tests.shard.makers import npy, picture, sound, tar
 from tests.shard.test_hostile import BAD, GOOD
 
-ROOT = Path(__file__).parents[2]
 GIGABYTE = 1 << 30
 
 
@@ -137,7 +137,7 @@ def test_200_rows_60_rejects_no_crash_and_no_file_outside_the_output(tmp_path: P
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     done = subprocess.run(
         [sys.executable, "-m", "tests.encode.run_hostile", "raw", "out"],
-        cwd=tmp_path / "work", env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
+        cwd=tmp_path / "work", env={"PYTHONPATH": python_path(), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

@@ -1,5 +1,6 @@
 """Pseudo-pairs on disk: joins, accounting, controls, resume."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.progress import Silent
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.methods import cmcr
@@ -239,7 +241,7 @@ def test_parts_record_kind_of_device_and_precision_and_are_not_mixed(wanted, tmp
     assert {part.arithmetic for part in folder.manifest.parts} == {recorded}
     assert ("precision" in folder.manifest.fingerprint["settings"]) == (precision != "auto")
     path = tmp_path / "pairs" / MANIFEST_NAME
-    path.write_text(path.read_text().replace(recorded, "cuda fp16"))
+    write_sealed(path, json.loads(json.dumps(read_sealed(path)).replace(recorded, "cuda fp16")))
     assert run(wanted, tmp_path / "pairs").computed == 0, "what is complete stays valid"
     (tmp_path / "pairs" / folder.manifest.parts[1].name).unlink()
     with pytest.raises(UserError, match=f"partly computed with cuda fp16.*{recorded}"):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.store.lock import LOCK_NAME
 from stages.cli import app
+from tests.makers.python_path import python_path
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -45,7 +46,7 @@ class Starter:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"},
         )
 
     def start(self, project: Path) -> None:
@@ -77,6 +78,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.rmtree(root / "data" / stale)
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["threads"] = 1
+    params["run"] = {"device": "cpu"}  # whatever card there is: this is about who writes
     params["connections"]["audio_image"]["train"]["epochs"] = EPOCHS
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(root)

@@ -27,7 +27,8 @@ def labels_of(positives: Positives) -> np.ndarray:
 def test_average_precision_equals_sklearn(most: int) -> None:
     first, second = random_rows(1, 40, 8), random_rows(2, 60, 8)
     positives = random_positives(3, 40, 60, most)
-    scores, labels = first @ second.T, labels_of(positives)
+    # In float64, because scikit-learn computes in the type of the scores.
+    scores, labels = first.astype(np.float64) @ second.T, labels_of(positives)
     ours = average_precision(rank(first, second, positives))
     np.testing.assert_allclose(ours.mean(), label_ranking_average_precision_score(labels, scores), rtol=1e-12)
     theirs = [average_precision_score(label, score) for label, score in zip(labels, scores, strict=True)]

@@ -20,6 +20,8 @@ from pipeline.testing.fake_cuda import fake_cuda
 
 NEEDS_TRITON = pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton: it is not installed")
 ROOT = Path(__file__).parents[3]
+# What numpy 2.5 says to the interpreter of Triton 3.6, whatever the kernel.
+ARRAY_OF_ONE = "only 0-dimensional arrays can be converted to Python scalars"
 # Shared memory of one program, by compute capability.
 HOLDS = {"89": 99 << 10, "90": 227 << 10}
 
@@ -28,6 +30,10 @@ def run(what: str, **environment: str) -> dict[str, list[float]]:
     command = [sys.executable, "-W", "ignore", "-m", "tests.retrieve.memory.run_fused", what]
     without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(command, capture_output=True, text=True, env=without | environment, cwd=ROOT, check=False)
+    if ARRAY_OF_ONE in done.stderr:
+        pytest.skip(
+            "needs a Triton whose interpreter takes an array of one number for a number, as this numpy does not"
+        )
     assert not done.returncode, done.stderr[-2000:]
     return json.loads(done.stdout)
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from pipeline.connect import ConnectedSpace, text_profile
-from pipeline.connect.text_profile import profiles
+from pipeline.connect.text_profile import entropies, profiles
 from pipeline.errors import CorruptError, UserError
 from pipeline.store import PAIRS, Store
 from tests.makers.walk import FIRST, WIDTHS, build, mcr
@@ -152,3 +152,23 @@ def test_profiles_do_not_depend_on_how_the_texts_come(monkeypatch, size):
         np.testing.assert_allclose(made, wanted, atol=5e-6)
         logits = asked.double() @ here.double().T / temperature
         np.testing.assert_allclose(entropy, torch.distributions.Categorical(logits=logits).entropy(), atol=1e-4)
+
+
+def test_entropies_of_several_temperatures_in_one_pass_are_those_of_the_profiles():
+    draw = torch.Generator().manual_seed(0)
+    asking, here, there = (
+        torch.nn.functional.normalize(torch.randn(n, 9, generator=draw), dim=1) for n in (20, 300, 300)
+    )
+    blocks = lambda: ((here[at : at + 70], there[at : at + 70]) for at in range(0, 300, 70))  # noqa: E731
+    tried = [0.01, 0.07, 0.4, 30.0]
+    passes = []
+
+    def once():
+        passes.append(1)
+        yield from (block for block, _ in blocks())
+
+    for temperature, found in zip(tried, entropies(asking, once(), tried), strict=True):
+        assert torch.equal(found, profiles(asking, blocks(), temperature)[1])
+        logits = (asking.double() @ here.double().T / temperature).log_softmax(1)
+        np.testing.assert_allclose(found, -(logits.exp() * logits).sum(1), atol=1e-4)
+    assert len(passes) == 1

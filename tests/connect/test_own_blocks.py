@@ -24,7 +24,7 @@ def held_out(modality: str, space: str = "") -> Tensor:
     return torch.from_numpy(Store.open(folder).read().vectors["embedding"])
 
 
-@pytest.fixture(scope="module", params=["cmcr", "exmcr", "bridge"])
+@pytest.fixture(scope="module", params=["cmcr", "exmcr", "bridge", "joint_coupling"])
 def project(request, tmp_path_factory):
     """Folder of a project with a finished connection, by every method."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -5,7 +5,7 @@ for each modality, keyed ``clip_image``, with the mean embedding ``clip_own`` an
 other space. The manifest holds the temperatures. All of it is streamed: millions of texts need the memory of one part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.connect.text_profile import profiles
+from pipeline.connect.text_profile import entropies, profiles
 from pipeline.hashing import seed_from, sha256_json
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
@@ -26,6 +26,7 @@ from pipeline.store import EMBEDDING_COLUMN, Rows, open_placed
 # The mean of a memory's profiles needs no more samples than this.
 MEAN_ROWS = 8192
 BLOCK_ROWS = 2048
+HALVINGS_PER_PASS = 4
 
 
 def bridge_pairs(pairs: PairSet, device: str, threads: int) -> PairMaker:
@@ -92,11 +93,12 @@ class Means:
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:SAMPLE_QUERIES]
         asking = rows[chosen.sort().values]
 
-        def entropy(temperature: float) -> float:
-            return float(profiles(asking, self._blocks(space), temperature)[1].double().mean())
+        def mean_entropies(tried: Sequence[float]) -> list[float]:
+            blocks = (here for here, _ in self._blocks(space))
+            return [float(found.double().mean()) for found in entropies(asking, blocks, tried)]
 
         what = f"connections.{self._link.connection}.retrieve.profile"
-        return solve(self._settings.profile, entropy, self._texts.count, what)
+        return solve(self._settings.profile, mean_entropies, self._texts.count, what, HALVINGS_PER_PASS)
 
     def _blocks(self, space: str) -> Iterator[tuple[Tensor, Tensor]]:
         order = self._texts.columns if space == self._link.spaces[0] else self._texts.columns[::-1]

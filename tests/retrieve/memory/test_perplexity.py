@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.retrieve.memory.perplexity import solve_temperature
+from pipeline.retrieve.memory.perplexity import solve, solve_temperature
 from pipeline.retrieve.settings import Softness
 
 
@@ -55,3 +55,20 @@ def test_the_sample_depends_on_the_seed_alone(rows):
 def test_one_of_both_is_given(given):
     with pytest.raises(ValueError, match="either"):
         Softness(**given)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4, 5])
+def test_asking_for_several_halvings_at_once_changes_nothing_but_the_number_of_questions(at_once):
+    asked: list[int] = []
+
+    def entropies(temperatures):
+        asked.append(len(temperatures))
+        return [math.log(500) / (1 + (0.07 / each) ** 2) for each in temperatures]
+
+    found = solve(Softness(perplexity=37), entropies, 500, "x", at_once)
+    assert len(asked) == math.ceil(15 / at_once)  # 15 halvings of log 1e-4 to log 1e2 reach the tolerance
+    share = math.log(37) / math.log(500)
+    assert found == pytest.approx(0.07 / math.sqrt(1 / share - 1), rel=2e-3)
+    assert found == solve(Softness(perplexity=37), entropies, 500, "x")
+    with pytest.raises(UserError, match="500 rows cannot spread that far"):
+        solve(Softness(perplexity=501), entropies, 500, "x", at_once)

@@ -2,56 +2,24 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.connect.embed import embed_payloads
 from pipeline.errors import UserError
 from pipeline.explore import answers
-from pipeline.explore.index import Found, Index, Place
-from pipeline.explore.isolated_space import Decoders, IsolatedSpace
+from pipeline.explore.asked import Asked, Opened
+from pipeline.explore.index import Found, Place
+from pipeline.explore.isolated_space import share_frozen_spaces
 from pipeline.explore.plane import plane
 from pipeline.explore.samples import Samples
-from pipeline.hashing import sha256_json
-from pipeline.links import Link, store_folder
-from pipeline.modalities import TEXT
+from pipeline.links import store_folder
 from pipeline.precision import multiplying
-from pipeline.spaces import Space
 from pipeline.store.manifest import MANIFEST_NAME
 
 MOST_ON_MAP = 4000
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A query as it arrived: words, the bytes of a file, or an item of a corpus."""
-
-    modality: str
-    payload: bytes = b""
-    item: answers.Item | None = None
-
-
-@dataclass
-class Opened:
-    """A connection that can be asked.
-
-    Attributes:
-        label: What its method is called.
-        links: Its links.
-        space: The connected space.
-        index: Its galleries.
-        temperature: Of the softmax that its pseudo-pairs are averaged by; 0 where they are made in another way.
-    """
-
-    label: str
-    links: Sequence[Link]
-    space: ConnectedSpace
-    index: Index
-    temperature: float
 
 
 class Explorer:
@@ -65,7 +33,7 @@ class Explorer:
 
     def __init__(self, connections: Mapping[str, Opened], embeddings: Path, samples: Samples) -> None:
         self.connections, self.samples, self._embeddings = dict(connections), samples, embeddings
-        self._decoders = _share_frozen_spaces([opened.space for opened in connections.values()])
+        self._decoders = share_frozen_spaces([opened.space for opened in connections.values()])
         self._corpora = {name: self._stores(opened) for name, opened in self.connections.items()}
 
     def close(self) -> None:
@@ -230,32 +198,5 @@ class Explorer:
         )
 
 
-def words(text: str) -> Asked:
-    """A query by words.
-
-    Raises:
-        UserError: There are none.
-    """
-    if not text.strip():
-        raise UserError("Nothing is asked.", "Type a text, or choose a file.")
-    return Asked(TEXT, text.encode())
-
-
 def _is_same(found: Found, item: answers.Item | None) -> bool:
     return bool(item) and (found.corpus, found.key, found.modality) == (item.corpus, item.key, item.modality)  # type: ignore[union-attr]
-
-
-def _share_frozen_spaces(spaces: Sequence[ConnectedSpace]) -> Decoders:
-    """Load every frozen space once, whichever connections use it, and let others decode for it."""
-    loaded: dict[str, Space] = {}
-    for connected in spaces:
-        for name, record in connected.config.spaces.items():
-            identity = sha256_json(record.spec)
-            if identity not in loaded:
-                loaded[identity] = connected.frozen_space(name)
-    decoders = Decoders(loaded)
-    for connected in spaces:
-        for name, record in connected.config.spaces.items():
-            identity = sha256_json(record.spec)
-            connected.use_frozen(name, IsolatedSpace(identity, loaded[identity], decoders))
-    return decoders

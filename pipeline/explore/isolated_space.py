@@ -1,14 +1,16 @@
 """A frozen space whose decoding happens in processes of their own: a bad upload costs itself, not the server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.errors import SampleError
+from pipeline.hashing import sha256_json
 from pipeline.modalities import TEXT
 from pipeline.spaces import Fingerprint, Space
 
@@ -71,3 +73,19 @@ class IsolatedSpace:
     def encode(self, modality: str, batch: Tensor) -> Tensor:
         """See `Space`."""
         return self._space.encode(modality, batch)
+
+
+def share_frozen_spaces(spaces: Sequence[ConnectedSpace]) -> Decoders:
+    """Load every frozen space once, whichever connections use it, and let others decode for it."""
+    loaded: dict[str, Space] = {}
+    for connected in spaces:
+        for name, record in connected.config.spaces.items():
+            identity = sha256_json(record.spec)
+            if identity not in loaded:
+                loaded[identity] = connected.frozen_space(name)
+    decoders = Decoders(loaded)
+    for connected in spaces:
+        for name, record in connected.config.spaces.items():
+            identity = sha256_json(record.spec)
+            connected.use_frozen(name, IsolatedSpace(identity, loaded[identity], decoders))
+    return decoders

@@ -13,7 +13,7 @@ from stages.printing import say
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from pipeline.explore.explorer import Opened
+    from pipeline.explore.asked import Opened
     from pipeline.explore.uploads import Uploads
     from pipeline.params.connection import Connection
     from pipeline.params.model import Params
@@ -80,7 +80,7 @@ def make_application(params: "Params", names: list[str]) -> "Starlette":
 
 def _opened(params: "Params", name: str, entry: "Connection") -> "Opened":
     from pipeline.connect import ConnectedSpace
-    from pipeline.explore.explorer import Opened
+    from pipeline.explore.asked import Opened
     from pipeline.explore.index import Index
     from stages.context import EMBEDDINGS, INDEX, MODELS, device_of
 

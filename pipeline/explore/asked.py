@@ -1,0 +1,50 @@
+"""A question as it arrived, and a connection that it can be asked of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.connect.connected_space import ConnectedSpace
+from pipeline.errors import UserError
+from pipeline.explore import answers
+from pipeline.explore.index import Index
+from pipeline.links import Link
+from pipeline.modalities import TEXT
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as it arrived: words, the bytes of a file, or an item of a corpus."""
+
+    modality: str
+    payload: bytes = b""
+    item: answers.Item | None = None
+
+
+@dataclass
+class Opened:
+    """A connection that can be asked.
+
+    Attributes:
+        label: What its method is called.
+        links: Its links.
+        space: The connected space.
+        index: Its galleries.
+        temperature: Of the softmax that its pseudo-pairs are averaged by; 0 where they are made in another way.
+    """
+
+    label: str
+    links: Sequence[Link]
+    space: ConnectedSpace
+    index: Index
+    temperature: float
+
+
+def words(text: str) -> Asked:
+    """A query by words.
+
+    Raises:
+        UserError: There are none.
+    """
+    if not text.strip():
+        raise UserError("Nothing is asked.", "Type a text, or choose a file.")
+    return Asked(TEXT, text.encode())

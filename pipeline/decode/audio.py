@@ -1,6 +1,5 @@
 """The bytes of one file as a sound."""
 
-import io
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from pipeline.decode.lengths import LongerFile, bytes_left, mpeg_frames, promised_more
+from pipeline.decode.lengths import LongerFile, Stream, bytes_left, mpeg_frames, promised_more
 from pipeline.decode.signatures import named_format
 from pipeline.errors import SampleError
 
@@ -76,7 +75,7 @@ def check_header(payload: bytes) -> int:
         SampleError: It is one.
     """
     try:
-        with soundfile.SoundFile(io.BytesIO(payload)) as file:
+        with soundfile.SoundFile(Stream(payload)) as file:
             return int(file.frames)
     except (RuntimeError, ValueError, TypeError) as error:
         raise SampleError("read", "a sound whose header is damaged") from error
@@ -99,14 +98,14 @@ def _samples(payload: bytes, max_frames: int, by_trial: bool) -> tuple[NDArray[n
         return samples, file.samplerate
 
 
-def _opened(payload: bytes, by_trial: bool) -> tuple[soundfile.SoundFile, io.BytesIO]:
+def _opened(payload: bytes, by_trial: bool) -> tuple[soundfile.SoundFile, Stream]:
     """The file, and the stream that it reads: an MP3 without what stands before its first frame."""
-    stream = io.BytesIO(payload)
+    stream = Stream(payload)
     try:
         return soundfile.SoundFile(stream), stream
     except soundfile.LibsndfileError as error:
         for rest in mpeg_frames(payload) if by_trial else ():
-            stream = io.BytesIO(rest)
+            stream = Stream(rest)
             with suppress(soundfile.LibsndfileError):
                 return soundfile.SoundFile(stream), stream
         raise error

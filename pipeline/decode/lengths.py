@@ -57,6 +57,17 @@ def bytes_left(stream: io.BytesIO) -> bool:
     return len(rest) > 0 and not (len(rest) == 128 and bytes(rest[:3]) == b"TAG")
 
 
+class Stream(io.BytesIO):
+    """A file in memory for libsndfile, which damaged headers lead to places before its start; that is no error to print."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, or stay where there is no such place."""
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 class LongerFile:
     """A file that claims to be 64 times as long as it is, for readers that guess a duration by the size.
 

@@ -95,23 +95,44 @@ def _looks_like(modality: str, extension: str, content: bytes) -> bool:
     riff = content[8:12] if content[:4] in (b"RIFF", b"RIFX", b"RF64") else b""
     if modality == IMAGE:
         if content.startswith(_RARE_PICTURES):
-            from pipeline.decode.images import open_image
-
-            open_image(content)
-            return True
+            return _has_header(modality, content)
         return content.startswith(_PICTURES) or riff == b"WEBP"
     if modality == AUDIO:
         if content.startswith(_RARE_SOUNDS):
-            from pipeline.decode.audio import check_header
-
-            check_header(content)
-            return True
+            return _has_header(modality, content)
         if content.startswith(_SOUNDS) or riff == b"WAVE":
             return True
         # An MPEG frame begins with eleven set bits; before the first there may be anything.
         return extension == "mp3" or (content[0] == 0xFF and content[1:2] >= b"\xe0")
     magic = {"npy": b"\x93NUMPY", "ply": b"ply", "npz": b"PK", "glb": b"glTF"}.get(extension, b"")
     return content.startswith(magic)
+
+
+def _has_header(modality: str, content: bytes) -> bool:
+    """That the header of a picture or sound can be read, which is tried in a process of its own."""
+    if not POSSIBLE:
+        return _read_header((modality, content))
+    (found,) = _header_processes(os.getpid())([(modality, content)])
+    if isinstance(found, SampleError):
+        raise found
+    return found
+
+
+def _read_header(job: tuple[str, bytes]) -> bool:
+    from pipeline.decode.audio import check_header
+    from pipeline.decode.images import open_image
+
+    modality, content = job
+    if modality == IMAGE:
+        open_image(content)
+    else:
+        check_header(content)
+    return True
+
+
+@cache
+def _header_processes(_pid: int) -> Isolated[tuple[str, bytes], bool]:
+    return Isolated(_read_header)
 
 
 def convert_member(modality: str, extension: str, content: bytes, key: str, how: Conversion) -> tuple[str, bytes]:

@@ -1,5 +1,6 @@
 """Sounds: whole or refused, whatever their headers say."""
 
+import contextlib
 import io
 import struct
 
@@ -166,3 +167,14 @@ def test_formats_that_are_not_read_are_named():
     for content, name in [(b"\0\0\0\x20ftypM4A \0\0\0\0", "m4a"), (b"\x30\x26\xb2\x75" + bytes(60), "Windows Media"), (b"#!AMR\n" + bytes(60), "AMR"), (b"\x1a\x45\xdf\xa3" + bytes(60), "Matroska")]:  # fmt: skip
         with pytest.raises(SampleError, match=name):
             decode_audio(content)
+
+
+def test_a_header_that_leads_before_the_start_prints_no_traceback(capfd):
+    for kind in ("AIFF", "AU", "CAF", "WAV", "FLAC", "OGG"):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, np.zeros(64), 8000, format=kind)
+        whole = buffer.getvalue()
+        for place in range(4, min(len(whole), 60)):
+            with contextlib.suppress(SampleError):
+                decode_audio(whole[:place] + b"\x7f\xff\xff\xff" + whole[place + 4 :])
+    assert "Traceback" not in capfd.readouterr().err

@@ -20,10 +20,26 @@ from pathlib import Path
 from tests.faults import shim
 from tests.faults.lab import Lab, load_everything
 from tests.faults.row import Row, Trial
+from tests.faults.rows.peers import peers
 from tests.faults.table import RESULTS, table
 
 ROOT = Path(__file__).parents[2]
-ROWS = ("writes", "reads", "exits", "kills", "signals", "mutants", "stage_mutants", "swaps", "injection", "racing")
+DOCS = ROOT / "docs/promises.md"
+ROWS = (
+    "writes",
+    "reads",
+    "exits",
+    "kills",
+    "signals",
+    "mutants",
+    "stage_mutants",
+    "swaps",
+    "injection",
+    "racing",
+    "power",
+    "hostile",
+    "environment",
+)
 # Rows one file each: put a file into rows/ and its name here.
 
 
@@ -40,7 +56,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=min(os.cpu_count() or 1, 4))
     chosen = parser.parse_args()
     if chosen.what == "table":
-        print(table(json.loads((chosen.results or RESULTS).read_text())))
+        print_into_docs(table(json.loads((chosen.results or RESULTS).read_text())))
         return
     shim.preload()
     load_everything()
@@ -50,9 +66,16 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         rows = {name: import_module(f"tests.faults.rows.{name}").ROW for name in chosen.row or ROWS}
         counts = {name: run_row(name, row, folder, chosen) for name, row in rows.items()}
-    if chosen.results:
-        chosen.results.write_text(json.dumps(described(counts, chosen), indent=1) + "\n")
+        if chosen.results:
+            keep(counts, chosen, folder)
     sys.exit(any(count["problems"] for count in counts.values()))
+
+
+def print_into_docs(printed: str) -> None:
+    """Print the table, and put it into the docs in the place of the one before."""
+    print(printed)
+    before, heading, _ = DOCS.read_text().partition("## Counts\n")
+    DOCS.write_text(f"{before}{heading}\n{printed}\n")
 
 
 def run_row(name: str, row: Row, folder: Path, chosen: argparse.Namespace) -> dict[str, object]:
@@ -127,10 +150,15 @@ def code() -> str:
     return commit.strip() + (f"-{hashlib.sha256(changed).hexdigest()[:8]}" if changed else "")
 
 
-def described(counts: dict[str, dict[str, object]], chosen: argparse.Namespace) -> dict[str, object]:
-    """What the table is printed from."""
+def keep(counts: dict[str, dict[str, object]], chosen: argparse.Namespace, folder: Path) -> None:
+    """Write what the table is printed from; rows that were run another time stay, each with the code that it tried."""
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    return {"what": chosen.what, "seed": chosen.seed, "code": code(), "machine": machine, "rows": counts}
+    run = {"what": chosen.what, "seed": chosen.seed, "code": code(), "machine": machine}
+    known = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
+    found = {**known.get("rows", {}), **{name: {**count, **run} for name, count in counts.items()}}
+    rows = {name: found[name] for name in ROWS if name in found}
+    others = peers(chosen.seed, 1000 if chosen.what == "full" else 100, folder)
+    chosen.results.write_text(json.dumps({"rows": rows, "peers": others}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

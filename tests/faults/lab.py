@@ -1,5 +1,6 @@
 """Where trials are made: the project as it is before each stage, and real stages run in forked processes."""
 
+import codecs
 import importlib
 import itertools
 import os
@@ -26,11 +27,13 @@ Break = Callable[[], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a stage ended: exit code (negative: the signal), everything that it printed, seconds it took."""
+    """How a run of a stage ended: exit code (negative: the signal), everything that it printed, seconds it took, and the
+    most memory in bytes that it or one of its processes held at a time."""
 
     status: int
     output: str
     seconds: float
+    memory: int = 0
 
     @property
     def bug(self) -> bool:
@@ -52,6 +55,7 @@ class Lab:
         self.broken = broken
         self.reference: dict[str, dict[str, bytes]] = {}
         self.seconds: dict[str, float] = {}
+        self.memory: dict[str, int] = {}
 
     def prepare(self) -> None:
         """Make the project, and run every stage undisturbed."""
@@ -63,7 +67,7 @@ class Lab:
             outcome = self.run(stage, broken=False)
             if outcome.status:
                 raise AssertionError(f"{stage} fails undisturbed:\n{outcome.output}")
-            self.seconds[stage] = outcome.seconds
+            self.seconds[stage], self.memory[stage] = outcome.seconds, outcome.memory
             shutil.rmtree(self.folder / "before" / following, ignore_errors=True)
             shutil.copytree(self.trial, self.folder / "before" / following)
             self.reference[stage] = self.results(stage)
@@ -72,7 +76,7 @@ class Lab:
         """The same lab with a trial folder of its own."""
         other = Lab(self.folder, self.broken)
         other.trial = self.folder / f"trial-{number}"
-        other.reference, other.seconds = self.reference, self.seconds
+        other.reference, other.seconds, other.memory = self.reference, self.seconds, self.memory
         return other
 
     def restore(self, stage: str) -> None:
@@ -89,14 +93,23 @@ class Lab:
             if path.is_file() and not path.name.endswith(PRIVATE)
         }
 
-    def start(self, stage: str, fault: shim.Fault | None = None, broken: bool = True, log: str = "log") -> "Run":
-        """Fork a process that runs `stage` in the trial folder."""
+    def start(
+        self,
+        stage: str,
+        fault: shim.Fault | None = None,
+        broken: bool = True,
+        log: str = "log",
+        around: Break | None = None,
+        arguments: list[str] | None = None,
+    ) -> "Run":
+        """Fork a process that runs `stage`, or `mcr` with `arguments`, in the trial folder; `around` is called in it
+        first."""
         run = Run(self.trial.with_name(f"{self.trial.name}.{log}"))
         sys.stdout.flush()
         waiting, ready = os.pipe()
         run.pid = os.fork()
         if run.pid == 0:
-            self._become(STAGES[stage][0], fault, run.log, broken, ready)
+            self._become(arguments or STAGES[stage][0], fault, run.log, broken, ready, around)
         os.close(ready)
         os.read(waiting, 1)
         os.close(waiting)
@@ -106,7 +119,9 @@ class Lab:
         """Run `stage` to its end."""
         return self.start(stage, fault, broken).wait()
 
-    def _become(self, arguments: list[str], fault: shim.Fault | None, log: Path, broken: bool, ready: int) -> None:
+    def _become(
+        self, arguments: list[str], fault: shim.Fault | None, log: Path, broken: bool, ready: int, around: Break | None
+    ) -> None:
         try:
             os.setpgid(0, 0)
             os.chdir(self.trial)
@@ -116,6 +131,8 @@ class Lab:
             sys.argv = ["mcr", *arguments]
             if broken and self.broken:
                 self.broken()
+            if around:
+                around()
             from stages.cli import main
 
             if fault:
@@ -141,7 +158,7 @@ class Run:
     def wait(self) -> Outcome:
         """Its end; a run that hangs is killed."""
         while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             seconds = time.monotonic() - self.began
             if pid:
                 break
@@ -151,7 +168,8 @@ class Run:
                 return Outcome(-signal.SIGKILL, f"{self.log.read_text(errors='replace')}\nhung", seconds)
             time.sleep(0.003)
         code = os.waitstatus_to_exitcode(status)
-        return Outcome(code, self.log.read_text(errors="replace") if self.log.exists() else "", seconds)
+        output = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return Outcome(code, output, seconds, usage.ru_maxrss << 10)
 
 
 def load_everything() -> None:
@@ -166,5 +184,7 @@ def load_everything() -> None:
                     importlib.import_module(module.name)
                 except ImportError:
                     continue  # an extra that is not installed
+    for name in ("utf-8-sig", "idna", "latin-1", "ascii"):
+        codecs.lookup(name)  # Another user may not be able to read this one's Python.
     for name in ("pandas", "pyarrow.parquet", "safetensors.torch", "faiss", "rich.table", "threadpoolctl"):
         importlib.import_module(name)

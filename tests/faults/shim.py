@@ -52,6 +52,8 @@ def preload() -> None:
 
 def _again(built: Path) -> NoReturn:
     environment = {**os.environ, "LD_PRELOAD": str(built), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    # As `mcr` sets them before it imports anything that computes; here the parent has imported it long before.
+    environment |= {"MKL_DYNAMIC": "FALSE", "OMP_DYNAMIC": "FALSE", "MKL_CBWR": "AUTO"}
     os.execve(sys.executable, [sys.executable, "-m", "tests.faults", *sys.argv[1:]], environment)
 
 

@@ -7,7 +7,7 @@ from tests.faults import shim
 from tests.faults.lab import Lab
 from tests.faults.project import STAGES
 from tests.faults.row import Row, Trial, chosen, partial_finals, rerun
-from tests.faults.rows.writes import calls
+from tests.faults.rows.failing import calls
 
 MOST_WHEN_QUICK = 5
 

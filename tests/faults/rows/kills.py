@@ -11,7 +11,7 @@ from tests.faults.project import STAGES
 from tests.faults.row import Row, Trial, differences, partial_finals
 
 FULL, QUICK = 200, 3
-_COUNTED = re.compile(r"(\d+) of (\d+) (?:parts|epochs) computed")
+COUNTED = re.compile(r"(\d+) of (\d+) (?:parts|epochs) computed")
 _PART = re.compile(r"(\d{5}\.tar|part-\d+\.parquet)$")
 
 
@@ -41,7 +41,7 @@ def attempt(lab: Lab, stage: str, draw: random.Random) -> list[str]:
     outcome = lab.run(stage)
     if outcome.status:
         return [*problems, f"differing rerun: exit code {outcome.status}: {outcome.output[-300:]}"]
-    counts = [(int(done), int(of)) for done, of in _COUNTED.findall(outcome.output)]
+    counts = [(int(done), int(of)) for done, of in COUNTED.findall(outcome.output)]
     if stage in ("shard", "retrieve") or stage.startswith("encode"):
         again = sum(done for done, _ in counts) - (sum(of for _, of in counts) - kept)
         if again > 0:

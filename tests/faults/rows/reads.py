@@ -1,33 +1,17 @@
 """The N-th open for reading or read fails, once or from there on, for all N in each stage."""
 
 import errno
-import random
-from collections.abc import Iterator
 
 from tests.faults import shim
 from tests.faults.lab import Lab
-from tests.faults.project import STAGES
-from tests.faults.row import Row, Trial, chosen, differences, rerun, said_clearly
-from tests.faults.rows.writes import calls
+from tests.faults.row import Row, differences, rerun, said_clearly
+from tests.faults.rows.failing import failing
 
 WAYS = {
     "EIO once": (shim.FAIL, errno.EIO),
     "EIO from there on": (shim.LASTING, errno.EIO),
     "short read": (shim.SHORT, 0),
 }
-MOST_WHEN_QUICK = 2
-
-
-def trials(lab: Lab, draw: random.Random, quick: bool) -> Iterator[Trial]:
-    """Every way at every call."""
-    for stage in STAGES:
-        numbers = range(1, calls(lab, stage, shim.READ) + 1)
-        for way, (action, error) in WAYS.items():
-            for number in chosen(numbers, MOST_WHEN_QUICK, draw) if quick else numbers:
-                fault = shim.Fault(shim.READ, number, action, error)
-                yield Trial(
-                    f"{stage}, call {number}: {way}", lambda lab, stage=stage, fault=fault: attempt(lab, stage, fault)
-                )
 
 
 def attempt(lab: Lab, stage: str, fault: shim.Fault) -> list[str]:
@@ -49,4 +33,9 @@ def broken() -> None:
     reading.explained = stages.cli.explained = lambda *_: None
 
 
-ROW = Row("N-th read fails", ("says bug", "exit code", "silent difference", "differing rerun"), trials, broken)
+ROW = Row(
+    "N-th read fails",
+    ("says bug", "exit code", "silent difference", "differing rerun"),
+    failing(shim.READ, WAYS, attempt),
+    broken,
+)

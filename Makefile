@@ -62,9 +62,9 @@ gpu-wheels: install
 gpu-rehearsal: install
 	python -m benchmarks.gpu.rehearse
 
-# Real stages in which the N-th call fails, that are killed, fed with damage, raced. Full: about three hours on two idle
-# cores; it goes on where it was cut off, `make faults SEED=1` draws other trials, and `make faults ROWS="kills power"` runs
-# these rows alone. The table is printed into docs/promises.md.
+# Real stages in which the N-th call fails, that are killed, fed with damage, raced. Full: hours; it goes on where it was
+# cut off, `make faults SEED=1` draws other trials, and `make faults ROWS="kills power"` runs these rows alone. The table is
+# printed into docs/promises.md.
 SEED ?= 0
 ROWS ?=
 
@@ -74,6 +74,14 @@ faults: install
 
 faults-quick: install
 	python -m tests.faults quick --seed $(SEED) $(addprefix --row ,$(ROWS))
+
+# Of statements and branches, in every process that the tests start.
+coverage: install
+	coverage erase
+	coverage run -m pytest
+	coverage combine --quiet
+	coverage report --skip-covered
+	coverage report --skip-covered --fail-under=100 --include='pipeline/store/*'
 
 demo-small: install
 	pytest -m "demo and not slow"

@@ -166,6 +166,26 @@ def _manifest(odd: Odd) -> Path:
     return file
 
 
+def _several_places(odd: Odd) -> Path:
+    """The second place is a tar behind an address, and changes."""
+    file = tars(odd.disk / "t")
+    odd.corpus["source"] = ["data/raw/c", f"{odd.address}/t/{file.name}"]
+    return file
+
+
+def _single(odd: Odd) -> Path:
+    odd.corpus["source"] = "data/raw/c/p0.png"
+    return odd.root / "data/raw/c/p0.png"
+
+
+def _second_folder(odd: Odd) -> Path:
+    file = pictures(odd.disk / "more")
+    for path in list((odd.disk / "more").iterdir()):
+        path.rename(path.with_name(f"more-{path.name}"))
+    odd.corpus["source"] = ["data/raw/c", os.path.relpath(odd.disk / "more", odd.root)]
+    return file.with_name(f"more-{file.name}")
+
+
 def _linked_subfolder(odd: Odd) -> Path:
     file = pictures(odd.disk / "train")
     shutil.rmtree(odd.root / "data/raw/c")
@@ -271,6 +291,9 @@ FOUND: dict[str, Change] = {
     "other letters": _source("data/raw/bücher/猫"),
     "a hash and a dollar": _source("data/raw/#1 $HOME"),
     "a manifest of files elsewhere": _manifest,
+    "several places": _several_places,
+    "several folders, one above the project": _second_folder,
+    "a single picture": _single,
     "a linked subfolder": _linked_subfolder,
     "a linked corpus": _linked("data/raw/c", "p0.png"),
     "linked raw data": _linked("data/raw", "c/p0.png"),
@@ -291,6 +314,8 @@ FOUND: dict[str, Change] = {
 TOLD: dict[str, tuple[Change, str]] = {
     "no such folder": (_set(corpora__c__source="data/raw/none"), "does not exist"),
     "no such pattern": (_set(corpora__c__source="data/raw/c/*.tar"), "does not exist"),
+    "one of several places is missing": (_set(corpora__c__source=["data/raw/c", "data/raw/none"]), "does not exist"),
+    "a file in two places": (_set(corpora__c__source=["data/raw/c", "data/raw/c/p0.png"]), "is in data/raw/c and in"),
     "an empty folder": (_emptied, "is empty"),
     "an address without its package": (_set(corpora__c__source="s3://bucket/c.tar"), "s3fs"),
     "another one": (_set(corpora__c__source="gs://bucket/c.tar"), "gcsfs"),

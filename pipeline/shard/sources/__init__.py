@@ -94,12 +94,22 @@ def find_samples(source: str | Sequence[str], options: SourceOptions, unread: Un
             another place has, too.
     """
     places = (source,) if isinstance(source, str) else source
+    for number, opened in enumerate(open_places(places, options)):
+        yield from _samples_of(places[number], opened, replace(options, further=number > 0), unread)
+
+
+def open_places(places: Sequence[str], options: SourceOptions) -> Iterator[Opened]:
+    """Each place of a source, see `open_source`.
+
+    Raises:
+        UserError: One cannot be opened, or has a file that one before it has, too.
+    """
     known: dict[str, int] = {}
     for number, place in enumerate(places):
         opened = open_source(place, options)
         if len(places) > 1:
             _refuse_files_of_others(places, number, opened, known)
-        yield from _samples_of(place, opened, replace(options, further=number > 0), unread)
+        yield opened
 
 
 def _refuse_files_of_others(places: Sequence[str], number: int, opened: Opened, known: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from pipeline.shard.settings import CorpusSettings, source_options
-from pipeline.shard.sources import Opened, open_source
+from pipeline.shard.sources import Opened, open_places
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.places import Folder, LocalFolder, RemoteFolder
 from pipeline.shard.sources.unread import Unread
@@ -50,11 +50,11 @@ def listed_files(corpus: CorpusSettings) -> list[Entry]:
     Raises:
         UserError: The source does not exist, is of a kind that is not understood, or a manifest cannot be read.
     """
-    return sorted({entry for place in corpus.places for entry in _listed(place, source_options(corpus))})
+    options = source_options(corpus)
+    return sorted({entry for opened in open_places(corpus.places, options) for entry in _listed(opened, options)})
 
 
-def _listed(source: str, options: SourceOptions) -> Iterator[Entry]:
-    opened = open_source(source, options)
+def _listed(opened: Opened, options: SourceOptions) -> Iterator[Entry]:
     folders = {opened.place.folder.root: opened.place.folder}
     names = {opened.place.folder.root: dict.fromkeys(opened.walk.names)}
     if opened.kind.names_files:

@@ -56,7 +56,7 @@ EXTENSIONS = {"text": "txt", "image": "jpg", "audio": "flac", "point": "npy"}
 SAMPLES = {"open_clip": 128, "compact": 4096}
 SHARD = 1024
 # Files that are made; larger corpora hold them several times, which costs a decoder the same.
-DISTINCT = 1024
+DISTINCT = 256
 
 
 def main() -> None:
@@ -146,8 +146,7 @@ def measure(
     count = given.samples or SAMPLES[family]
     shards = make_shards(folder / f"{family}-{modality}", family, modality, count)
     made = [space.preprocess(modality, payload(family, modality, number)) for number in range(min(count, DISTINCT))]
-    tensors = [made[number % DISTINCT] for number in range(count)]
-    batches = [torch.stack(tensors[first : first + given.batch]) for first in range(0, count, given.batch)]
+    batches = batches_of(made, count, given.batch)
     stores = iter(folder / f"{family}-{modality}-{turn}" for turn in range(given.repeats + 1))
     parts = open_shards(shards).parts
     settings = EncodeSettings(given.batch, given.workers, 0.0, given.device, AUTO)
@@ -168,6 +167,16 @@ def measure(
     rates = {name: count / statistics.median(each) for name, each in times.items()}
     return {"space": family, "modality": modality, "samples": count, "rates": rates,
             "ratio": rates["whole"] / rates["bare"], "seconds": times}  # fmt: skip
+
+
+def batches_of(made: list[torch.Tensor], count: int, size: int) -> list[torch.Tensor]:
+    """Batches of `count` samples, `made` again and again; equal ones are one, for large ones are slow to put together."""
+
+    @lru_cache(None)
+    def stacked(start: int, length: int) -> torch.Tensor:
+        return torch.stack([made[number % len(made)] for number in range(start, start + length)])
+
+    return [stacked(first % len(made), min(size, count - first)) for first in range(0, count, size)]
 
 
 def drained(chunks: Iterable[object]) -> None:

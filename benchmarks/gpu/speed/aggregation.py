@@ -16,14 +16,14 @@ from pipeline.retrieve.memory.tiles import TILES, tile_of
 
 WIDTH = 512
 # Other tiles and blocks, to see whether the ones in use are the fastest.
+ONCE = replace(TILES[0], lasting=False)
 TRIED = (
-    TILES[0], replace(TILES[0], stages=4), replace(TILES[0], group=16),
-    *(replace(TILES[0], described=True, lasting=lasting) for lasting in (False, True)),
-    replace(TILES[0], lasting=True),
+    TILES[0], replace(TILES[0], described=True), replace(TILES[0], stages=4), replace(TILES[0], group=16),
+    ONCE, replace(ONCE, described=True), replace(ONCE, group=16),
     Tile(128, 256, 128, 8, 2, described=True, lasting=True), Tile(256, 128, 64, 8, 3, described=True),
-    TILES[1], Tile(128, 128, 64, 8, 3),
+    TILES[1], replace(TILES[1], lasting=True),
 )  # fmt: skip
-BLOCKS = ((2048, 16384), (8192, 4096), (8192, 8192), (8192, 32768), (16384, 16384))
+BLOCKS = ((2048, 16384), (8192, 8192), (8192, 16384), (16384, 32768), (32768, 16384))
 
 
 def peers(step: Step) -> None:

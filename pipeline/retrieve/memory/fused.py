@@ -18,7 +18,8 @@ from torch import Tensor
 from pipeline.retrieve.memory.products import Blocks
 
 _LN2 = math.log(2)
-FUSED_BLOCKS = Blocks(queries=8192, memory=16384)
+# The quickest of six on an H100: fewer queries at a time read the memory more often.
+FUSED_BLOCKS = Blocks(queries=16384, memory=16384)
 # Rows that one program of `settle` adds up, columns that one step of `rescale` multiplies.
 _SETTLED, _RESCALED = 32, 256
 

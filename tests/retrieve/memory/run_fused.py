@@ -74,8 +74,8 @@ def aggregate(queries, keys, values, temperature, shared, tile):
 def compiled() -> dict[str, list[int]]:
     """By kernel and card: bytes of shared memory, and how many instructions multiply on the tensor cores."""
     found = {}
-    lasting = replace(TILES[0], described=True, lasting=True)
-    for card, tile, kind in ((90, TILES[0], "fp16"), (90, lasting, "bf16"), (89, TILES[1], "fp16")):
+    described = replace(TILES[0], described=True)
+    for card, tile, kind in ((90, TILES[0], "fp16"), (90, described, "bf16"), (89, TILES[1], "fp16")):
         size = {"ROWS": tile.rows, "COLUMNS": tile.columns, "DEPTH": tile.depth, "GROUP": tile.group}
         kinds = {"SPREAD": True, "WHOLE": kind == "bf16", "DESCRIBED": tile.described, "LASTING": tile.lasting}
         kernels: dict[str, dict] = {"weigh": size | kinds, "settle": {"ROWS": 32, "SPREAD": True}}

@@ -103,7 +103,7 @@ def rows(count: int, seed: int, dtype: torch.dtype, width: int = 512) -> torch.T
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float16, 5e-5), (torch.bfloat16, 5e-4)])
 def test_on_a_gpu_they_are_used_exact_and_equal_to_the_bit(dtype, bound, width):
     # Two blocks of queries and three of the memory, none of them whole.
-    queries, keys = rows(8192 + 77, 1, dtype, width), rows(2 * 16384 + 1001, 2, dtype, width)
+    queries, keys = rows(16384 + 77, 1, dtype, width), rows(2 * 16384 + 1001, 2, dtype, width)
     assert tiles.tile_of(queries, dtype)
     found, again = (aggregate(queries, keys, (keys,), 0.01) for _ in range(2))
     for first, second in zip((*found.vectors, found.log_normaliser, found.neighbours),

@@ -162,7 +162,7 @@ BRIDGE = Method(
     "The training-free bridge: a sample beside its profile over the overlapping modality in the other space.",
     pairs="none",
     retrieve_settings=".settings:BridgeRetrieveSettings",
-    train_settings=".methods.bridge:BridgeTrainSettings",
+    train_settings=".settings:BridgeTrainSettings",
     pair_maker=".methods.bridge:bridge_pairs",
     objective="",
     trainer=".methods.bridge:keep_bridge",

@@ -146,14 +146,24 @@ def main() -> NoReturn:
     end_at_once(status)
 
 
+def _set_up_threads() -> None:
+    """What MKL and OpenMP read when torch is imported, so before it."""
+    # Equal bytes from run to run: the matrix products may neither choose their number of threads by the load of the
+    # machine nor their order of additions by where an array lies.
+    chosen = {"MKL_DYNAMIC": "FALSE", "OMP_DYNAMIC": "FALSE", "MKL_CBWR": "AUTO"}
+    # By default a thread that waits for the others spins for milliseconds, on a core that the one it waits for needs:
+    # beside other work a training then takes several times as long.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        chosen["GOMP_SPINCOUNT"] = "1000"
+    for name, value in chosen.items():
+        os.environ.setdefault(name, value)
+
+
 def _run_to_the_end() -> int:
     prepare_streams()
     # Importing torch alone makes more objects than the collector is set up for: a tenth of the time.
     gc.set_threshold(100_000)
-    # Equal bytes from run to run: the matrix products may neither choose their number of threads by the load of the
-    # machine nor their order of additions by where an array lies. Read when torch is imported.
-    for name, value in {"MKL_DYNAMIC": "FALSE", "OMP_DYNAMIC": "FALSE", "MKL_CBWR": "AUTO"}.items():
-        os.environ.setdefault(name, value)
+    _set_up_threads()
     status = 0
     try:
         run()

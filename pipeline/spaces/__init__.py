@@ -9,9 +9,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.plugins import ENCODERS, Plugin, made_by, plugins
-from pipeline.precision import multiplying
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
-from pipeline.spaces.weights.finite import check_finite_weights
 
 # Adding a family is one folder and one line here. Families are imported when one of their spaces is
 # loaded, because each drags in a large library that the other spaces do not need.
@@ -30,6 +28,10 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
     Raises:
         UserError: Unknown family, or a checkpoint that is missing, damaged, of another architecture, or not finite.
     """
+    # Not at the top: who asks what a space is, such as `mcr check`, needs no torch.
+    from pipeline.precision import multiplying
+    from pipeline.spaces.weights.finite import check_finite_weights
+
     space: Space = _family(spec).load(spec, device)
     # Both here and not in each family, so that none can forget them.
     check_finite_weights(space, spec)

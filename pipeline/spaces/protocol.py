@@ -1,10 +1,10 @@
 """What every frozen space can do, whatever library it comes from."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Fingerprint = dict[str, object]
 
@@ -46,7 +46,7 @@ class Space(Protocol):
         preprocessing, precision, crop and sampling policy, code version, versions of packages."""
         ...
 
-    def preprocess(self, modality: str, payload: bytes) -> Tensor:
+    def preprocess(self, modality: str, payload: bytes) -> "Tensor":
         """Decode the bytes of one file to the tensor that `encode` stacks; deterministic, on the CPU.
 
         Raises:
@@ -54,7 +54,7 @@ class Space(Protocol):
         """
         ...
 
-    def encode(self, modality: str, batch: Tensor) -> Tensor:
+    def encode(self, modality: str, batch: "Tensor") -> "Tensor":
         """Embed a stacked batch [B, ...] as unit vectors [B, D], float32 on the CPU.
 
         A row that the model maps to zero comes back as zero and is rejected by the caller.
@@ -62,6 +62,8 @@ class Space(Protocol):
         ...
 
 
-def unit_rows(embeddings: Tensor) -> Tensor:
+def unit_rows(embeddings: "Tensor") -> "Tensor":
     """Rows of `embeddings` [B, D] as float32 unit vectors on the CPU; a zero row stays zero."""
+    import torch
+
     return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu()

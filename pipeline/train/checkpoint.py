@@ -18,6 +18,7 @@ from pipeline.files.reading import retried
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file
 from pipeline.store.differences import differences
+from pipeline.train.steps.draws import FIRST_DRAWS
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +35,15 @@ class Checkpoint:
         folder: Where the state goes.
         identity: All that decides the course of the run; a state of another identity is not used.
         arithmetic: Kind of device and precision, see `pipeline.precision.arithmetic_of`.
+        draws: Which order and noise, see `pipeline.train.steps.draws.draws_version`.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], arithmetic: str = CPU) -> None:
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any], arithmetic: str = CPU, draws: int = FIRST_DRAWS
+    ) -> None:
         self.folder = folder
         self.arithmetic = arithmetic
+        self.draws = draws
         self.identity = json.loads(json.dumps(identity))
 
     def save(self, epoch: int, tensors: Mapping[str, Tensor]) -> None:
@@ -51,6 +56,7 @@ class Checkpoint:
         state = {
             "identity": self.identity,
             "arithmetic": self.arithmetic,
+            "draws": self.draws,
             "epoch": epoch,
             "file": path.name,
             "sha256": digest,
@@ -64,7 +70,7 @@ class Checkpoint:
         """Epochs done and tensors of the newest state; None if it cannot be used, with the reason in the log.
 
         Raises:
-            UserError: It was made on another kind of device, whose last bits differ.
+            UserError: It was made on another kind of device, whose last bits differ, or with another order and noise.
         """
         if not (self.folder / STATE_NAME).is_file():
             return None
@@ -77,7 +83,7 @@ class Checkpoint:
             if not reasons and (epoch := _epoch_in(path)) not in (None, state["epoch"]):
                 reasons = [f"{path.name} is that of epoch {epoch}, {STATE_NAME} says {state['epoch']}"]
             if not reasons:
-                self._refuse_mixture(state.get("arithmetic", CPU))
+                self._refuse_mixture(state.get("arithmetic", CPU), int(state.get("draws", FIRST_DRAWS)))
                 return int(state["epoch"]), retried(lambda: load_file(path))
         except FileNotFoundError as error:
             reasons = [f"{error.filename} is missing"]
@@ -89,11 +95,17 @@ class Checkpoint:
         log.info("%s is not used, training starts anew: %s", self.folder, "; ".join(reasons))
         return None
 
-    def _refuse_mixture(self, made: str) -> None:
+    def _refuse_mixture(self, made: str, draws: int) -> None:
         if made != self.arithmetic:
             raise UserError(
                 f"{self.folder} holds a training begun with {made}; this run computes with {self.arithmetic}.",
                 f"Finish it with {made} (run.device and train.precision in params.yaml), or remove that folder to train anew.",
+            )
+
+        if draws != self.draws:
+            raise UserError(
+                f"{self.folder} holds a training begun by another version of mcr-connect, whose order of pairs and noise differ.",
+                "Finish it with that version, or remove that folder to train anew.",
             )
 
     def remove(self) -> None:

@@ -26,7 +26,7 @@ from pipeline.train.memory import file_bytes, place_for, table_bytes
 from pipeline.train.objective import Centring, Objective, OwnTables
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import resolved
-from pipeline.train.steps.draws import Draws
+from pipeline.train.steps.draws import Draws, draws_version
 from pipeline.train.tables import load_tables
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     used = per_epoch * settings.batch_size
     precision = resolved(settings.precision, device)
     arithmetic = arithmetic_of(device, precision)
-    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.identity(), arithmetic)
+    checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.identity(), arithmetic, draws_version(device))
     if _finished(output, config, settings.precision):
         checkpoint.remove()
         return TrainResult(pairs, used, settings.epochs, 0, per_epoch * settings.epochs)

@@ -213,6 +213,10 @@ class LeafTrainSettings(AveragedSettings):
     noise_on_base: bool = Field(default=True, description="Semantic completion noise on the base's targets, too.")
 
 
+class BridgeTrainSettings(Settings):
+    """Nothing to set: nothing is trained."""
+
+
 class ImportSettings(Settings):
     """Projectors that others trained; of leaves, each names its own file."""
 

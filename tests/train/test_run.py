@@ -21,6 +21,7 @@ from pipeline.progress import Silent
 from pipeline.train.run import TrainResult, train_connection
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ProjectorSettings, TrainSettings
+from pipeline.train.steps.draws import DRAWS_VERSION, draws_version
 from tests.makers.devices import DEVICES
 from tests.makers.links import make_link
 from tests.train.conftest import Pairs, unit, write_pairs
@@ -142,6 +143,26 @@ def test_a_training_begun_on_another_kind_of_device_is_not_finished_here(
         assert "run.device" in caught.value.hint
         shutil.rmtree(output / "clip-clap" / "checkpoint")
     assert train(pairs, output).computed == (4 if recorded else 2)
+
+
+@pytest.mark.parametrize("said", [1, None])
+def test_a_training_with_the_order_of_an_earlier_version_is_not_finished_with_another_one(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int | None
+) -> None:
+    """On a GPU it changed: a state that does not say its order is of before. On a CPU it is the same one still."""
+    pairs, output = make_pairs(), tmp_path / "model"
+    with pytest.raises(Killed):
+        train(pairs, output, progress=KillAt(5))
+    path = output / "clip-clap" / "checkpoint" / "state.json"
+    state = read_sealed(path)
+    assert state.pop("draws") == 1 and draws_version("cuda:3") == draws_version("cuda") == 2
+    write_sealed(path, state | ({"draws": said} if said else {}))
+    monkeypatch.setitem(DRAWS_VERSION, "cpu", draws_version("cuda"))
+    with pytest.raises(UserError, match="another version") as caught:
+        train(pairs, output)
+    assert "remove that folder" in caught.value.hint and path.is_file()
+    monkeypatch.undo()
+    assert train(pairs, output).computed == 2
 
 
 def with_precision(precision: str) -> TrainSettings:

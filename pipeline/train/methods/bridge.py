@@ -11,14 +11,9 @@ from pipeline.connect.bridge import MEANS_NAME, texts_name
 from pipeline.connect.config import CONFIG_NAME
 from pipeline.files.atomic import atomic_path
 from pipeline.hashing import sha256_file
-from pipeline.settings import Settings
 from pipeline.train.fit import TrainResult
 from pipeline.train.link import LinkJob
 from pipeline.train.tables import joined_spaces
-
-
-class BridgeTrainSettings(Settings):
-    """Nothing to set: nothing is trained."""
 
 
 def keep_bridge(job: LinkJob) -> TrainResult:

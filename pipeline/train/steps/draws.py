@@ -6,6 +6,16 @@ import torch
 
 from pipeline.hashing import seed_from
 
+FIRST_DRAWS = 1  # what counts for states that do not say it
+# By kind of device: raised when order or noise become others, because a training that was begun with the earlier ones would
+# not end with the bytes of either.
+DRAWS_VERSION = {"cuda": 2}
+
+
+def draws_version(device: str) -> int:
+    """Which order and noise a training on `device`, such as ``cuda:0``, has."""
+    return DRAWS_VERSION.get(device.partition(":")[0], FIRST_DRAWS)
+
 
 @dataclass(frozen=True)
 class Draws:

@@ -21,6 +21,12 @@ HUB = ("coco", "flickr30k")
 QUICK = "cmcr-counterfactual"
 
 
+@pytest.fixture(autouse=True)
+def parameters_only(monkeypatch) -> None:
+    """`mcr init` writes params.yaml, and no DVC project: DVC's log does not outlive the output of one command in a process."""
+    monkeypatch.setattr("stages.tools.init.make_project", lambda demo: False)
+
+
 def recipe_of(table: str) -> dict:
     return yaml.safe_load((PRESETS / "tables" / f"{table}.yaml").read_text())
 

@@ -23,6 +23,12 @@ def image(name: str, split: str, *captions: str) -> dict:
     return {"filename": f"{name}.jpg", "split": split, "sentences": [{"raw": text} for text in captions]}
 
 
+@pytest.fixture(autouse=True)
+def parameters_only(monkeypatch) -> None:
+    """`mcr init` writes params.yaml, and no DVC project: DVC's log does not outlive the output of one command in a process."""
+    monkeypatch.setattr("stages.tools.init.make_project", lambda demo: False)
+
+
 @pytest.fixture
 def downloads(tmp_path) -> Path:
     images = [

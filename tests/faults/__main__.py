@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -143,10 +144,13 @@ def read_journal(path: Path) -> dict[str, list[str]]:
     return {entry["trial"]: entry["problems"] for entry in map(json.loads, lines)}
 
 
+@cache
 def code() -> str:
-    """A name for the code that is tried: the commit, and a hash of what was changed since."""
+    """A name for the code that is tried: the commit, and a hash of what was changed in it since."""
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    changed = subprocess.run(["git", "diff", "HEAD"], cwd=ROOT, capture_output=True).stdout
+    changed = subprocess.run(
+        ["git", "diff", "HEAD", "--", "pipeline", "stages", "tests"], cwd=ROOT, capture_output=True
+    ).stdout
     return commit.strip() + (f"-{hashlib.sha256(changed).hexdigest()[:8]}" if changed else "")
 
 

@@ -132,6 +132,8 @@ def test_it_is_a_setting_that_evaluation_and_search_read_and_no_file_of_the_mode
         mcr("evaluate")
         mcr("report")
         assert ("own blocks" in Path("data/reports/index.html").read_text()) == bool(keep)
+        card = Path("data/reports/model_card.md").read_text()
+        assert ("weight of the frozen spaces beside it" in card) == bool(keep)
         metrics = pd.read_parquet("data/metrics/metrics.parquet")
         found[keep and keep["weight"]] = metrics.set_index(["task", "method", "direction", "metric"]).value
     across = [values.loc["across"] for values in found.values()]

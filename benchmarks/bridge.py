@@ -1,0 +1,115 @@
+"""The bridge over many texts and samples: seconds, and how much memory it takes beside what it starts with.
+
+Both spaces' embeddings are drawn at random, in stores on disk as `mcr encode` writes them. Then the retrieve stage makes texts and means,
+the train stage the loadable folder, and ten thousand samples are embedded. Memory must not grow with the number of texts or samples.
+
+    python benchmarks/bridge.py --texts 1000000 --samples 1000000 --dimension 512 --folder /somewhere/large
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from pipeline.connect import ConnectedSpace
+from pipeline.links import Link, Memory
+from pipeline.progress import Silent
+from pipeline.retrieve.pair_set import PairSet
+from pipeline.retrieve.pseudo_pairs import write_pairs
+from pipeline.retrieve.settings import BridgeRetrieveSettings
+from pipeline.spaces import SpaceSpec
+from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, write_rows
+from pipeline.train.methods.bridge import BridgeTrainSettings
+from pipeline.train.run import train_connection
+
+PART_ROWS, EMBEDDED = 50_000, 10_000
+SPACES = {"clip": ("text", "image"), "clap": ("text", "audio")}
+CORPUS = {"text": "texts", "image": "images", "audio": "sounds"}
+LINK = Link(
+    connection="bridged",
+    name="clip-clap",
+    spaces=("clip", "clap"),
+    overlap="text",
+    queries=("texts",),
+    memories={
+        "clip": Memory(modality="image", corpora=("images",)),
+        "clap": Memory(modality="audio", corpora=("sounds",)),
+    },
+    sets=("texts", "means"),
+)
+
+
+def write_store(embeddings: Path, space: str, modality: str, rows: int, dimension: int) -> None:
+    """A store of random unit rows [rows, dimension], part by part."""
+    made = {"spec": asdict(SpaceSpec("compact", f"{space}.pt")), "modalities": list(SPACES[space])}
+    made |= {"dimension": dimension, "modality": modality}
+    store = PartFolder(embeddings / space / CORPUS[modality] / modality, EMBEDDINGS, made)
+    draw = np.random.default_rng([len(space), len(modality), rows])
+    for number, start in enumerate(range(0, rows, PART_ROWS)):
+        count = min(PART_ROWS, rows - start)
+        vectors = draw.standard_normal((count, dimension), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        keys = [f"{start + row:09d}" for row in range(count)]
+        content = Rows(keys, {EMBEDDING_COLUMN: vectors}, {})
+        store.commit(
+            f"part-{number:05d}.parquet", str(start), keys, [], lambda path, c=content: write_rows(path, c, {})
+        )
+    store.finish(0.0)
+
+
+def peak() -> float:
+    """Largest resident memory so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def main() -> None:
+    """Make the stores, run the stages, print and keep the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=100_000)
+    parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="Where to work; by default a temporary folder.")
+    parser.add_argument("--json", type=Path, help="Write the results to this file.")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        for space, modalities in SPACES.items():
+            for modality in modalities:
+                rows = arguments.texts if modality == "text" else arguments.samples
+                write_store(folder / "embeddings", space, modality, rows, arguments.dimension)
+        found: dict[str, float] = {"start MB": peak()}
+
+        def timed(what: str, since: float) -> None:
+            found[f"{what} s"], found[f"{what} MB"] = time.perf_counter() - since, peak()
+            print(f"{what}: {found[f'{what} s']:.1f} s, {found[f'{what} MB']:.0f} MB at most", flush=True)
+
+        for each in LINK.sets:
+            since = time.perf_counter()
+            wanted = PairSet(LINK, "bridge", BridgeRetrieveSettings(), 0, folder / "embeddings", each)
+            write_pairs(wanted, folder / "pairs" / LINK.place / each, "cpu", arguments.threads, 0.0, Silent())
+            timed(f"retrieve {each}", since)
+        since = time.perf_counter()
+        train_connection([(LINK, BridgeTrainSettings())], "bridge", folder / "pairs", folder / "model")
+        timed("train", since)
+        since = time.perf_counter()
+        draw = torch.randn(EMBEDDED, arguments.dimension, generator=torch.Generator().manual_seed(0))
+        vectors = torch.nn.functional.normalize(draw, dim=1)
+        ConnectedSpace.load(folder / "model").project("clip", vectors, "image")
+        timed(f"embed {EMBEDDED:,}", since)
+    if arguments.json:
+        said = {"texts": arguments.texts, "samples": arguments.samples, "dimension": arguments.dimension, **found}
+        arguments.json.write_text(json.dumps({name: round(value, 1) for name, value in said.items()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

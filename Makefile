@@ -92,11 +92,9 @@ check: install
 	mypy
 	lint-imports
 
+# One table: ours, what one would take instead, the limit. On a machine that does nothing else: docs/performance.md.
 bench: install
-	python benchmarks/aggregate.py
-	python benchmarks/store.py
-	python benchmarks/train.py
-	python benchmarks/encode.py
+	python -m benchmarks.all.run
 
 # What `make install` and the stages made. Weights, annotations and raw data may be yours: they stay.
 clean:

@@ -174,11 +174,19 @@ def our_step(
 def peer_step(
     tables: dict[str, torch.Tensor], batch: int, width: int, hidden: int, device: str, precision: str = "fp32"
 ) -> Callable[[], None]:
-    """The same step written straight from the equations; in bf16 under autocast, as one does it."""
+    """The same step written straight from the equations, on rows that are picked by index."""
+    order = torch.randperm(batch * 4).to(device)[:batch]
+    step = peer_step_on(batch, width, hidden, device, precision)
+    return lambda: step({name: table[order] for name, table in tables.items()})
+
+
+def peer_step_on(
+    batch: int, width: int, hidden: int, device: str, precision: str = "fp32"
+) -> Callable[[dict[str, torch.Tensor]], None]:
+    """The textbook step as a function of its batch; in bf16 under autocast, as one does it."""
     settings = settings_of(batch, width, hidden)
     heads = heads_of(width, hidden, device)
     optimizer = torch.optim.AdamW([parameter for head in heads.values() for parameter in head.parameters()], lr=1e-3)
-    order = torch.randperm(batch * 4).to(device)[:batch]
     labels = torch.arange(batch, device=device)
     deviation = math.sqrt(settings.noise_variance)
 
@@ -186,18 +194,17 @@ def peer_step(
         scores = first @ second.T / temperature
         return (cross_entropy(scores, labels) + cross_entropy(scores.T, labels)) / 2
 
-    def step() -> None:
+    def step(rows: dict[str, torch.Tensor]) -> None:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-            loss = loss_of()
+            loss = loss_of(rows)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         loss.item()
 
-    def loss_of() -> torch.Tensor:
+    def loss_of(batch_rows: dict[str, torch.Tensor]) -> torch.Tensor:
         out = {}
-        for name, table in tables.items():
-            rows = table[order]
+        for name, rows in batch_rows.items():
             noisy = normalize(rows + deviation * torch.randn_like(rows), dim=-1)
             out[name] = heads[name.split("_")[0]](noisy)
         text_i, image, text_a, audio = out["clip_text"], out["clip_image"], out["clap_text"], out["clap_audio"]

@@ -1,0 +1,112 @@
+"""What the other benchmarks found, as rows of one table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line.
+
+    Attributes:
+        what: What was measured, with its unit.
+        ours: Our figure.
+        peer: That of what a user would take instead.
+        against: Who the peer is.
+        limit: What the machine can do at most; 0 where nothing is known.
+        better: Whether ``higher`` or ``lower`` figures are better.
+    """
+
+    what: str
+    ours: float
+    peer: float
+    against: str
+    limit: float = 0.0
+    better: str = "higher"
+
+    @property
+    def ratio(self) -> float:
+        """How many times as good as the peer."""
+        return self.ours / self.peer if self.better == "higher" else self.peer / self.ours
+
+    def cells(self) -> list[str]:
+        """As text."""
+        return [
+            self.what,
+            f"{self.ours:,.4g}",
+            f"{self.peer:,.4g}",
+            self.against,
+            f"{self.limit:,.4g}" if self.limit else "",
+            f"{self.ratio:.2f}",
+        ]
+
+
+HEADER = ["what", "ours", "peer", "who the peer is", "limit", "ours to peer"]
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table."""
+    lines = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def of_aggregate(found: Found) -> list[Row]:
+    """Aggregation beside torch's fused attention."""
+    rows = []
+    for shape in found["shapes"]:
+        rate = {row["name"]: row["gflops_median"] for row in shape["rows"]}
+        size = f"{shape['queries']:,} x {shape['memory']:,} x {shape['dimension']}"
+        for peer in ("torch SDPA", "torch, queries in chunks"):
+            if peer in rate:
+                limit = rate["matrix product alone"]
+                rows.append(Row(f"aggregation {size}, GFLOP/s", rate["ours"], rate[peer], peer, limit))
+    return rows
+
+
+def of_store(found: Found) -> list[Row]:
+    """A scan beside `np.load` without checks, and a list column."""
+    rate = {row["name"]: row["scan_median"] for row in found["formats"]}
+    ours = next(name for name in rate if name.startswith("ours"))
+    peers = {"np.load": "np.load, nothing checked", "List": "a list column in Parquet"}
+    return [Row("scan of a store, GB/s", rate[ours], rate[peer], said, rate["np.load"]) for peer, said in peers.items()]
+
+
+def of_train(found: Found) -> list[Row]:
+    """A step beside the textbook step; the limit is its matrix products alone."""
+    return [
+        Row(
+            f"training step, batch {row['batch']:,}, {row['width']} wide, ms",
+            row["ours_ms"],
+            row["peer_ms"],
+            "the textbook step",
+            1e3 * row["gflop"] / row["gemm_gflops"],
+            "lower",
+        )
+        for row in found["rows"]
+    ]
+
+
+def of_encode(found: Found) -> list[Row]:
+    """The whole job beside the bare forward pass, which is its limit as well."""
+    return [
+        Row(
+            f"encoding, {row['space']} {row['modality']}, samples/s",
+            row["rates"]["whole"],
+            row["rates"]["bare"],
+            "the model alone on decoded batches",
+            row["rates"]["bare"],
+        )
+        for row in found["rows"]
+    ]
+
+
+def of_loader(found: Found) -> list[Row]:
+    """An epoch beside a DataLoader."""
+    return [Row("epoch of training, s", found["ours"], found["peer"], "DataLoader and the textbook step", 0, "lower")]
+
+
+def of_growth(found: Found) -> list[Row]:
+    """The slope of time over size on logarithmic axes; 1 is linear, which is the limit of what reads everything."""
+    return [Row(f"growth of {name}, slope", slope, 1.0, "linear", 1.0, "lower") for name, slope in found.items()]

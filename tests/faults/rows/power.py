@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from pipeline.errors import CorruptError
 from tests.faults.lab import Lab
 from tests.faults.project import STAGES
 from tests.faults.row import Row, Trial, differences
@@ -34,7 +35,10 @@ def attempt(lab: Lab, stage: str, moment: float | None) -> list[str]:
     """Let the power go, look at what is durable, and run the stage again."""
     syncs = len(_run(lab, stage, None))
     records = _run(lab, stage, None if moment is None else 1 + int(moment * syncs))
-    committed = _power_cut(lab, stage, records)
+    try:
+        committed = _power_cut(lab, stage, records)
+    except CorruptError as error:
+        return [f"lost: {error.message}"]
     if moment is None:
         found = lab.results(stage)  # What was removed last may be back, for the next run to remove.
         lost = [name for name, content in lab.reference[stage].items() if found.get(name) != content]
@@ -138,5 +142,8 @@ def broken() -> None:
 
 
 ROW = Row(
-    "power gone, unsynced writes dropped", ("differing rerun", "lost after its end", "computed again"), trials, broken
+    "power gone, unsynced writes dropped",
+    ("differing rerun", "lost", "lost after its end", "computed again"),
+    trials,
+    broken,
 )

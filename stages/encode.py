@@ -55,7 +55,7 @@ def encode(
                 EMBEDDINGS / job.space / job.corpus,
                 EncodeSettings(
                     settings.batch_size,
-                    params.run.workers,
+                    params.run.decoders,
                     params.limits.max_rejected,
                     device,
                     params.run.decode,

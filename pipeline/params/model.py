@@ -1,5 +1,6 @@
 """The whole of params.yaml as one typed, frozen object."""
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -17,12 +18,23 @@ class RunSettings(Settings):
     """How work is done, not what: no DVC stage depends on it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = Field(2, ge=1, description="Samples that are decoded at the same time, while the model computes.")
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        2,
+        description="Samples that are decoded at the same time, while the model computes; auto: as many as this process has cores.",
+    )
     decode: Literal["auto", "threads", "processes"] = Field(
         "auto",
         description="Where samples are decoded. In processes a file that makes its decoder crash or hang costs itself only; "
         "auto: processes on Linux, threads for text and elsewhere.",
     )
+
+    @property
+    def decoders(self) -> int:
+        """`workers` as a number on this machine."""
+        if self.workers != "auto":
+            return self.workers
+        # A container or a scheduler may leave a process fewer cores than the machine has; only Linux says which.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Params(Settings):

@@ -79,7 +79,7 @@ def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "It
     from stages.context import EMBEDDINGS, PAIRS, SHARDS
     from stages.specs import space_spec
 
-    machine, widths = Machine(device, params.run.workers, probe), dict[str, int]()
+    machine, widths = Machine(device, params.run.decoders, probe), dict[str, int]()
     yield from shard_estimates({name: corpus.places for name, corpus in params.corpora.items()}, SHARDS, runs)
     spaces = params.spaces
     jobs = [

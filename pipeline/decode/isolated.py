@@ -179,7 +179,11 @@ class _Child:
                 number, content, buffers = pickle.loads(message)  # noqa: S301  # our own child sent it
                 found[number] = pickle.loads(content, buffers=buffers)  # noqa: S301
             if message is None:
-                failure = _Failure(f"the decoder was still busy after {self._limits.seconds:g} s", final=True)
+                self.kill()
+                self._wait()
+                # It may have answered in the last moment; what it had just begun then is not to blame.
+                late = time.monotonic() - self._answers.begun >= self._limits.seconds
+                failure = _Failure(f"the decoder was still busy after {self._limits.seconds:g} s", final=late)
         except (EOFError, ConnectionError):
             self.kill()  # it may have closed the pipe and live on
             failure = _Failure(f"the decoder {_ending(self._wait())}")
@@ -194,10 +198,16 @@ class _Child:
         return failure
 
     def _message(self) -> bytes | None:
-        """The next message; None where the present call takes longer than it may."""
-        while (left := self._answers.begun + self._limits.seconds - time.monotonic()) > 0:
-            if self._pipe.poll(left):
+        """The next message; None where the present call takes longer than it may.
+
+        While this process was stopped (Ctrl-Z, a paused container), so was the child, and that does not count.
+        """
+        stopped = 0.0
+        while (left := self._answers.begun + self._limits.seconds + stopped - (now := time.monotonic())) > 0:
+            turn = min(left, _PATIENCE)
+            if self._pipe.poll(turn):
                 return self._pipe.recv_bytes()
+            stopped += max(0.0, time.monotonic() - now - turn)
         return self._pipe.recv_bytes() if self._pipe.poll() else None
 
     def kill(self) -> None:

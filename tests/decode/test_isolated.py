@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline.decode import answers
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits, _Child
 from pipeline.errors import SampleError
 
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
@@ -117,6 +117,51 @@ def test_a_process_that_somebody_else_killed_costs_nothing():
         threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
         results = call([0, 0.6, 0])
     assert all(isinstance(result, int) for result in results) and results[0] == pid != results[2]
+
+
+STOPPED = """
+import time
+from pipeline.decode.isolated import Isolated, Limits
+def slow(number):
+    for _ in range(20):
+        time.sleep(0.05)
+    return number
+with Isolated(slow, 1, Limits(2.0)) as call:
+    call.start()
+    print("begins", flush=True)
+    print(call([7, 8]), flush=True)
+"""
+
+
+def test_time_in_which_all_were_stopped_does_not_count():
+    """Ctrl-Z stops the whole group, as here."""
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED], cwd=root, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.killpg(process.pid, signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == "[7, 8]\n"
+
+
+def test_an_answer_in_the_last_moment_leaves_the_next_call_its_time(monkeypatch):
+    def slow(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    kill = _Child.kill
+
+    def late(child: _Child) -> None:
+        time.sleep(0.5)  # in which the first call ends and the second one begins
+        kill(child)
+
+    with Isolated(slow, 1, Limits(1.0)) as call:
+        call.start()
+        monkeypatch.setattr(_Child, "kill", late)
+        assert call([1.2, 0.6]) == [1.2, 0.6]
 
 
 def test_large_arrays_travel():

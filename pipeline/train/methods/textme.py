@@ -67,13 +67,16 @@ def hard_negative_info_nce(first: Tensor, second: Tensor, temperature: float, ma
     With p_i the cosine of row i to its partner, row j is a negative of it where low x p_i <= cos_ij <= high x p_i: what is nearer
     may mean the same, and what is farther teaches nothing. Rows without a negative are left out of the mean.
 
+    All of it is computed in the type of the rows, also within `torch.autocast`: 16 bits would blur the margins.
+
     Args:
         first: Unit rows [B, E].
         second: Their partners [B, E].
         temperature: Of the softmax.
         margins: low and high.
     """
-    cosines = first @ second.T
+    with torch.autocast(first.device.type, enabled=False):
+        cosines = first @ second.T
     own = cosines.diagonal()
     with torch.no_grad():
         low, high = (margin * own[:, None] for margin in margins)

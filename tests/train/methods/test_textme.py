@@ -55,6 +55,17 @@ def test_without_any_negative_the_loss_is_zero():
     assert loss.item() == 0 and rows.grad is not None and not rows.grad.any()
 
 
+def test_its_scores_are_never_in_16_bits():
+    """As those of the other methods: layers multiply in bf16, the loss must not notice."""
+    draw = torch.Generator().manual_seed(0)
+    second = torch.nn.functional.normalize(torch.randn(64, 16, generator=draw), dim=1)
+    first = torch.nn.functional.normalize(second + 0.3 * torch.randn(64, 16, generator=draw), dim=1)
+    exact = hard_negative_info_nce(first.double(), second.double(), 0.07, (0.1, 0.9))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = hard_negative_info_nce(first, second, 0.07, (0.1, 0.9))
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact.item(), rel=1e-5)
+
+
 @pytest.fixture
 def model(tmp_path):
     """A finished connection, through both stages."""

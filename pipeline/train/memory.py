@@ -70,7 +70,9 @@ def place_for(name: str, tables: int, step: int, device: str, streams: bool) -> 
 def free_bytes(device: str) -> int | None:
     """Memory that a program can have on `device` now; None where the system does not say."""
     if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What tensors of the link before left behind, torch keeps for those that come; the driver counts it as used.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     said = [free for free in (_free_of_machine(), _free_of_container()) if free is not None]
     return min(said, default=None)
 

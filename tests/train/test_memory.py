@@ -74,6 +74,14 @@ def test_what_is_free_is_the_least_of_machine_and_container(tmp_path: Path, monk
     assert free_bytes("cpu") == 1500
 
 
+def test_what_torch_keeps_for_its_next_tensors_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a first link its tables are gone, and torch still holds their memory: the driver says it is in use."""
+    said = {"mem_get_info": (4 * GB, 24 * GB), "memory_reserved": 18 * GB, "memory_allocated": 3 * GB}
+    for name, answer in said.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, answer=answer: answer)
+    assert free_bytes("cuda") == free_bytes("cuda:0") == 19 * GB
+
+
 def test_bytes_are_those_of_the_columns_that_are_read(make_pairs: Callable[..., Pairs]) -> None:
     pairs = make_pairs(count=96)
     store = Store.open(pairs.root / "audio_image" / "clip-clap" / "overlap", PAIRS)

@@ -17,7 +17,7 @@ class Item(Settings):
     """An item of a corpus."""
 
     corpus: Name
-    shard: str = Field(pattern="^[0-9]{1,12}[.]tar$")
+    shard: str = Field(pattern="^[a-z]?[0-9]{1,12}[.]tar$")
     key: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,200}$")]
     modality: Modality
 

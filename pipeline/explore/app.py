@@ -1,14 +1,14 @@
 """The web application: one page, its JSON API, and what it shows. Nothing that is asked changes a file."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -136,8 +136,8 @@ class Api:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def make_app(explorer: Explorer, uploads: Uploads, media: Media, title: str) -> Starlette:
-    """The application; see `Api`."""
+def make_app(explorer: Explorer, uploads: Uploads, media: Media, title: str) -> Guard:
+    """The application; see `Api`. When it shuts down, the processes that decode end."""
     api = Api(explorer, uploads, media, title)
     item = "{corpus}/{shard}/{key}"
     routes = [
@@ -159,4 +159,12 @@ def make_app(explorer: Explorer, uploads: Uploads, media: Media, title: str) -> 
         ClientDisconnect: gone,
         Exception: unexpected,
     }
-    return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=errors)
+
+    @asynccontextmanager
+    async def ending(_: Starlette) -> AsyncIterator[None]:
+        yield
+        explorer.close()
+        media.close()
+
+    # Around all of it: Starlette answers to a bug outside of its own middleware.
+    return Guard(Starlette(routes=routes, exception_handlers=errors, lifespan=ending))

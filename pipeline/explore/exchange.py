@@ -1,6 +1,7 @@
 """Bodies of requests, read with limits, and answers; every refusal is a sentence."""
 
 import json
+import re
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -58,7 +59,7 @@ async def read(request: Request, kind: type[Asking]) -> Asking:
     body = await body_of(request, LARGEST_REQUEST, "The question is too long.")
     try:
         content = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError("The question is not JSON.", "See /api/schema.") from error
     return valid(kind, content)
 
@@ -96,9 +97,8 @@ def ranged(request: Request, content: bytes, kind: str) -> Response:
     """`content`, or the range of it that a player asks for."""
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=300"}
     asked = request.headers.get("range", "")
-    first, dash, last = asked.removeprefix("bytes=").partition("-")
-    if asked.startswith("bytes=") and dash and first.isdigit() and (last.isdigit() or not last):
-        start, end = int(first), min(int(last or len(content) - 1), len(content) - 1)
+    if found := re.fullmatch(r"bytes=([0-9]{1,18})-([0-9]{0,18})", asked):
+        start, end = int(found[1]), min(int(found[2] or len(content) - 1), len(content) - 1)
         if start <= end:
             headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
             return Response(content[start : end + 1], 206, headers, kind)

@@ -16,6 +16,7 @@ from pipeline.explore.isolated_space import share_frozen_spaces
 from pipeline.explore.plane import plane
 from pipeline.explore.samples import Samples
 from pipeline.links import store_folder
+from pipeline.names import name_problem
 from pipeline.precision import multiplying
 from pipeline.store.manifest import MANIFEST_NAME
 
@@ -108,6 +109,8 @@ class Explorer:
         """
         opened = self._opened(name)
         places = [place for each in self._corpora[name].values() for place in each]
+        if not places:
+            raise UserError(f"{name} has nothing to show.", "Run `dvc repro`, or `dvc pull`, then `mcr serve` again.")
         galleries = [opened.index.gallery(place) for place in places]
         most = max(1, MOST_ON_MAP // max(1, len(galleries)))
         rows = [torch.linspace(0, len(each.keys) - 1, min(most, len(each.keys))).long() for each in galleries]
@@ -145,7 +148,8 @@ class Explorer:
         ]
         found: dict[str, dict[str, Place]] = {}
         for place in (*made_from, *others):
-            if (store_folder(self._embeddings, *place) / MANIFEST_NAME).is_file():
+            # What has no name of ours is a copy that somebody keeps, such as photos.old.
+            if not name_problem(place.corpus) and (store_folder(self._embeddings, *place) / MANIFEST_NAME).is_file():
                 found.setdefault(place.modality, {}).setdefault(place.corpus, place)
         return {modality: list(places.values()) for modality, places in found.items()}
 

@@ -79,7 +79,7 @@ class Index:
         )
 
     def _held(self, place: Place, projected: bool, load: Callable[[], Gallery]) -> Gallery:
-        state = _state(store_folder(self._embeddings, *place) / MANIFEST_NAME)
+        state = state_of(store_folder(self._embeddings, *place) / MANIFEST_NAME)
         held = self._galleries.get((place, projected))
         if held is None or held[0] != state:
             held = self._galleries[place, projected] = state, load()
@@ -110,7 +110,8 @@ def nearest_of(gallery: Gallery, query: Tensor, count: int) -> list[Found]:
     ]
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def state_of(path: Path) -> tuple[int, ...]:
+    """What differs once a file was written anew; empty if it is not there."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,5 +1,6 @@
 """What is looked for, with which connection, and in which stores: decided before any model is loaded."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ def read_query(query: str) -> tuple[str, bytes]:
         UserError: It looks like the path of a file and there is none, or the file is of no modality.
     """
     file = Path(query)
-    if file.suffix and file.is_file():
+    if file.suffix and os.path.isfile(query):  # which is false for words that are too long to be a name
         return modality_of(file), file.read_bytes()
     if file.suffix[1:].lower() in MODALITY_OF or re.search(r"\S[/\\]\S", query):
         raise UserError(

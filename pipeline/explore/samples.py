@@ -2,12 +2,12 @@
 
 import tarfile
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from pipeline.errors import McrError
+from pipeline.explore.index import state_of
 from pipeline.files.reading import open_patiently, written_by_us
 from pipeline.modalities import TEXT, modality_of
 from pipeline.store.manifest import load_manifest
@@ -15,6 +15,9 @@ from pipeline.store.shards import verify_shard
 
 SHARDS_HELD = 256
 LARGEST_CAPTION = 300  # characters
+
+Table = dict[str, dict[str, tuple[str, int, int]]]
+"""By key and modality: name, place and size of a member of a shard."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class Member:
 class Samples:
     """Reads samples of the corpora below the folder `shards`.
 
-    Every shard is compared with its manifest before it is read; once in a process.
+    Every shard is compared with its manifest before it is read: once in a process, and again when it was written anew.
     """
 
     def __init__(self, shards: Path) -> None:
         self._shards = shards
-        self._contents: OrderedDict[Path, Mapping[str, dict[str, tuple[str, int, int]]]] = OrderedDict()
+        self._contents: OrderedDict[Path, tuple[tuple[int, ...], Table]] = OrderedDict()
         self._lock = Lock()
 
     def path(self, corpus: str, shard: str) -> Path:
@@ -68,22 +71,23 @@ class Samples:
             return ""
         return " ".join(found.content.decode(errors="replace").split())[:LARGEST_CAPTION] if found else ""
 
-    def _table(self, corpus: str, shard: str) -> Mapping[str, dict[str, tuple[str, int, int]]]:
+    def _table(self, corpus: str, shard: str) -> Table:
         path = self.path(corpus, shard)
+        state = state_of(path)
         with self._lock:
-            if path not in self._contents:
-                self._contents[path] = self._read_table(corpus, shard)
+            if path not in self._contents or self._contents[path][0] != state:
+                self._contents[path] = state, self._read_table(corpus, shard)
                 if len(self._contents) > SHARDS_HELD:
                     self._contents.popitem(last=False)
             self._contents.move_to_end(path)
-            return self._contents[path]
+            return self._contents[path][1]
 
-    def _read_table(self, corpus: str, shard: str) -> Mapping[str, dict[str, tuple[str, int, int]]]:
+    def _read_table(self, corpus: str, shard: str) -> Table:
         folder = self._shards / corpus
         parts = {part.name: part for part in load_manifest(folder).parts} if folder.is_dir() else {}
         if shard not in parts:  # of an imported store there are no shards
             return {}
-        found: dict[str, dict[str, tuple[str, int, int]]] = {}
+        found: Table = {}
         path = verify_shard(folder, parts[shard])
         with (
             written_by_us(path, "Run `mcr shard` again."),

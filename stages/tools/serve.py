@@ -11,9 +11,8 @@ from stages.options import ParamsFile
 from stages.printing import say
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from pipeline.explore.asked import Opened
+    from pipeline.explore.guard import Guard
     from pipeline.explore.uploads import Uploads
     from pipeline.params.connection import Connection
     from pipeline.params.model import Params
@@ -55,7 +54,7 @@ def serve(
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def make_application(params: "Params", names: list[str]) -> "Starlette":
+def make_application(params: "Params", names: list[str]) -> "Guard":
     """The application over connections of `params`; all that are of use where none are named."""
     from pipeline.explore.app import make_app
     from pipeline.explore.explorer import Explorer

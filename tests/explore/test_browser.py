@@ -207,6 +207,17 @@ def test_what_cannot_be_used_is_said(page: Any, tmp_path: Path) -> None:
     page.expected = 2  # the browser itself notes each refused request
 
 
+def test_the_same_file_can_be_chosen_again(page: Any) -> None:
+    """What is not held any more is to be chosen again; a browser tells nothing where the choice stays the same."""
+    for _ in range(2):
+        page.evaluate("document.querySelector('#query').replaceChildren()")
+        with page.expect_file_chooser() as chooser:
+            page.click(".file")
+        chooser.value.set_files(str(Path("data/raw/photos/p03.png")))
+        page.wait_for_selector("#query .shown")
+        results(page)
+
+
 def test_words_in_the_address(page: Any, address: str) -> None:
     page.goto("about:blank")
     page.goto(f"{address}#q=a photo of w2")

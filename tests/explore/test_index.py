@@ -178,6 +178,19 @@ def test_a_sample_is_read_from_the_shard_that_its_row_says(small_project: Path) 
     assert samples.caption("captions", "00000.tar", found.gallery(Place("clip", "captions", "text")).keys[0])
 
 
+def test_a_corpus_that_is_sharded_again_is_read_anew(small_project: Path) -> None:
+    """While `mcr serve` runs: the same key is in another place of the same shard."""
+    samples, shown = Samples(Path("data/shards")), opened().gallery(PHOTOS)
+    first, last = shown.keys[0], shown.keys[-1]
+    shards = {key: shown.shard_of(shown.row_of(key) or 0) for key in (first, last)}
+    assert all(samples.member("photos", shard, key, "image") for key, shard in shards.items())
+    Path(f"data/raw/photos/{first}.png").write_bytes(picture(50) + b"more" * 1000)
+    mcr("shard", "photos")
+    for key, shard in shards.items():
+        member = samples.member("photos", shard, key, "image")
+        assert member and member.content == Path(f"data/raw/photos/{key}.png").read_bytes()
+
+
 def test_several_queries_and_json(small_project: Path) -> None:
     lines = mcr("search", "a photo of w1", "data/raw/sounds/s01.flac", "--in", "image", "-k", "2").splitlines()
     assert [line for line in lines if line.startswith(("a photo", "data/raw"))] == [lines[0], lines[3]]

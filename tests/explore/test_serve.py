@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ import torch
 from PIL import Image
 
 from pipeline.connect import ConnectedSpace
+from pipeline.decode.isolated import POSSIBLE
 from pipeline.errors import UserError
+from pipeline.explore.answers import Item
 from pipeline.explore.plane import plane
 from pipeline.params.load import load_params
 from pipeline.store import read_embeddings
@@ -154,6 +157,9 @@ def test_samples_are_shown(client: Any) -> None:
     assert rate == 8000 and np.allclose(wave, expected, atol=1e-4)
     part = client.get("/media/sound/sounds/00000.tar/s03", headers={"Range": "bytes=10-19"})
     assert part.status_code == 206 and part.content == sound.content[10:20]
+    for range_ in ("bytes=²-3", f"bytes=0-{'9' * 5000}", "bytes=9-1", "bytes=-5", "lines=1-2"):
+        whole = client.get("/media/sound/sounds/00000.tar/s03", headers={"Range": range_.encode("latin-1")})
+        assert whole.status_code == 200 and whole.content == sound.content, range_
     points = np.frombuffer(client.get("/media/points/shapes/00000.tar/s03").content, "<f4").reshape(-1, 6)
     assert len(points) == 96 and np.abs(points[:, :3]).max() == pytest.approx(1)
     upload = sent(client, "mine.png", Path("data/raw/photos/p03.png").read_bytes()).json()["upload"]
@@ -213,7 +219,14 @@ def test_a_bad_question_gets_a_sentence(client: Any, request_: dict[str, Any], s
 
 
 def test_what_is_no_json_is_refused(client: Any) -> None:
-    for content, kind in ((b"{", "application/json"), (b"{}", "text/plain"), (b"x" * (2 << 20), "application/json")):
+    deep = b"[" * 100_000
+    for content, kind in (
+        (b"{", "application/json"),
+        (b"{}", "text/plain"),
+        (b"x" * (2 << 20), "application/json"),
+        (deep, "application/json"),
+        (b'{"a": ' * 100_000, "application/json"),
+    ):
         assert client.post("/api/search", content=content, headers={"Content-Type": kind}).status_code == 400
     assert client.put("/api/search").status_code == 405
     assert client.get("/nothing").status_code == 404 and client.get("/api/nothing").status_code == 404
@@ -257,6 +270,66 @@ def test_every_answer_forbids_requests_to_others(client: Any) -> None:
         assert "access-control-allow-origin" not in headers
     for name in ("", "page.js", "page.css"):
         assert "http://" not in client.get(f"/{name}").text.replace("http://www.w3.org", "")
+
+
+def test_an_answer_to_a_bug_forbids_them_too(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.explore.explorer.plane", lambda *_: 1 / 0)
+    answer = client.get("/api/map?connection=audio_image")
+    assert answer.status_code == 500 and answer.json()["error"] == "Unexpected ZeroDivisionError."
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_map_of_nothing_is_refused_in_words(client: Any, folder: Path) -> None:
+    """A clone with models and without embeddings."""
+    Path("data/embeddings").rename("data/elsewhere")
+    try:
+        app = make_application(load_params(Path("params.yaml")), ["audio_image"])
+        with testclient.TestClient(app, base_url=BASE, raise_server_exceptions=False) as bare:
+            answer = bare.get("/api/map?connection=audio_image")
+            assert answer.status_code == 400 and "nothing to show" in answer.json()["error"], answer.text
+            assert (
+                "has nothing of image"
+                in bare.post("/api/search", json={"connections": ["audio_image"], "text": "a"}).json()["error"]
+            )
+    finally:
+        Path("data/elsewhere").rename("data/embeddings")
+
+
+def test_a_copy_of_a_store_that_somebody_keeps_is_no_corpus(client: Any) -> None:
+    copy = Path("data/embeddings/clip/photos.old")
+    shutil.copytree("data/embeddings/clip/photos", copy)
+    try:
+        app = make_application(load_params(Path("params.yaml")), ["audio_image"])
+        with testclient.TestClient(app, base_url=BASE, raise_server_exceptions=False) as other:
+            assert {item["corpus"] for item in found(other, text="a photo", count=50)[0]["results"]} == {
+                "photos",
+                "heldout",
+            }
+    finally:
+        shutil.rmtree(copy)
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="nothing is forked here")
+def test_the_processes_that_decode_end_with_the_application(client: Any) -> None:
+    def forked() -> set[str]:
+        pid = os.getpid()
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+    before = forked()
+    app = make_application(load_params(Path("params.yaml")), ["audio_image"])
+    with testclient.TestClient(app, base_url=BASE):
+        assert forked() > before
+    assert forked() == before
+
+
+@pytest.mark.parametrize("shard", ["00000.tar", "a100000.tar", "b1000000.tar"])
+def test_a_shard_may_have_any_number(shard: str) -> None:
+    """Beyond 99,999 a letter keeps names in order."""
+    item = {"corpus": "photos", "shard": shard, "key": "p", "modality": "image"}
+    assert Item(**item).shard == shard
+    for strange in ("../0.tar", "aa1.tar", "1.tar.gz", "1.tar\n"):
+        with pytest.raises(ValueError, match="shard"):
+            Item(**item | {"shard": strange})
 
 
 def test_asking_changes_no_file_but_the_index(client: Any, folder: Path, tree_bytes: Any) -> None:

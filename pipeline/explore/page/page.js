@@ -292,6 +292,8 @@ async function start() {
     event.preventDefault();
     look({ text: $("text").value });
   });
+  // Choosing the same file again is a choice, too: what was held may be gone.
+  $("file").addEventListener("click", () => ($("file").value = ""));
   $("file").addEventListener("change", () => $("file").files[0] && send($("file").files[0]));
   $("count").addEventListener("change", repeat);
   $("partners").addEventListener("toggle", () => $("partners").open && partners());

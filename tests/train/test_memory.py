@@ -10,11 +10,13 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.store import PAIRS, Store
+from pipeline.testing.fake_cuda import fake_cuda
 from pipeline.train import memory
 from pipeline.train.memory import file_bytes, free_bytes, place_for, table_bytes
 from pipeline.train.run import train_connection
 from pipeline.train.settings import TrainSettings
 from pipeline.train.steps.batches import Batches
+from tests.makers.devices import chosen_device
 from tests.makers.links import make_link
 from tests.train.conftest import Pairs
 
@@ -133,3 +135,14 @@ def test_streamed_batches_are_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(
             torch.equal(found[name], wanted[name]) and torch.equal(wanted[name], tables[name][rows]) for name in tables
         )
+
+
+def test_a_streamed_batch_is_waited_for_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that another GPU records is over at once, and the rows in pinned memory would be replaced too early."""
+    chosen, recorded = chosen_device(monkeypatch), list[int]()
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(Event, "record", lambda _: recorded.append(chosen[0]))
+    with fake_cuda():
+        batches = Batches({"a": torch.empty(9, 2)}, ("a",), torch.device("cuda:1"))
+        assert batches.pick(torch.arange(4))["a"].device == torch.device("cuda:1")
+    assert recorded == [1] and chosen == [0]

@@ -152,7 +152,9 @@ class FusedSums:
 
 
 def _launch(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
-    kernel[(programs,)](*arguments, **constants)
+    some = next(each for each in arguments if isinstance(each, Tensor))
+    with torch.cuda.device_of(some):  # type: ignore[no-untyped-call]  # Triton starts kernels on the current device
+        kernel[(programs,)](*arguments, **constants)
 
 
 def _describable(rows: Tensor) -> bool:

@@ -66,5 +66,6 @@ class Batches:
         for name, table in self.tables.items():
             torch.index_select(table, 0, rows, out=buffers[name])
             batch[name].copy_(buffers[name], non_blocking=True)
-        copied.record()
+        with torch.cuda.device_of(next(iter(batch.values()))):  # type: ignore[no-untyped-call]
+            copied.record()
         return batch

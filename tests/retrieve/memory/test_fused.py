@@ -17,6 +17,7 @@ from pipeline.retrieve.memory.aggregate import aggregate
 from pipeline.retrieve.memory.fused import Fused, FusedSums
 from pipeline.retrieve.memory.products import Blocks
 from pipeline.testing.fake_cuda import fake_cuda
+from tests.makers.devices import chosen_device
 
 NEEDS_TRITON = pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton: it is not installed")
 ROOT = Path(__file__).parents[3]
@@ -69,6 +70,18 @@ def test_devices_and_types_of_what_is_around_them(dtype, monkeypatch):
     assert len(launched) == 5
     given = [each for arguments in launched for each in arguments if isinstance(each, torch.Tensor)]
     assert {each.device.type for each in given} == {"cuda"}
+
+
+def test_kernels_start_on_the_gpu_of_their_tensors(monkeypatch):
+    chosen, started = chosen_device(monkeypatch), []
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda *_, **__: started.append((grid, chosen[0]))
+
+    with fake_cuda():
+        fused._launch(Kernel(), 7, object(), torch.empty(3, device="cuda:1"), 5, ROWS=2)
+    assert started == [((7,), 1)] and chosen == [0]
 
 
 @pytest.mark.parametrize("problem", [RuntimeError("out of resource: shared memory"), ImportError("no triton"), None])

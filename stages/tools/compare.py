@@ -42,16 +42,22 @@ def compare(
 
     params = load_params(params_file)
     set_up_torch(params)
-    tasks = {
+    comparable = {
         name: task
-        for name, task in pick(params.evaluate.tasks, names or list(params.evaluate.tasks), "task")
+        for name, task in params.evaluate.tasks.items()
         if isinstance(task, RetrievalTask) and task.connections
     }
-    if not tasks:
+    if not comparable:
         raise UserError("There is no retrieval task with connections to compare.", "Add one to `evaluate.tasks`.")
+    for name, _ in pick(params.evaluate.tasks, names or [], "task"):
+        if name not in comparable:
+            raise UserError(
+                f"The task {name!r} is no retrieval task, or names no connection.",
+                f"Choose from: {', '.join(comparable)}.",
+            )
     path = METRICS / "ranks.parquet"
     ranks = read_table(path).to_pandas() if path.is_file() else None
-    for name, task in tasks.items():
+    for name, task in pick(comparable, names or list(comparable), "task"):
         _compare(name, task, params, None if ranks is None else ranks[ranks.task == name])
 
 
@@ -103,8 +109,14 @@ def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.Data
             say(
                 f"  warning: they do not speak of the rest. More of {texts} about what {memory} show will help more than another method."
             )
-    if advice:
-        say(f"{name}: {advice}")
+    if not advice:
+        advice = (
+            "there is nothing to compare yet: no connection is evaluated, or trained and joined over unpaired data of both. "
+            "Run `dvc repro` first."
+            if usable
+            else "all of its connections are controls or bounds, none of which is to be taken."
+        )
+    say(f"{name}: {advice}")
 
 
 def _compared(ranks: "pd.DataFrame", methods: dict[str, str], baselines: str) -> list[tuple[str, str, str]]:

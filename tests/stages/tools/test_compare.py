@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from stages.cli import app
-from tests.makers.walk import CORPORA, ROWS, WIDTHS, keys, walk
+from tests.makers.walk import CORPORA, ROWS, WIDTHS, build, keys, walk
 
 
 def compare(*arguments: str) -> str:
@@ -59,3 +59,30 @@ def test_a_project_without_a_retrieval_task_is_told_so(tmp_path, monkeypatch):
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     done = CliRunner().invoke(app, ["compare"])
     assert done.exit_code != 0 and "no retrieval task" in str(done.exception)
+
+
+def test_a_task_with_nothing_to_compare_yet_is_not_passed_over_in_silence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    walk("coupling")
+    shutil.rmtree("data/models")
+    shutil.rmtree("data/metrics")
+    said = compare()
+    assert "captions cover" in said
+    assert "held_out: there is nothing to compare yet" in said and "dvc repro" in said
+    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw["connections"]["main"]["retrieve"] = {"control": "random_partners"}
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    assert "held_out: all of its connections are controls or bounds" in compare()
+
+
+def test_a_task_that_cannot_be_compared_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw = build("coupling")
+    raw["evaluate"]["tasks"]["spaces_alone"] = {
+        **raw["evaluate"]["tasks"]["held_out"],
+        "connections": [],
+        "space": "clip",
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    done = CliRunner().invoke(app, ["compare", "held_out", "spaces_alone"])
+    assert done.exit_code != 0 and "'spaces_alone'" in str(done.exception) and "held_out" not in str(done.exception)

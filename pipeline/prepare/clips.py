@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.errors import SampleError
+from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import write_bytes, write_text
 from pipeline.prepare.layout import Layout
 from pipeline.prepare.video import JPEG_QUALITY, Cut, Taken, pyav, take
@@ -53,14 +53,17 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
         progress: Told of every clip.
 
     Raises:
-        UserError: PyAV is not installed, the folder is not in its published layout, or none of its videos is there.
+        UserError: PyAV is not installed, the folder is not in its published layout, none of its videos is there, or two
+            have one name.
     """
     pyav()
     chosen = VIDEO_SETS[name]
     layout = Layout(name, root, f"its annotations, and {videos} with a video for each clip")
-    endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
-    found = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix[1:].lower() in endings}
-    spans = chosen.listed(layout, found)
+    found = _videos(videos, chosen)
+    try:
+        spans = chosen.listed(layout, found)
+    except (LookupError, TypeError, ValueError) as error:
+        raise layout.wrong(".", f"holds annotations that are not as they are published ({error})") from error
     wanted = {clip: path for clip in spans if (path := _video_of(clip, found, whole)) is not None}
     if not wanted:
         raise layout.wrong(
@@ -89,6 +92,19 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
         _save(root / RECORD, settings, chosen.why, clips)
     rejected = {clip: str(entry["error"]) for clip, entry in clips.items() if "error" in entry}
     return Clips(len(spans), len(jobs) - len(rejected), there, len(spans) - len(wanted), rejected)
+
+
+def _videos(folder: Path, chosen: VideoSet) -> dict[str, Path]:
+    """The videos in a folder and below it, by name."""
+    endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix[1:].lower() in endings and path.is_file():
+            # A published name is that of one clip, wherever it lies; of anybody's videos two may share one.
+            if path.stem in found and not chosen.of_a_set:
+                raise UserError(f"{found[path.stem]} and {path} would be one clip.", "Rename one of them.")
+            found[path.stem] = path
+    return found
 
 
 def _cut(jobs: Sequence[Job], root: Path, picture: bool, workers: int) -> Iterator[tuple[str, dict[str, object]]]:

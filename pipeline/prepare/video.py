@@ -74,12 +74,13 @@ def take(path: Path, cut: Cut, picture: bool = True, sound: bool = True) -> Take
         SampleError: The file is no video, is damaged, or has no frame or no sound where it is cut.
     """
     av = pyav()
+    name = str(path.absolute())  # FFmpeg takes `12:30.mp4` for an address
     try:
-        with av.open(str(path)) as container:
+        with av.open(name) as container:
             end = _end(av, container, cut)
             # Each stream by itself, from the beginning: a file whose index is wrong is cut in the right place.
             found = _picture(av, container, cut, end) if picture else (b"", None)
-        with av.open(str(path)) as container:
+        with av.open(name) as container:
             heard = _sound(av, container, cut, end) if sound else (b"", None, None)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise SampleError("decode", f"{type(error).__name__}: {error}") from error

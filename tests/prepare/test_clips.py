@@ -204,6 +204,45 @@ def test_a_folder_of_any_sounds_becomes_unpaired_data(tmp_path, monkeypatch):
     assert Path("both/frames/b.jpg").is_file()
 
 
+def test_names_that_ffmpeg_takes_for_an_address_and_links_that_lead_nowhere(tmp_path, monkeypatch):
+    """With `.` for the folder a time in a name looked like `scheme:`; a link to a drive that is gone ended the command."""
+    monkeypatch.chdir(tmp_path)
+    name = "12:30 a dog.m4a"
+    video(tmp_path / "a.m4a", 1, codecs=("", "aac")).rename(name)
+    Path("gone.mp4").symlink_to("/nowhere/gone.mp4")
+    Path("folder.mp4").mkdir()
+    assert "1 listed, 1 cut" in mcr("cut", "sounds", "out", ".")
+    assert Path("out/audio/12:30 a dog.wav").is_file()
+
+
+def test_two_videos_of_one_name_are_not_taken_for_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for camera in ("a", "b"):
+        video(Path(f"videos/{camera}/0001.mp4"), 1)
+    with pytest.raises(UserError, match="a/0001.mp4 and .*b/0001.mp4") as error:
+        mcr("cut", "pictures-and-sounds", "out", "videos")
+    assert "Rename" in error.value.hint and not Path("out/audio").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("vggss", "vggss.json", '[{"file": "no-second"}]'),
+        ("vggss", "vggss.json", '[{"class": "a"}]'),
+        ("vggss", "vggss.json", "[1]"),
+        ("audioset", "eval_segments.csv", "xy, soon, 14.000, /m/1\n"),
+    ],
+)
+def test_annotations_in_another_layout_are_the_users_to_put_right(tmp_path, monkeypatch, name, file, content):
+    monkeypatch.chdir(tmp_path)
+    Path("set").mkdir()
+    Path("videos").mkdir()
+    Path("set", file).write_text(content)
+    with pytest.raises(UserError, match="set") as error:
+        mcr("cut", name, "set", "videos")
+    assert "published" in error.value.message
+
+
 def test_without_pyav_it_is_said_how_to_get_it(vggss, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match="PyAV, which is not installed") as error:

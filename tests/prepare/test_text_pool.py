@@ -125,6 +125,18 @@ def test_what_is_not_in_its_layout_is_refused_and_nothing_is_written(downloads, 
     assert not (tmp_path / "out" / "captions.jsonl").exists()
 
 
+def test_an_earlier_pool_stays_where_no_caption_may_be_used(tmp_path):
+    path = tmp_path / "coco" / "dataset_coco.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"images": [image("a", "train", "Two cats.")]}))
+    make_text_pool(tmp_path, tmp_path / "out", 5, 0)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    path.write_text(json.dumps({"images": [image("a", "train", "Two cats."), image("b", "test", "Two cats.")]}))
+    with pytest.raises(UserError, match="may be used"):
+        make_text_pool(tmp_path, tmp_path / "out", 5, 0)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+
+
 def test_without_any_file_the_layout_is_shown(tmp_path):
     with pytest.raises(UserError) as error:
         make_text_pool(tmp_path, tmp_path / "out", 5, 0)

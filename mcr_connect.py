@@ -59,7 +59,7 @@ def embed(space: ConnectedSpace | Space, files: Sequence[str | Path] = (), texts
     for file in map(Path, files):
         if not file.is_file():
             raise UserError(f"There is no file {file}.", "Correct its path.")
-        rows.append(space.embed(modality_of(file), [file.read_bytes()]))
+        rows.append(space.embed(modality_of(file), [file.read_bytes()], names=[str(file)]))
     if texts:
-        rows.append(space.embed(TEXT, payloads))
+        rows.append(space.embed(TEXT, payloads, names=list(texts)))
     return torch.cat(rows) if rows else torch.empty(0, space.dimension)

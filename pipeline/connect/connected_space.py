@@ -178,7 +178,14 @@ class ConnectedSpace:
     def _masked(self, rows: Tensor, across: bool) -> Tensor:
         return self._blocks.across(rows) if self._blocks and across else rows
 
-    def embed(self, modality: str, payloads: Sequence[bytes], space: str | None = None, across: bool = False) -> Tensor:
+    def embed(
+        self,
+        modality: str,
+        payloads: Sequence[bytes],
+        space: str | None = None,
+        across: bool = False,
+        names: Sequence[str] | None = None,
+    ) -> Tensor:
         """Embed the bytes of N files of `modality` as unit rows [N, E], float32 on the CPU.
 
         Where frozen spaces are kept as blocks, each space that embeds the modality fills its block.
@@ -188,18 +195,19 @@ class ConnectedSpace:
             payloads: Contents of files as they lie in a shard (PNG, FLAC, UTF-8 text, ...).
             space: The one frozen space to use where several embed the modality.
             across: Whether blocks of frozen spaces are zero, for queries to a gallery of several modalities.
+            names: What to call the payloads in messages; by default their numbers.
 
         Raises:
             UserError: Unknown modality or space, or a payload that cannot be used.
         """
-        names = [space or self.space_of(modality)]
-        if names[0] not in self.config.spaces or modality not in self.config.spaces[names[0]].modalities:
+        used = [space or self.space_of(modality)]
+        if used[0] not in self.config.spaces or modality not in self.config.spaces[used[0]].modalities:
             raise UserError(
-                f"There is no space {names[0]!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}."
+                f"There is no space {used[0]!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}."
             )
         if self._blocks and not space:
-            names = [name for name, record in self.config.spaces.items() if modality in record.modalities]
-        frozen = {name: embed_payloads(self.frozen_space(name), modality, payloads) for name in names}
+            used = [name for name, record in self.config.spaces.items() if modality in record.modalities]
+        frozen = {name: embed_payloads(self.frozen_space(name), modality, payloads, names) for name in used}
         return self.project_towers(frozen, modality, across)
 
     def project_towers(self, vectors: Mapping[str, Tensor], modality: str, across: bool = False) -> Tensor:

@@ -21,6 +21,7 @@ from pipeline.precision import multiplying
 from pipeline.store.manifest import MANIFEST_NAME
 
 MOST_ON_MAP = 4000
+QUERY = "The query"  # what messages call it
 
 
 class Explorer:
@@ -88,7 +89,7 @@ class Explorer:
             if asked.modality != link.overlap or asked.item:
                 continue
             for space, memory in link.memories.items():
-                query = embed_payloads(opened.space.frozen_space(space), link.overlap, [asked.payload])[0]
+                query = embed_payloads(opened.space.frozen_space(space), link.overlap, [asked.payload], [QUERY])[0]
                 found = self._weighted(opened, space, memory.modality, memory.corpora, query, request.count)
                 memories.append(
                     answers.Memory(link=link.name, space=space, temperature=opened.temperature, results=found)
@@ -166,7 +167,7 @@ class Explorer:
         opened = self._opened(name)
         if asked.item is None:
             through = opened.space.space_of(asked.modality)
-            return opened.space.embed(asked.modality, [asked.payload])[0], through
+            return opened.space.embed(asked.modality, [asked.payload], names=[QUERY])[0], through
         for place in self._places(name, asked.modality, [asked.item.corpus]):
             gallery = opened.index.gallery(place)
             if (row := gallery.row_of(asked.item.key)) is not None:

@@ -73,7 +73,7 @@ def search(
         raise UserError(f"The connection {name} was made from no corpus of {modality}.", "Name one: --corpus NAME.")
     index, samples = Index(space, EMBEDDINGS, INDEX / name), Samples(SHARDS)
     for number, (query, source, payload) in enumerate(asked, 1):
-        found = index.nearest(space.embed(source, [payload], through or None)[0], places, count)
+        found = index.nearest(space.embed(source, [payload], through or None, names=[query])[0], places, count)
         if as_json:
             _say_json(query, source, name, found, samples)
         else:

@@ -115,7 +115,8 @@ def _of_folder(group: str) -> Iterator[Plugin]:
     table = ConfigParser(delimiters=("=",), interpolation=None)
     table.optionxform = str  # type: ignore[assignment,method-assign]
     try:
-        table.read(path, encoding="utf-8")
+        if path.exists():  # ConfigParser would pass over a file that cannot be opened
+            table.read_string(path.read_text("utf-8-sig"), str(path))
     except (TableError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}).", "docs/plugins.md shows what it looks like.") from error
     for section in table.sections():

@@ -163,6 +163,18 @@ def test_a_mistake_in_the_folder_is_the_users(project: Path, table: str, message
         load_space(SpaceSpec(name, "data/spaces/letters"))
 
 
+def test_the_table_may_come_from_windows_and_is_never_overlooked(project: Path) -> None:
+    put_into_folder()
+    table = Path("plugins/entry_points.txt")
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
+    assert list(plugins(ENCODERS)) == ["letters"]
+    table.unlink()
+    assert not plugins(ENCODERS)
+    table.mkdir()  # as good as a file that may not be read, which root may
+    with pytest.raises(OSError, match="entry_points.txt"):
+        plugins(ENCODERS)
+
+
 def test_two_of_the_same_name_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_into_folder()
     monkeypatch.setattr(plugged, "entry_points", lambda group: [EntryPoint("letters", "letters.space:Letters", group)])

@@ -1,5 +1,6 @@
 """Every kind of source by name: ours, then those of installed packages and of the project's folder ``plugins/``."""
 
+import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from pipeline.shard.sources.kinds.table import read_table
 from pipeline.shard.sources.kinds.webdataset import read_webdataset
 from pipeline.shard.sources.options import KINDS, SourceOptions
 from pipeline.shard.sources.places import Folder
-from pipeline.shard.sources.sample import RawSample
+from pipeline.shard.sources.sample import RawMember, RawSample
 from pipeline.shard.sources.unread import Unread
 
 TABLES = ("csv", "tsv", "parquet")
@@ -68,13 +69,23 @@ def _checked(plugin: Plugin, kind: SourceKind) -> SourceKind:
                 ) from error
             if sample is None:
                 return
-            for modality, member in sample.members.items():
-                ending = member.extension
-                if modality != (SOURCE_MODALITY_OF.get(ending) or modality_of(ending)):
-                    raise UserError(
-                        f"{plugin} gives {sample.key!r} a member of the modality {modality} that ends in .{ending}.",
-                        f"Repair {plugin.package}: docs/plugins.md says which endings a modality has.",
-                    )
+            _check(plugin, sample)
             yield sample
 
     return replace(kind, read=read)
+
+
+def _check(plugin: Plugin, sample: object) -> None:
+    if not (
+        isinstance(sample, RawSample)
+        and isinstance(sample.key, str)
+        and all(isinstance(member, RawMember) for member in sample.members.values())
+    ):
+        raise UserError(f"{plugin} gives {reprlib.repr(sample)}, which is no `RawSample`.", f"Repair {plugin.package}.")
+    for modality, member in sample.members.items():
+        ending = member.extension
+        if modality != (SOURCE_MODALITY_OF.get(ending) or modality_of(ending)):
+            raise UserError(
+                f"{plugin} gives {sample.key!r} a member of the modality {modality} that ends in .{ending}.",
+                f"Repair {plugin.package}: docs/plugins.md says which endings a modality has.",
+            )

@@ -98,6 +98,21 @@ def test_what_fails_in_the_code_is_said_to_be_its_own_fault() -> None:
         shard(corpus("image"))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("yield RawSample(key, members)", "yield key, members", r"'sheaf' of plugins/ gives \('k0', .* no `RawSample`"),
+        ("yield RawSample(key, members)", "yield RawSample(7, members)", "no `RawSample`"),
+        ("yield RawSample(key, members)", "yield RawSample(key, {'image': b'bytes'})", "no `RawSample`"),
+    ],
+)
+def test_what_is_no_sample_is_its_own_fault_too(before: str, after: str, message: str) -> None:
+    path = Path("plugins/sheaves.py")
+    path.write_text(path.read_text().replace(before, after))
+    with pytest.raises(UserError, match=message):
+        shard(corpus("image"))
+
+
 def test_a_broken_file_is_a_reject_with_what_the_kind_says() -> None:
     Path("raw/c.sheaf").write_bytes(b"k9 image png 5\n12345k10 image")
     manifest, _ = shard(corpus("image"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import CorruptError, UserError
 from stages.options import ParamsFile
 from stages.printing import say
 
@@ -56,9 +56,28 @@ def compare(
                 f"Choose from: {', '.join(comparable)}.",
             )
     path = METRICS / "ranks.parquet"
+    if path.is_file():
+        _check_metrics()
     ranks = read_table(path).to_pandas() if path.is_file() else None
     for name, task in pick(comparable, names or list(comparable), "task"):
         _compare(name, task, params, None if ranks is None else ranks[ranks.task == name])
+
+
+def _check_metrics() -> None:
+    """Warn where the metrics were measured on something else than there is now.
+
+    Raises:
+        CorruptError: They are damaged.
+    """
+    from pipeline.store.integrity.made_from import read_made_from
+    from stages.context import EMBEDDINGS, METRICS, MODELS
+
+    if (record := read_made_from(METRICS)) is None:
+        return
+    if damage := record.damaged(METRICS):
+        raise CorruptError(f"{METRICS}: {'; '.join(damage)}.", "Run `mcr evaluate` again.")
+    if changes := record.changes({"models": MODELS, "embeddings": EMBEDDINGS}):
+        say(f"warning: {'; '.join(changes)} since the metrics were measured. Run `mcr evaluate` again.")
 
 
 def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.DataFrame | None") -> None:

@@ -22,7 +22,14 @@ def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
     said = compare()
     assert f"held_out: audio and image, {ROWS} held-out items, R@10" in said
     assert "neighbours that are mutual" in said and "captions cover" in said and "of photos, as clip sees them" in said
-    assert "held_out: Take main: the best on" in said
+    assert "held_out: Take main: the best on" in said and "warning" not in said
+    config = Path("data/models/main/config.json")
+    config.write_bytes(config.read_bytes() + b"\n")
+    assert "warning: data/models/main was changed since the metrics were measured" in compare()
+    with Path("data/metrics/ranks.parquet").open("ab") as file:
+        file.write(b"x")
+    done = CliRunner().invoke(app, ["compare"])
+    assert done.exit_code == 1 and "ranks.parquet is damaged" in str(done.exception)
     shutil.rmtree("data/metrics")
     said = compare("held_out")
     assert "Start with main. No held-out pair is known" in said and "held-out items" not in said

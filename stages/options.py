@@ -27,8 +27,7 @@ def pick(table: Mapping[str, Entry], names: list[str], kind: str) -> list[tuple[
     for name in names:
         if name not in table:
             close = get_close_matches(name, table, n=1)
-            raise UserError(
-                f"params.yaml has no {kind} {name!r}.",
-                f"Did you mean {close[0]!r}?" if close else f"Choose from: {', '.join(table)}.",
-            )
+            known = f"Choose from: {', '.join(table)}." if table else "There is none yet."
+            # Not all names are in params.yaml: `mcr cut` and `mcr prepare` know theirs.
+            raise UserError(f"There is no {kind} {name!r}.", f"Did you mean {close[0]!r}?" if close else known)
     return [(name, table[name]) for name in names]

@@ -15,9 +15,20 @@ def repository_of(target: str) -> str:
     Raises:
         UserError: It is none.
     """
+    import huggingface_hub.utils as hub
+    from huggingface_hub.errors import HFValidationError
+
     name = target.removeprefix(PREFIX)
-    if not target.startswith(PREFIX) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        raise UserError(f"{target} names no repository.", "Write it as hub:owner/name.")
+    try:
+        hub.validate_repo_id(name)  # type: ignore[attr-defined]
+        valid = target.startswith(PREFIX) and re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII)
+    except HFValidationError:
+        valid = None
+    if not valid:
+        raise UserError(
+            f"{target} names no repository.",
+            "Write it as hub:owner/name, with letters, digits, single dashes and dots, and _.",
+        )
     return name
 
 

@@ -243,6 +243,13 @@ def test_annotations_in_another_layout_are_the_users_to_put_right(tmp_path, monk
     assert "published" in error.value.message
 
 
+@pytest.mark.parametrize("command", [("cut", "vgg-ss", "a", "b"), ("prepare", "audiocap", "a")])
+def test_a_set_that_is_not_known_is_not_looked_for_in_the_parameters(command):
+    with pytest.raises(UserError, match="^There is no (set of videos|evaluation set) ") as error:
+        mcr(*command)
+    assert "Did you mean" in error.value.hint
+
+
 def test_without_pyav_it_is_said_how_to_get_it(vggss, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match="PyAV, which is not installed") as error:

@@ -17,8 +17,9 @@ from mcr_connect import embed
 from pipeline.connect import ConnectedSpace
 from pipeline.connect.config import ConnectionConfig, load_config
 from pipeline.connect.origins import Origin
-from pipeline.errors import CorruptError, UserError
+from pipeline.errors import CorruptError, TryAgainError, UserError
 from pipeline.hashing import sha256_file
+from pipeline.publish.upload import repository_of, upload
 from tests.fetch.hub import Hub, serve
 from tests.fetch.uploads import TOKEN
 from tests.makers.small_project import CONNECTIONS, mcr
@@ -257,6 +258,25 @@ def test_who_may_not_write_is_told(small_project: Path, hub: Hub, token: str) ->
 
 
 def test_the_target_is_named(small_project: Path) -> None:
-    for arguments in ([], ["--to", "me/x"], ["--to", "hub:x"], ["--to", "hub:../x/y"]):
+    for arguments in ([], ["--to", "me/x"], ["--to", "hub:x"], ["--to", "hub:../x/y"], ["--to", "hub:me/a--b"]):
         with pytest.raises(UserError):
             mcr("publish", *arguments)
+
+
+@pytest.mark.parametrize("name", ["a--b", "a..b", "x.git", "-x", "x.", "x" * 97, "é"])
+def test_a_name_that_the_hub_does_not_allow_is_said_before_anything_is_done(name: str) -> None:
+    with pytest.raises(UserError, match="names no repository"):
+        repository_of(f"hub:me/{name}")
+    assert repository_of("hub:me/audio-image.v2") == "me/audio-image.v2"
+
+
+@pytest.mark.parametrize(("offline", "kind"), [(True, UserError), (False, TryAgainError)])
+def test_without_a_network_nothing_is_said_of_fetching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool, kind: type[Exception]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # where nobody answers
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with pytest.raises(kind, match="The repository me/x was not written") as error:
+        upload(tmp_path, "me/x", [], False, "message")
+    assert "fetch" not in f"{error.value} {error.value.hint}"

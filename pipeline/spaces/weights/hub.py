@@ -45,7 +45,7 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
         ) from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
-            raise _unreachable(what, place) from error
+            raise _unreachable(what, place, writing) from error
         raise UserError(f"{what} does not exist.", "Look up the file name on the page of the repository.") from error
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
@@ -55,23 +55,30 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
                 f"Run `hf auth login` (or set HF_TOKEN) with an account that may {'write' if writing else 'read'} it, or "
                 "renew an expired token.",
             ) from error
-        raise _unreachable(what, place, f" It answers {status}.") from error
+        raise _unreachable(what, place, writing, f" It answers {status}.") from error
     except errors.LocalTokenNotFoundError as error:
         raise UserError(
             f"{what} needs a login, and there is none on this machine.", "Run `hf auth login`, or set HF_TOKEN."
         ) from error
     except (errors.OfflineModeIsEnabled, errors.FileMetadataError) as error:
-        raise _unreachable(what, place) from error
+        raise _unreachable(what, place, writing) from error
     except Exception as error:
         broken = isinstance(error, ConnectionError) or "Consistency check failed" in str(error)
         if not broken and type(error).__module__.partition(".")[0] not in TRANSPORTS:
             raise
-        raise _unreachable(what, place, f" {type(error).__name__}.") from error
+        raise _unreachable(what, place, writing, f" {type(error).__name__}.") from error
 
 
-def _unreachable(what: str, place: str, said: str = "") -> McrError:
+def _unreachable(what: str, place: str, writing: bool, said: str = "") -> McrError:
     from huggingface_hub import constants
 
+    if writing and constants.HF_HUB_OFFLINE:
+        return UserError(f"{what} was not written: HF_HUB_OFFLINE is set.", "Unset it where there is a network.")
+    if writing:
+        return TryAgainError(
+            f"{what} was not written: {place} cannot be reached, or broke off.{said}",
+            "Check the network, then run the same command again.",
+        )
     if constants.HF_HUB_OFFLINE:
         return UserError(
             f"{what} is not on this machine, and HF_HUB_OFFLINE is set.",

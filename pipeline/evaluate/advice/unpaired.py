@@ -45,7 +45,8 @@ def covered_by_texts(
     for link in (link for links in connections.values() for link in links):
         for space, memory in link.memories.items():
             told = (space, memory.modality, memory.corpora, link.overlap, link.queries)
-            if memory.modality not in pair or link.overlap in ("", memory.modality) or told in seen:
+            known = memory.corpora and link.queries  # published projectors name no data
+            if not known or memory.modality not in pair or link.overlap in ("", memory.modality) or told in seen:
                 continue
             seen.add(told)
             samples, texts = (
@@ -61,7 +62,7 @@ def covered_by_texts(
 def _place(links: Sequence[Link], modality: str, embeddings: Path) -> tuple[str, list[Path]] | None:
     for link in links:
         for space, memory in link.memories.items():
-            if memory.modality == modality:
+            if memory.modality == modality and memory.corpora:
                 return space, [store_folder(embeddings, space, corpus, modality) for corpus in memory.corpora]
     return None
 

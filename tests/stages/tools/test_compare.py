@@ -93,3 +93,24 @@ def test_a_task_that_cannot_be_compared_is_named(tmp_path, monkeypatch):
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     done = CliRunner().invoke(app, ["compare", "held_out", "spaces_alone"])
     assert done.exit_code != 0 and "'spaces_alone'" in str(done.exception) and "held_out" not in str(done.exception)
+
+
+def test_published_projectors_name_no_data_and_are_compared_without_signs(tmp_path, monkeypatch):
+    """Beside a connection with data, and alone; the model is there, as after `mcr train`."""
+    monkeypatch.chdir(tmp_path)
+    walk("coupling")
+    raw = yaml.safe_load(Path("params.yaml").read_text())
+    memories = {"clip": {"modality": "image"}, "clap": {"modality": "audio"}}
+    raw["connections"]["published"] = {
+        "method": "imported",
+        "join": {"spaces": ["clip", "clap"], "overlap": "text", "memories": memories},
+        "retrieve": {},
+        "train": {"file": "clap_clip.pt"},
+    }
+    task = raw["evaluate"]["tasks"]["held_out"]
+    task["connections"] = ["main", "published"]
+    raw["evaluate"]["tasks"]["alone"] = {**task, "connections": ["published"]}
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    shutil.copytree("data/models/main", "data/models/published")
+    said = compare()
+    assert "held_out: Take main" in said and "alone: there is nothing to compare yet" in said

@@ -20,17 +20,25 @@ def link_between(name: str, links: Sequence[Link], modalities: tuple[str, str]) 
     Raises:
         UserError: There is none: the connection has nothing to say about this pair without training.
     """
-    fitting = [link for link in links if link.overlap and set(modalities) <= link.modalities]
+    fitting = [
+        link for link in links if link.overlap and set(modalities) <= link.modalities and not _without_data(link)
+    ]
     if not fitting:
         held = "; or ".join(" and ".join(sorted(link.modalities)) for link in links)
-        overlaps = "" if all(link.overlap for link in links) else ", and it has no overlapping modality"
+        lacks = "" if all(link.overlap for link in links) else ", and it has no overlapping modality"
+        lacks += ", and it names no data" if any(_without_data(link) for link in links) else ""
         raise UserError(
             f"Connection {name} cannot give baselines for {modalities[0]} and {modalities[1]}: "
-            f"its memories hold {held}{overlaps}.",
+            f"its memories hold {held}{lacks}.",
             "Name a connection whose two memories hold the task's modalities, or leave `baselines` empty.",
         )
     space_of = {memory.modality: space for space, memory in fitting[0].memories.items()}
     return fitting[0], (space_of[modalities[0]], space_of[modalities[1]])
+
+
+def _without_data(link: Link) -> bool:
+    """Whether it is one of published projectors, which need to name none."""
+    return bool(link.overlap and not link.queries) or not all(memory.corpora for memory in link.memories.values())
 
 
 def load_link_data(

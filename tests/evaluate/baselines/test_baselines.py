@@ -7,13 +7,17 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from pipeline.connect import ProjectorSpec
+from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, LinkData
 from pipeline.evaluate.baselines.hops import BRIDGE_TEMPERATURE, evenly, nearest, profile
 from pipeline.evaluate.baselines.linear import PENALTIES, fit_ridge, ridge_path
+from pipeline.evaluate.baselines.load_link import link_between
 from pipeline.evaluate.ranking.counting import rank
 from pipeline.evaluate.ranking.metrics import best_rank
 from pipeline.evaluate.ranking.positives import Positives
+from pipeline.links import Memory
 from tests.evaluate.samples import random_rows, unit
+from tests.makers.links import make_link
 
 
 def rotation(dimension: int) -> np.ndarray:
@@ -180,3 +184,13 @@ def test_untrained_projectors_are_seeded_and_know_nothing() -> None:
 def test_evenly_spread_rows_keep_both_ends() -> None:
     assert evenly(np.arange(10), 20).tolist() == list(range(10))
     assert evenly(np.arange(10), 4).tolist() == [0, 3, 6, 9]
+
+
+def test_a_connection_that_names_no_data_gives_no_baselines():
+    """Published projectors need none."""
+    link = make_link()
+    assert link_between("audio_image", [link], ("audio", "image")) == (link, ("clap", "clip"))
+    memories = {space: Memory(modality=memory.modality) for space, memory in link.memories.items()}
+    for bare in (link.model_copy(update={"memories": memories}), link.model_copy(update={"queries": ()})):
+        with pytest.raises(UserError, match="cannot give baselines for audio and image: .*names no data"):
+            link_between("published", [bare], ("audio", "image"))

@@ -49,8 +49,11 @@ def embed(space: ConnectedSpace | Space, files: Sequence[str | Path] = (), texts
         texts: Words.
 
     Raises:
-        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed.
+        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed; or there is no list.
     """
+    for what, given in (("files", files), ("texts", texts)):
+        if isinstance(given, str | Path):  # whose letters would be taken for items
+            raise UserError(f"`{what}` is to be a list, even of one.", f"Write {what}=[{str(given)!r}].")
     payloads = [text.encode() for text in texts]
     if not isinstance(space, ConnectedSpace):
         rows = [embed_files(space, files)] if files else []

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.errors import UserError
 from stages.options import ParamsFile
-from stages.printing import say
+from stages.printing import note, say
 
 if TYPE_CHECKING:
     from pipeline.explore.index import Found
@@ -117,3 +117,5 @@ def _save(folder: Path, prefix: str, found: "Sequence[Found]", samples: "Samples
     for rank, item in enumerate(found, 1):
         if member := samples.member(item.corpus, item.shard, item.key, item.modality):
             write_bytes(folder / f"{prefix}{rank:02d}-{member.name}", member.content)
+        else:
+            note(f"search: {item.corpus}/{item.key} is in no shard here: it is not in {folder}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from pipeline.connect import ConnectedSpace
 from pipeline.errors import UserError
@@ -17,6 +18,7 @@ from pipeline.explore.gallery import Gallery
 from pipeline.explore.index import Index, Place
 from pipeline.explore.samples import Samples
 from pipeline.store import Rows, Store, read_embeddings
+from stages.cli import app
 from tests.makers.small_project import mcr, picture
 
 PHOTOS, KEPT = Place("clip", "photos", "image"), Path("data/index/audio_image/clip/photos/image.parquet")
@@ -205,6 +207,14 @@ def test_several_queries_and_json(small_project: Path) -> None:
     single = json.loads(mcr("search", "a photo of w1", "--in", "text", "-k", "1", "--json"))
     assert single["results"][0]["caption"].startswith("a photo of w")
     assert [answers[1]] == [json.loads(mcr("search", "data/raw/sounds/s01.flac", "-k", "2", "--json"))], "on its own"
+
+
+def test_what_has_no_file_here_is_said_and_not_passed_over(small_project: Path) -> None:
+    """Embeddings of somebody else, or a clone without shards."""
+    Path("data/shards/photos").rename("elsewhere")
+    done = CliRunner().invoke(app, ["search", "a photo", "-k", "2", "--save", "found", "--json"])
+    keys = [one["key"] for one in json.loads(done.stdout)["results"]]
+    assert len(keys) == 2 and all(f"photos/{key} is in no shard here" in done.stderr for key in keys)
 
 
 def test_files_of_several_queries_are_saved_apart(small_project: Path) -> None:

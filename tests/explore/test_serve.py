@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.explore.plane import plane
 from pipeline.params.load import load_params
 from pipeline.store import read_embeddings
 from stages.tools.serve import _listen, make_application
+from tests.makers.small_project import mcr
 
 testclient = pytest.importorskip("starlette.testclient")
 BASE = "http://127.0.0.1:8765"
@@ -355,6 +357,14 @@ def test_a_port_that_is_taken_is_said() -> None:
     with _listen(0) as taken, pytest.raises(UserError, match="cannot be used") as error:
         _listen(taken.getsockname()[1])
     assert "--port 0" in error.value.hint
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=f"needs {package}, which is not installed") as error:
+        mcr("serve")
+    assert "mcr-connect[serve]" in error.value.hint
 
 
 def test_only_connections_that_are_there_are_served(small_project: Path) -> None:

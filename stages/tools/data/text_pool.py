@@ -18,8 +18,8 @@ def text_pool(
 ) -> None:
     """Gather the captions of COCO, AudioCaps, Clotho and CC3M, without those of evaluation sets.
 
-    Captions that an evaluation set has too are left out, also where only case, punctuation or blanks differ. What became of every
-    row is in pool.json, and the rows that were left out are in left-out.jsonl.
+    Captions that an evaluation set has too are left out, also where only case, punctuation or blanks differ. How many rows were kept,
+    left out and not drawn is in pool.json; those that were left out are in left-out.jsonl, each with its reason.
 
     Example: mcr text-pool data/downloads
     """

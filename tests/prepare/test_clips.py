@@ -250,6 +250,14 @@ def test_a_set_that_is_not_known_is_not_looked_for_in_the_parameters(command):
     assert "Did you mean" in error.value.hint
 
 
+@pytest.mark.parametrize("frame", ["nan", "inf", "-inf", "soon", "1:30"])
+def test_a_frame_is_a_moment(vggss, frame):
+    """NaN lies after no frame: the last one was taken, unsaid."""
+    with pytest.raises(UserError, match="is no moment"):
+        mcr("cut", "vggss", "set", "videos", f"--frame={frame}")
+    assert not Path("set/cut.json").exists()
+
+
 def test_without_pyav_it_is_said_how_to_get_it(vggss, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match="PyAV, which is not installed") as error:

@@ -1,5 +1,6 @@
 """`mcr cut`: frames and sounds of published sets out of a folder of videos."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,8 @@ def cut(
         raise UserError(f"{missing} is not a folder.", f"Run `mcr cut {name} FOLDER VIDEOS`.")
     try:
         at = chosen.frame if not frame else None if frame == MIDDLE else float(frame)
+        if at is not None and not math.isfinite(at):
+            raise ValueError(frame)
     except ValueError as error:
         raise UserError(f"The frame {frame!r} is no moment.", "Give seconds, or `middle`.") from error
     found = cut_clips(name, folder, videos, Cut(start, seconds, at), whole, workers, ConsoleProgress())

@@ -44,7 +44,9 @@ def test_every_trained_method_has_words_of_its_own(method):
     assert called(method.name) == (method.label, BOUND if method.is_bound else CONNECTION)
     assert called(f"{method.name}_hubs") == (f"{method.label}, hubs corrected", HUBS)
     assert {group for _, group in (called(method.name), called(f"{method.name}_hubs"))} <= set(GROUPS)
-    assert method.pairs in COUNTED and (method.pairs in ("true", "none") or method.pairs in PAIRS)
+    assert method.pairs in COUNTED
+    # Only what has neighbours has examples to explain: true pairs have none, nor do texts that are carried as they are.
+    assert method.pairs in PAIRS or method.pairs in ("true", "none", "texts")
 
 
 def test_a_baseline_that_is_a_method_too_is_one_or_the_other_by_its_connection(tmp_path):

@@ -5,6 +5,8 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.errors import CorruptError, UserError
+from pipeline.explore.index import Found
+from pipeline.explore.samples import Samples
 from pipeline.spaces.compact.space import CompactModel, load_compact, save_compact
 from stages.cli import app
 from stages.tools.search import _save
@@ -45,13 +47,13 @@ def test_damage_is_an_error_with_a_hint(project):
 
 
 def test_nothing_is_saved_from_a_damaged_shard(project):
-    found = [("photos", "p012")]
-    _save(project / "found", "image", found)
+    found = [Found("photos", "image", "p012", 1.0, "00001.tar")]
+    _save(project / "found", "", found, Samples(project / "data/shards"))
     assert (project / "found/01-p012.png").read_bytes() == (project / "data/raw/photos/p012.png").read_bytes()
     tar = project / "data/shards/photos/00001.tar"
     tar.write_bytes(tar.read_bytes().replace(b"IEND", b"IENT"))
     with pytest.raises(CorruptError, match="00001.tar is damaged"):
-        _save(project / "again", "image", found)
+        _save(project / "again", "", found, Samples(project / "data/shards"))
     assert not (project / "again").exists()
 
 

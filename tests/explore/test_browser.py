@@ -154,22 +154,34 @@ def test_what_comes_from_the_data_is_text(page: Any) -> None:
 
 
 def test_point_clouds_turn(page: Any) -> None:
+    """By key, by mouse and by finger, though the points of the first cloud come last."""
+    late: list[Any] = []
+    page.route(re.compile("/media/points/"), lambda one: one.continue_() if late else late.append(one))
     page.check("#connections input[value=unified]")
     page.check("#into input[value=point]")
     page.uncheck("#connections input[value=audio_image]")
     search(page, "a photo")
     page.wait_for_selector(".found canvas[data-points='96']")
     canvas = page.locator(".found canvas").first
-    before = canvas.evaluate("(one) => one.toDataURL()")
+    assert canvas.get_attribute("data-points") is None
     canvas.focus()
+    late[0].continue_()
+    until(page, "document.querySelector('.found canvas').dataset.points === '96'")
+    seen = [canvas.evaluate("(one) => one.toDataURL()")]
     page.keyboard.press("ArrowRight")
-    turned = canvas.evaluate("(one) => one.toDataURL()")
+    seen.append(canvas.evaluate("(one) => one.toDataURL()"))
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 40, box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + 90, box["y"] + 40)
     page.mouse.up()
-    assert len({before, turned, canvas.evaluate("(one) => one.toDataURL()")}) == 3
+    seen.append(canvas.evaluate("(one) => one.toDataURL()"))
+    touch = page.context.new_cdp_session(page)
+    for kind, x in (("touchStart", 30), ("touchMove", 60), ("touchMove", 100)):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": box["x"] + x, "y": box["y"] + 60}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    seen.append(canvas.evaluate("(one) => one.toDataURL()"))
+    assert len(set(seen)) == 4
 
 
 def test_what_a_pseudo_pair_is_made_of(page: Any) -> None:

@@ -92,11 +92,17 @@ function cloud(path, name) {
     canvas.dataset.points = points.length / 6;
     draw();
   };
-  canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+  // Differences of places, and not `movementX`: for a finger some browsers leave that at 0.
+  let held = null;
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    held = [event.clientX, event.clientY];
+  });
   canvas.addEventListener("pointermove", (event) => {
-    if (!canvas.hasPointerCapture(event.pointerId)) return;
-    turn += event.movementX / 80;
-    tilt = Math.max(-1.5, Math.min(1.5, tilt + event.movementY / 80));
+    if (!held || !canvas.hasPointerCapture(event.pointerId)) return;
+    turn += (event.clientX - held[0]) / 80;
+    tilt = Math.max(-1.5, Math.min(1.5, tilt + (event.clientY - held[1]) / 80));
+    held = [event.clientX, event.clientY];
     draw();
   });
   canvas.addEventListener("keydown", (event) => {

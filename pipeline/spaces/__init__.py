@@ -17,6 +17,7 @@ FAMILIES = {
     "open_clip": "pipeline.spaces.open_clip.space:OpenClipSpace",
     "compact": "pipeline.spaces.compact.space:CompactSpace",
     "laion_clap": "pipeline.spaces.laion_clap.space:LaionClapSpace",
+    "onnx": "pipeline.spaces.onnx.space:OnnxSpace",
     "transformers": "pipeline.spaces.transformers.space:TransformersSpace",
     "ulip2": "pipeline.spaces.ulip2.space:Ulip2Space",
 }

@@ -317,7 +317,7 @@ TOLD: dict[str, tuple[Change, str]] = {
     "one of several places is missing": (_set(corpora__c__source=["data/raw/c", "data/raw/none"]), "does not exist"),
     "a file in two places": (_set(corpora__c__source=["data/raw/c", "data/raw/c/p0.png"]), "is in data/raw/c and in"),
     "an empty folder": (_emptied, "is empty"),
-    "an address without its package": (_set(corpora__c__source="s3://bucket/c.tar"), "s3fs"),
+    "an address without its package": (_set(corpora__c__source="abfs://container/c.tar"), "adlfs"),
     "another one": (_set(corpora__c__source="gs://bucket/c.tar"), "gcsfs"),
     "an address that nobody knows": (_set(corpora__c__source="foo://bucket/c.tar"), "foo"),
     "an address that nobody answers": (_set(corpora__c__source="http://127.0.0.1:9/c.tar"), "cannot be reached"),

@@ -4,7 +4,8 @@
 
 Time is that of the processors (children included), so that another load on the machine changes little; a stage's own time
 begins when Python and its libraries are there. `files` are hashes of whole files, `pages` the checksums of Parquet pages,
-`rows` the norms of all vectors. `likeness` decodes every sample once more when a corpus is sharded, to find leaks.
+`rows` the norms of all vectors. `leaks` is the comparison of corpora with evaluation sets, for which every sample is decoded
+once more before the first training.
 """
 
 import argparse
@@ -18,13 +19,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-FILES, PAGES, ROWS, LIKENESS = "files", "pages", "rows", "likeness"
+FILES, PAGES, ROWS, LEAKS = "files", "pages", "rows", "leaks"
 
 
 def stages(params: dict[str, Any]) -> list[list[str]]:
@@ -62,14 +64,12 @@ def measure(arguments: list[str]) -> None:
     """Run one stage here, and print its seconds as a line of JSON."""
     import pyarrow.parquet as pq
 
-    import pipeline.encode.prepare
-    import pipeline.evaluate.run
-    import pipeline.report.write
-    import pipeline.retrieve.pseudo_pairs
-    import pipeline.shard.build
-    import pipeline.train.run
+    for name in ("encode.prepare", "evaluate.run", "leaks.likeness", "report.write", "retrieve.pseudo_pairs", "shard.build",
+                 "train.run"):  # fmt: skip
+        import_module(f"pipeline.{name}")  # with its libraries, before the clock runs
     from pipeline.store import parquet, reader
     from pipeline.store.integrity import check, made_from
+    from stages import leaks
     from stages.cli import run
 
     seconds: Counter[str] = Counter()
@@ -91,7 +91,7 @@ def measure(arguments: list[str]) -> None:
     check.sha256_once = counted(FILES, check.sha256_once, time.thread_time, seconds)
     made_from.sha256_once = counted(FILES, made_from.sha256_once, time.thread_time, seconds)
     reader.check_vectors = counted(ROWS, reader.check_vectors, time.thread_time, seconds)
-    pipeline.shard.build.likeness_of_parts = counted(LIKENESS, pipeline.shard.build.likeness_of_parts, spent, seconds)
+    leaks._compare = counted(LEAKS, leaks._compare, spent, seconds)
     start, sys.argv = spent(), ["mcr", *arguments]
     try:
         run()
@@ -148,10 +148,10 @@ def main() -> None:
     summed: dict[str, Counter[str]] = {}
     for command, seconds in found.items():
         summed.setdefault(command.split()[0], Counter()).update(seconds)
-    print(f"{'stage':10} {'start':>7} {'stage':>7}" + "".join(f"{kind:>16}" for kind in (FILES, PAGES, ROWS, LIKENESS)))
+    print(f"{'stage':10} {'start':>7} {'stage':>7}" + "".join(f"{kind:>16}" for kind in (FILES, PAGES, ROWS, LEAKS)))
     for stage, seconds in summed.items():
         parts = (
-            f"{seconds[kind]:8.3f} {seconds[kind] / seconds['stage']:6.1%}" for kind in (FILES, PAGES, ROWS, LIKENESS)
+            f"{seconds[kind]:8.3f} {seconds[kind] / seconds['stage']:6.1%}" for kind in (FILES, PAGES, ROWS, LEAKS)
         )
         print(f"{stage:10} {seconds['start']:7.2f} {seconds['stage']:7.2f}" + "".join(f"{part:>16}" for part in parts))
     if arguments.json:

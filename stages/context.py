@@ -16,6 +16,8 @@ SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
 MODELS, METRICS, REPORTS = DATA / "models", DATA / "metrics", DATA / "reports"
 # Galleries as they are in a connected space, for the next search; nothing depends on it.
 INDEX = DATA / "index"
+# What samples hold, to find copies in other corpora; it is found again where it is missing.
+LIKENESS = DATA / "likeness"
 # What raw data and weights hold, for DVC.
 INPUTS = DATA / "inputs"
 RESULTS = (INPUTS, SHARDS, EMBEDDINGS, PAIRS, MODELS, METRICS, REPORTS)

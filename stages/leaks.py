@@ -4,6 +4,7 @@ No stage of dvc.yaml depends on this: a warning changes no output, and the repor
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from pipeline.params.model import Params
 
 Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Leaks in sentences, and corpora whose content could not be looked at, and why."""
+
+    leaks: list[str] = field(default_factory=list)
+    unseen: dict[str, str] = field(default_factory=dict)
 
 
 def warn_of_leaks(params: "Params", connection: str) -> None:
@@ -27,21 +36,20 @@ def warn_of_leaks(params: "Params", connection: str) -> None:
     found = _compare(pairs)
     if found is None:
         say(f"train {connection}: its corpora were not compared with the evaluation sets; run `mcr shard` first")
-    for leak in found or ():
+        return
+    for leak in found.leaks:
         say(f"LEAK: {leak}: numbers on that set will be too good")
-    if pairs and found == []:
+    if pairs and not found.leaks:
         corpora, sets = (", ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
         say(f"train {connection}: no sample of {corpora} is in {sets}, by key, by bytes or by content")
-    if found is not None and (unseen := _unseen(pairs)):
-        say(
-            f"train {connection}: copies that were saved anew were not looked for in {', '.join(unseen)}, which an earlier "
-            "version sharded; run `mcr shard` for them"
-        )
+    for corpus, reason in found.unseen.items():
+        say(f"train {connection}: copies that were saved anew were not looked for in {corpus}: {reason}")
 
 
 def leaks_of(params: "Params", connections: Iterable[str]) -> list[str] | None:
     """What evaluation sets share with the corpora of `connections`, in sentences; None if shards are missing."""
-    return _compare(_pairs(params, connections))
+    found = _compare(_pairs(params, connections))
+    return found.leaks if found else None
 
 
 def _pairs(params: "Params", connections: Iterable[str]) -> list[Pair]:
@@ -56,25 +64,18 @@ def _pairs(params: "Params", connections: Iterable[str]) -> list[Pair]:
     return [(corpus, evaluation) for evaluation in sets for corpus in corpora]
 
 
-def _unseen(pairs: list[Pair]) -> list[str]:
-    from pipeline.store.content.leaks import not_looked_at
-    from stages.context import SHARDS
+def _compare(pairs: list[Pair]) -> _Compared | None:
+    from pipeline.leaks.find import comparable, described, find_leaks
+    from pipeline.leaks.likeness import look_at
+    from stages.context import LIKENESS, SHARDS, ConsoleProgress
 
-    found: dict[str, None] = {}
-    for corpus, evaluation in pairs:
-        found |= dict.fromkeys(not_looked_at(SHARDS / evaluation, {corpus: SHARDS / corpus}))
-    return list(found)
-
-
-def _compare(pairs: list[Pair]) -> list[str] | None:
-    from pipeline.store.content.leaks import described, find_leaks
-    from stages.context import SHARDS
-
-    said: list[str] = []
-    try:
-        for evaluation in dict.fromkeys(evaluation for _, evaluation in pairs):
-            corpora = {corpus: SHARDS / corpus for corpus, other in pairs if other == evaluation}
-            said += described(evaluation, find_leaks(SHARDS / evaluation, corpora))
-    except UserError:
-        return None
-    return said
+    compared = _Compared()
+    for evaluation in dict.fromkeys(evaluation for _, evaluation in pairs):
+        corpora = {corpus: SHARDS / corpus for corpus, other in pairs if other == evaluation}
+        try:
+            folders = comparable(SHARDS / evaluation, corpora.values())
+        except UserError:
+            return None
+        compared.unseen.update(look_at(folders, LIKENESS, ConsoleProgress()))
+        compared.leaks.extend(described(evaluation, find_leaks(SHARDS / evaluation, corpora, LIKENESS)))
+    return compared

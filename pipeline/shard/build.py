@@ -14,7 +14,6 @@ from pipeline.modalities import SOURCE_MODALITY_OF, modality_of
 from pipeline.plugins import SOURCES, made_by
 from pipeline.progress import Progress
 from pipeline.shard.duplicates import DUPLICATES_NAME, Duplicates, write_duplicates
-from pipeline.shard.likeness import likeness_of_parts
 from pipeline.shard.members import Conversion
 from pipeline.shard.part import ShardPart
 from pipeline.shard.repeats import check_repeats
@@ -26,7 +25,6 @@ from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.shard.sources.unread import Unread
 from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
 from pipeline.store.content.hashes import CONTENTS_NAME, write_contents
-from pipeline.store.content.likeness import LIKENESS_NAME, Likeness, likeness_by_part, write_likeness
 from pipeline.store.integrity.overlap import refuse_overlap
 from pipeline.store.parts.names import number_of, numbered
 from pipeline.store.shards import SHARDS, shard_keys
@@ -100,7 +98,6 @@ def build_shards(
     dropped = _same_bytes(found, settings) if settings.drop_duplicates else []
     for key, _ in dropped:
         del found[key]
-    known = likeness_by_part(folder)
     with PartFolder(folder, SHARDS, _fingerprint(settings, options), corpus=folder.name) as shards:
         plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
         works = []
@@ -112,10 +109,8 @@ def build_shards(
         repeated = dropped or _duplicates(checked)
         contents = _contents(checked)
         check_repeats(contents, settings.modalities, settings.keep_repeated, folder)
-        parts = tuple(part for _, part in sorted(shards.parts.items()))
         tables: dict[str, Callable[[Path], None]] = {
             CONTENTS_NAME: partial(write_contents, rows=contents),
-            LIKENESS_NAME: partial(_write_likeness, folder=folder, parts=parts, known=known),
             DUPLICATES_NAME: partial(write_duplicates, rows=repeated),
         }
         manifest = shards.finish(settings.max_rejected, tables, unread.counts())
@@ -174,13 +169,6 @@ def _contents(checked: Iterable[Checked]) -> list[tuple[str, str, str]]:
         for one in checked
         for extension, digest in one.members
     ]
-
-
-def _write_likeness(
-    path: Path, folder: Path, parts: tuple[Part, ...], known: Mapping[str, tuple[str, list[Likeness]]]
-) -> None:
-    digests = {part.name: part.sha256 for part in parts}
-    write_likeness(path, digests, likeness_of_parts(folder, parts, known))
 
 
 def _warn_of_duplicates(folder: Path, duplicates: list[tuple[str, str]], dropped: bool) -> None:

@@ -6,10 +6,9 @@ import time
 import pytest
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.shard import likeness, members
+from pipeline.shard import members
 from pipeline.shard.formats import images, meshes
 from pipeline.shard.members import Conversion
-from pipeline.store.content.likeness import read_likeness
 from tests.shard.makers import mesh, picture, shards
 
 HARM = [lambda: ctypes.string_at(0), lambda: time.sleep(1000), lambda: bytearray(1 << 45)]
@@ -41,28 +40,3 @@ def test_conversions_are_isolated(tmp_path, monkeypatch, modality):
     assert sorted(samples) == [f"f{number:02d}" for number in range(12)]
     for key, reason in zip(("f90", "f91", "f92"), REASONS, strict=True):
         assert reason in rejected[key]
-
-
-@pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
-def test_what_harms_its_decoder_has_no_likeness_and_harms_no_other(tmp_path, monkeypatch):
-    real = likeness._DECODED["image"]
-
-    def harmful(content):
-        for number, harm in enumerate(HARM):
-            if content == picture(90 + number):
-                harm()
-        return real(content)
-
-    monkeypatch.setitem(likeness._DECODED, "image", harmful)
-    monkeypatch.setattr(
-        likeness, "Isolated", lambda function, workers: Isolated(function, workers, Limits(1.0, 1 << 28))
-    )
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for number in [*range(12), 90, 91, 92]:
-        (folder / f"f{number:02d}.png").write_bytes(picture(number))
-    _, rejected, manifest = shards(folder, tmp_path / "out", "image")
-    assert not rejected and manifest.rows == 15
-    rows = [row for batch in read_likeness(tmp_path / "out") for row in batch]
-    assert sorted(row.key for row in rows if row.content is None) == ["f90", "f91", "f92"]
-    assert len({row.content for row in rows}) == 13

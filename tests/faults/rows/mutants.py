@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -20,16 +21,24 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     """By kind: a file of the project, and what reads it, as the stages do."""
     from pipeline.connect.config import load_config
     from pipeline.connect.connected_space import ConnectedSpace
+    from pipeline.leaks.likeness import look_at
+    from pipeline.leaks.tables import kept_likeness, read_likeness
+    from pipeline.progress import Silent
     from pipeline.report.inputs import Inputs
     from pipeline.spaces.compact.space import load_compact
     from pipeline.store import Store, load_manifest
     from pipeline.store.content.hashes import read_contents
-    from pipeline.store.content.likeness import read_likeness
     from pipeline.store.shards import open_shards, read_shard, verify_shard
 
     def shards(path: Path) -> object:
         parts = open_shards(path.parent).parts
         return [list(read_shard(verify_shard(path.parent, part))) for part in parts]
+
+    def likeness(path: Path) -> object:
+        corpus = path.parents[2] / "shards" / path.parent.name
+        look_at([corpus], path.parents[1], Silent())
+        kept = [kept_likeness(path.parent, shard) for shard in open_shards(corpus).parts]
+        return list(read_likeness(file for file in kept if file))
 
     def store(kind: str, path: Path) -> object:
         return Store.open(path.parent, kind).read()
@@ -48,7 +57,7 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
         "pairs": ("data/pairs/unified/clap/base/part-00001.parquet", partial(store, "pairs")),
         "manifest": ("data/embeddings/clip/photos/image/_manifest.json", lambda path: load_manifest(path.parent)),
         "contents": ("data/shards/photos/_contents.parquet", lambda path: list(read_contents(path.parent))),
-        "likeness": ("data/shards/photos/_likeness.parquet", lambda path: list(read_likeness(path.parent) or ())),
+        "likeness": ("data/likeness/photos/*.parquet", likeness),
         "model": ("data/models/unified/clap/projector.safetensors", projectors),
         "configuration": ("data/models/unified/config.json", lambda path: load_config(path.parent)),
         "metrics": ("data/metrics/metrics.parquet", metrics),
@@ -114,10 +123,11 @@ def attempt(lab: Lab, kind: str, seed: float) -> list[str]:
     """Read a mutant; an error that names the file, or the same content as before."""
     if not (lab.trial / "data").exists():
         lab.restore("end")
+    logging.getLogger("pipeline").setLevel(logging.ERROR)  # What is made again is said each time.
     if lab.broken:
         lab.broken()
     name, read = readers()[kind]
-    path = lab.trial / name
+    path = min(lab.trial.glob(name))
     content = path.read_bytes()
     try:
         whole = digest(read(path))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.leaks.tables import ALIKE, Likeness, kept_likeness, read_likeness, unit_looks
 from pipeline.store.content.hashes import read_contents
-from pipeline.store.content.likeness import ALIKE, LIKENESS_NAME, Likeness, read_likeness, unit_looks
+from pipeline.store.shards import open_shards
 
 BYTES, CONTENT, LOOK, KEY = "bytes", "content", "look", "key"
 
@@ -34,22 +35,35 @@ class Leak:
     reason: str
 
 
-def find_leaks(evaluation: Path, corpora: Mapping[str, Path]) -> list[Leak]:
+def comparable(evaluation: Path, corpora: Iterable[Path]) -> list[Path]:
+    """Those of the folders of shards whose samples could be in one another: the evaluation set's, and what has a modality
+    in common with it; none if nothing has.
+
+    Raises:
+        UserError: A folder holds no finished shards, or such of an earlier version.
+    """
+    held = _modalities(evaluation)
+    others = [folder for folder in corpora if held & _modalities(folder)]
+    return [evaluation, *others] if others else []
+
+
+def find_leaks(evaluation: Path, corpora: Mapping[str, Path], kept: Path) -> list[Leak]:
     """Samples of `corpora` that are one of the evaluation set's: by the raw bytes of a member, by what it holds, by its
     look, or by their key.
 
     Equal keys need not be equal samples where keys are row numbers, and pictures that look alike need not be the same.
-    Corpora that were sharded by an earlier version are compared by bytes and key alone, see `not_looked_at`.
+    Shards that nobody has looked at are compared by bytes and key alone, see `look_at`.
 
     Args:
         evaluation: Folder of the evaluation set's shards.
         corpora: Folder of the shards of each corpus by its name.
+        kept: Where it is kept what samples hold.
 
     Returns:
         In the order of the corpora; one for each member, of its strongest reason, in the order named above.
 
     Raises:
-        UserError: A folder holds no shards, or such of an earlier version.
+        UserError: A folder holds no finished shards, or such of an earlier version.
         CorruptError: A table of contents is damaged.
     """
     held: dict[tuple[str, bytes], str] = {}
@@ -57,23 +71,27 @@ def find_leaks(evaluation: Path, corpora: Mapping[str, Path]) -> list[Leak]:
     for key, modality, digest in read_contents(evaluation):
         keys.add(key)
         held.setdefault((modality, digest), key)
-    gallery = _Gallery(read_likeness(evaluation) or ())
+    likeness = {folder: _likeness(folder, kept) for folder in comparable(evaluation, corpora.values())}
+    gallery = _Gallery(likeness.get(evaluation, ()))
     leaks: list[Leak] = []
     for name, folder in corpora.items():
         by_bytes, by_key = _by_contents(name, folder, held, keys)
-        by_likeness = gallery.matches(
-            name, read_likeness(folder) or (), {(leak.key, leak.modality) for leak in by_bytes}
-        )
+        by_likeness = gallery.matches(name, likeness.get(folder, ()), {(leak.key, leak.modality) for leak in by_bytes})
         found = by_bytes + sorted(by_likeness, key=lambda leak: leak.reason == LOOK)
         known = {leak.key for leak in found}
         leaks += found + [leak for leak in by_key if leak.key not in known]
     return leaks
 
 
-def not_looked_at(evaluation: Path, corpora: Mapping[str, Path]) -> list[str]:
-    """Names of what cannot be compared by content and look, because an earlier version sharded it."""
-    folders = {evaluation.name: evaluation, **corpora}
-    return [name for name, folder in folders.items() if not (folder / LIKENESS_NAME).is_file()]
+def _modalities(folder: Path) -> set[str]:
+    next(read_contents(folder), None)
+    held = open_shards(folder).fingerprint.get("modalities")
+    return {str(modality) for modality in held} if isinstance(held, list) else set()
+
+
+def _likeness(folder: Path, kept: Path) -> Iterator[list[Likeness]]:
+    paths = (kept_likeness(kept / folder.name, shard) for shard in open_shards(folder).parts)
+    return read_likeness(path for path in paths if path)
 
 
 def _by_contents(

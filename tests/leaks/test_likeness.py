@@ -1,4 +1,4 @@
-"""Copies that were saved anew are found; what is only alike is called so; old corpora are compared as far as they can be."""
+"""What samples hold is the same whatever file it is in, and differs where the content does."""
 
 import io
 
@@ -7,13 +7,9 @@ import pytest
 import soundfile
 from PIL import Image
 
+from pipeline.leaks.likeness import likeness
+from pipeline.leaks.tables import ALIKE, unit_looks
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
-from pipeline.progress import Silent
-from pipeline.shard import likeness as module
-from pipeline.shard.build import ShardSettings, build_shards
-from pipeline.shard.likeness import likeness
-from pipeline.store.content.leaks import described, find_leaks, not_looked_at
-from pipeline.store.content.likeness import ALIKE, LIKENESS_NAME, unit_looks
 
 
 def scene(seed: int, side: int = 200) -> Image.Image:
@@ -138,69 +134,3 @@ def test_what_cannot_be_decoded_is_left_to_others(modality):
     ):
         if modality != TEXT or content in (b"", b"\xff"):
             assert likeness("k", modality, content).content is None
-
-
-def corpus(folder, files):
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    modality = {"png": IMAGE, "jpg": IMAGE, "flac": AUDIO, "wav": AUDIO}[next(iter(files)).rpartition(".")[2]]
-    build_shards(
-        folder, folder.with_name(f"{folder.name}-shards"), ShardSettings((modality,), 2, "error", 0.0), Silent()
-    )
-    return folder.with_name(f"{folder.name}-shards")
-
-
-def test_copies_between_corpora_are_found_and_named(tmp_path):
-    evaluation = corpus(tmp_path / "e", {f"e{seed}.png": saved(scene(seed), "PNG") for seed in range(5)})
-    training = corpus(
-        tmp_path / "t",
-        {
-            "a.png": saved(scene(0), "PNG"),
-            "b.png": saved(scene(1), "PNG", compress_level=1),
-            "c.jpg": saved(scene(2), "JPEG", quality=60),
-            "d.png": saved(scene(50), "PNG"),
-            "e4.png": saved(scene(51), "PNG"),
-        },
-    )
-    leaks = find_leaks(evaluation, {"t": training})
-    assert [(leak.key, leak.evaluation_key, leak.reason) for leak in leaks] == [
-        ("a", "e0", "bytes"),
-        ("b", "e1", "content"),
-        ("c", "e2", "look"),
-        ("e4", "e4", "key"),
-    ]
-    same, looks = described("e", leaks)
-    assert same.startswith(
-        "3 samples of t are also in the evaluation set e, 1 with the same bytes, 1 with the same content"
-    )
-    assert looks.startswith("1 pictures of t look like one of the evaluation set e (such as c and e2)")
-    sounds = corpus(tmp_path / "s", {"x.wav": sound(format="WAV")})
-    tests = corpus(tmp_path / "h", {"y.flac": sound(format="FLAC")})
-    assert [(leak.key, leak.modality, leak.reason) for leak in find_leaks(tests, {"s": sounds})] == [
-        ("x", AUDIO, "content")
-    ]
-
-
-def test_a_shard_is_looked_at_once(tmp_path, monkeypatch):
-    files = {f"e{seed}.png": saved(scene(seed), "PNG") for seed in range(5)}
-    shards = corpus(tmp_path / "e", files)
-    before = (shards / LIKENESS_NAME).read_bytes()
-    seen = []
-    whole = module._likeness_of
-    monkeypatch.setattr(module, "_likeness_of", lambda shard, *rest: seen.append(shard.name) or whole(shard, *rest))
-    settings = ShardSettings((IMAGE,), 2, "error", 0.0)
-    build_shards(tmp_path / "e", shards, settings, Silent())
-    assert not seen and (shards / LIKENESS_NAME).read_bytes() == before
-    (tmp_path / "e" / "e2.png").write_bytes(saved(scene(9), "PNG"))
-    build_shards(tmp_path / "e", shards, settings, Silent())
-    assert seen == ["00001.tar"]
-
-
-def test_corpora_of_an_earlier_version_are_compared_by_bytes_and_named(tmp_path):
-    files = {"a.png": saved(scene(0), "PNG")}
-    evaluation, training = corpus(tmp_path / "e", files), corpus(tmp_path / "t", files)
-    assert not not_looked_at(evaluation, {"t": training})
-    (training / LIKENESS_NAME).unlink()
-    assert [leak.reason for leak in find_leaks(evaluation, {"t": training})] == ["bytes"]
-    assert not_looked_at(evaluation, {"t": training}) == ["t"]

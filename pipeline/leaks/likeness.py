@@ -1,10 +1,11 @@
-"""What the samples of a corpus hold, decoded once after they are sharded; see `pipeline.store.content.likeness`."""
+"""What the samples of corpora hold: each shard is decoded once, when it is first compared; see `pipeline.leaks.tables`."""
 
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,36 +15,68 @@ from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.images import decode_image, open_image
 from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.decode.text import decode_text
-from pipeline.errors import SampleError
+from pipeline.errors import CorruptError, SampleError
+from pipeline.leaks.tables import CONTENT_BYTES, FEWEST_LEVELS, THUMBNAIL_SIDE, Likeness, keep_likeness, kept_likeness
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT, modality_of
-from pipeline.store.content.likeness import CONTENT_BYTES, FEWEST_LEVELS, THUMBNAIL_SIDE, Likeness
+from pipeline.progress import Progress
 from pipeline.store.manifest import Part
-from pipeline.store.shards import read_shard
+from pipeline.store.shards import open_shards, read_shard, verify_shard
 
 # A JPEG is decoded at an eighth, a quarter or half of its size, but not below this: several times faster.
 DRAFT_SIDE = 64
 LOUDEST = 2**15 - 1
 MOST_WORKERS = 8
 # Members that are handed to a process at a time.
-FEW, FEW_BYTES = 16, 1 << 20
+FEW, FEW_BYTES = 64, 1 << 20
 
 
-def likeness_of_parts(
-    folder: Path, parts: tuple[Part, ...], known: Mapping[str, tuple[str, list[Likeness]]]
-) -> dict[str, list[Likeness]]:
-    """The likeness of every member of every shard in `folder`; that of a shard in `known` is not looked at again."""
-    found = {
-        part.name: rows for part in parts for digest, rows in [known.get(part.name, ("", []))] if digest == part.sha256
-    }
-    new = [part.name for part in parts if part.name not in found]
+def look_at(corpora: Sequence[Path], kept: Path, progress: Progress) -> dict[str, str]:
+    """See that it is known what every sample of `corpora` holds; shards that were looked at before are not again.
+
+    Args:
+        corpora: Folders of shards.
+        kept: Where it is kept, in a folder for each corpus.
+        progress: Told of the samples that are decoded.
+
+    Returns:
+        Corpora of which a shard could not be read, and why.
+
+    Raises:
+        UserError: A folder holds no finished shards.
+    """
+    new = [
+        (folder, shard)
+        for folder in corpora
+        for shard in open_shards(folder).parts
+        if not kept_likeness(kept / folder.name, shard)
+    ]
+    if not new:
+        return {}
+    progress.start("look for leaks", sum(shard.rows for _, shard in new), "samples")
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    refused: dict[str, str] = {}
     # A file can make its decoder crash, hang, or ask for all memory: each thread has a process that decodes for it.
     with Isolated(_looked_at, workers) as apart, ThreadPoolExecutor(workers) as pool:
-        found |= dict(zip(new, pool.map(lambda name: _likeness_of(folder / name, apart), new), strict=True))
-    return {part.name: found[part.name] for part in parts}
+        # `map` forgets what has not begun when a signal comes.
+        found = pool.map(partial(_keep, kept, apart), *zip(*new, strict=True))
+        for (folder, shard), reason in zip(new, found, strict=True):
+            progress.advance(shard.rows)
+            if reason:
+                refused.setdefault(folder.name, reason)
+    return refused
 
 
 _Member = tuple[str, str, bytes]
+
+
+def _keep(kept: Path, apart: Isolated[_Member, Likeness], folder: Path, shard: Part) -> str:
+    """Look at one shard; why it could not be read, if so."""
+    try:
+        rows = _likeness_of(verify_shard(folder, shard), apart)
+    except CorruptError as error:
+        return error.message
+    keep_likeness(kept / folder.name, shard, rows)
+    return ""
 
 
 def _likeness_of(shard: Path, apart: Isolated[_Member, Likeness]) -> list[Likeness]:

@@ -66,7 +66,9 @@ def main() -> None:
         folder = chosen.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         rows = {name: import_module(f"tests.faults.rows.{name}").ROW for name in chosen.row or ROWS}
-        counts = {name: run_row(name, row, folder, chosen) for name, row in rows.items()}
+        lab = Lab(folder / "lab")
+        lab.prepare()
+        counts = {name: run_row(name, row, lab, chosen) for name, row in rows.items()}
         if chosen.results:
             keep(counts, chosen, folder)
     sys.exit(any(count["problems"] for count in counts.values()))
@@ -79,18 +81,21 @@ def print_into_docs(printed: str) -> None:
     DOCS.write_text(f"{before}{heading}\n{printed}\n")
 
 
-def run_row(name: str, row: Row, folder: Path, chosen: argparse.Namespace) -> dict[str, object]:
+def run_row(name: str, row: Row, lab: Lab, chosen: argparse.Namespace) -> dict[str, object]:
     """Make the trials of a row in several lanes; what was tried, and what went wrong."""
-    began = time.monotonic()
-    lab = Lab(folder / "lab", row.broken if chosen.broken else None)
-    lab.prepare()
+    began, spent = time.monotonic(), os.times()
     quick = chosen.what == "quick"
     trials = list(row.trials(lab, random.Random(f"{chosen.seed} {name}"), quick))
-    journal = folder / f"{name}-{chosen.what}-{chosen.seed}-{code()}{'-broken' * chosen.broken}.jsonl"
+    journal = lab.folder.parent / f"{name}-{chosen.what}-{chosen.seed}-{code()}{'-broken' * chosen.broken}.jsonl"
     done = read_journal(journal)
     waiting = [trial for trial in trials if trial.name not in done]
     lanes = [
-        start_lane(lab.lane(number), waiting[number :: chosen.lanes], journal, chosen.until_red)
+        start_lane(
+            lab.lane(number, row.broken if chosen.broken else None),
+            waiting[number :: chosen.lanes],
+            journal,
+            chosen.until_red,
+        )
         for number in range(chosen.lanes)
     ]
     failed = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in lanes]
@@ -99,8 +104,10 @@ def run_row(name: str, row: Row, folder: Path, chosen: argparse.Namespace) -> di
     done = read_journal(journal)
     problems = {trial: found for trial, found in done.items() if found}
     measures = Counter(problem.partition(":")[0] for found in problems.values() for problem in found)
+    seconds, processors = time.monotonic() - began, sum(os.times()[:4]) - sum(spent[:4])
     print(
-        f"{name}: {len(done)} trials in {time.monotonic() - began:.0f} s, {len(problems)} with problems {dict(measures)}"
+        f"{name}: {len(done)} trials in {seconds:.0f} s ({processors:.0f} s of processors), "
+        f"{len(problems)} with problems {dict(measures)}"
     )
     for trial, found in list(problems.items())[:5]:
         print(f"  {trial}: {'; '.join(found)[:600]}", flush=True)
@@ -110,7 +117,7 @@ def run_row(name: str, row: Row, folder: Path, chosen: argparse.Namespace) -> di
         "problems": len(problems),
         "measures": {measure: measures.get(measure, 0) for measure in row.measures},
         "examples": dict(list(problems.items())[:3]),
-        "seconds": round(time.monotonic() - began),
+        "seconds": round(seconds),
     }
 
 

@@ -58,7 +58,7 @@ class Lab:
         self.memory: dict[str, int] = {}
 
     def prepare(self) -> None:
-        """Make the project, and run every stage undisturbed."""
+        """Make the project, and run every stage undisturbed, once for all rows."""
         if not (self.folder / "before/shard").exists():
             make_project(self.folder / "before/shard")
         names = [*STAGES, "end"]
@@ -72,10 +72,10 @@ class Lab:
             shutil.copytree(self.trial, self.folder / "before" / following)
             self.reference[stage] = self.results(stage)
 
-    def lane(self, number: int) -> "Lab":
-        """The same lab with a trial folder of its own."""
-        other = Lab(self.folder, self.broken)
-        other.trial = self.folder / f"trial-{number}"
+    def lane(self, number: int, broken: Break | None) -> "Lab":
+        """The same lab with a trial folder and a mistake of its own."""
+        other = Lab(self.folder, broken)
+        other.trial = self.folder / f"lane-{number}" / "trial"
         other.reference, other.seconds, other.memory = self.reference, self.seconds, self.memory
         return other
 

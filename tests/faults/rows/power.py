@@ -33,8 +33,7 @@ def trials(lab: Lab, draw: random.Random, quick: bool) -> Iterator[Trial]:
 
 def attempt(lab: Lab, stage: str, moment: float | None) -> list[str]:
     """Let the power go, look at what is durable, and run the stage again."""
-    syncs = len(_run(lab, stage, None))
-    records = _run(lab, stage, None if moment is None else 1 + int(moment * syncs))
+    records = _run(lab, stage, None if moment is None else 1 + int(moment * _syncs(lab, stage)))
     try:
         committed = _power_cut(lab, stage, records)
     except CorruptError as error:
@@ -50,6 +49,16 @@ def attempt(lab: Lab, stage: str, moment: float | None) -> list[str]:
     made = sum(int(done) for done, _ in _counted(outcome.output))
     allowed = sum(int(of) for _, of in _counted(outcome.output)) - committed
     return problems + ([f"computed again: {made - allowed} parts"] if committed and made > allowed else [])
+
+
+_known: dict[str, int] = {}
+
+
+def _syncs(lab: Lab, stage: str) -> int:
+    """How many syncs the stage makes, in this lane."""
+    if stage not in _known:
+        _known[stage] = len(_run(lab, stage, None))
+    return _known[stage]
 
 
 def _counted(output: str) -> list[tuple[str, str]]:

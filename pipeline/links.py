@@ -35,6 +35,27 @@ class Witness(Settings):
     modality: str
 
 
+class Keep(Settings):
+    """How much frozen spaces count that stand as blocks of their own beside the connected one (`pipeline.connect.own_blocks`).
+
+    Attributes:
+        weight: One for all of them, or by space; 0: there are no blocks.
+        standardise: Whether `weight` is meant for scores that spread equally: each space then gets its own, from the spread of
+            its cosines beside that of the connected space's (`pipeline.connect.spreads`).
+    """
+
+    weight: float | dict[str, float] = 0.0
+    standardise: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.weight)
+
+    def __str__(self) -> str:
+        if isinstance(self.weight, dict):
+            return ", ".join(f"{space} {weight:g}" for space, weight in self.weight.items())
+        return f"{self.weight:g}" + (", standardised" if self.standardise else "")
+
+
 class Link(Settings):
     """Two spaces and what joins them.
 
@@ -49,8 +70,10 @@ class Link(Settings):
         sets: Its sets of pairs, each a folder below that of the link.
         witness: The witness of its pairs, whose manifest names it; none where nobody is asked.
         part: Whether it is one of several links that are trained together.
-        keep: Weight of the frozen spaces as blocks beside the connected one; 0: no blocks. It changes no pair and no
-            weight, and is written into no file.
+        keep: Weight of the frozen spaces as blocks beside the connected one. It changes no pair and no weight, and is
+            written into no file.
+        combine: By modality the factor of the leaves, where the method combines them with the base; for `keep`'s reasons in no
+            file either.
     """
 
     connection: str
@@ -61,7 +84,8 @@ class Link(Settings):
     queries: tuple[str, ...] = ()
     memories: dict[str, Memory]
     sets: tuple[str, ...] = Field(default=())
-    keep: float = Field(default=0.0, exclude=True)
+    keep: Keep = Field(default=Keep(), exclude=True)
+    combine: dict[str, float] = Field(default={}, exclude=True)
     witness: Witness | None = Field(default=None, exclude=True)
     part: bool = Field(default=False, exclude=True)
 

@@ -40,6 +40,8 @@ class Method:
         pair_maker: Makes the pairs, see `pipeline.retrieve.maker.PairMaker`; empty where there are no sets.
         objective: What training minimises, see `pipeline.train.objective.Objective`; empty where nothing is trained.
         joint: Whether any number of spaces is joined by any links between them, which are trained together.
+        combines: Whether an item may enter by the base and by leaves at once, mixed by factors that are chosen after training
+            (`combine` of a connection); its `connected` is then `pipeline.connect.projected.Combining`.
         trainer: Makes a link's part of the connected space from its pairs, see `pipeline.train.link.LinkJob`;
             of a joint method, all of it from the jobs of all links.
         connected: What maps embeddings into the connected space, see `pipeline.connect.projected.Connected`.
@@ -58,6 +60,7 @@ class Method:
     needs_overlap: bool = True
     one_hop: bool = False
     joint: bool = False
+    combines: bool = False
     trainer: str = ".link:train_link"
     connected: str = ".projected:Projected"
 
@@ -156,6 +159,20 @@ TEXTME = Method(
     sets=("texts", "means"),
     one_hop=True,
 )
+FREEBIND = Method(
+    "freebind",
+    "FreeBind",
+    "FreeBind: mixtures of projectors into a base, combined with the base's own embedding by factors chosen after training.",
+    pairs="averaged",
+    keeps_base=True,
+    combines=True,
+    retrieve_settings=".settings:LeafRetrieveSettings",
+    train_settings=".settings:FreeBindSettings",
+    pair_maker=".methods.exmcr:exmcr_pairs",
+    objective=".methods.freebind:FreeBind",
+    connected=".combined:Combined",
+    sets=("overlap", "leaf", "base"),
+)
 BRIDGE = Method(
     "bridge",
     "Bridge",
@@ -168,6 +185,15 @@ BRIDGE = Method(
     trainer=".methods.bridge:keep_bridge",
     connected=".bridge:Bridge",
     sets=("texts", "means"),
+)
+BRIDGE_TO_BASE = replace(
+    BRIDGE,
+    name="bridge_to_base",
+    label="Bridge, base kept",
+    summary="The training-free bridge into a base that stays as it is: leaves are told by their profiles in it.",
+    connected=".bridge:BridgeToBase",
+    keeps_base=True,
+    one_hop=True,
 )
 PUBLISHED = Method(
     "imported",
@@ -189,7 +215,20 @@ PUBLISHED_LEAVES = replace(
     summary="Projectors into a base that others trained and published, a file for each leaf.",
     keeps_base=True,
 )
-BUILT_IN = (CMCR, COUPLING, EXMCR, EXCOUPLING, JOINT, TEXTME, ORACLE, BRIDGE, PUBLISHED, PUBLISHED_LEAVES)
+BUILT_IN = (
+    CMCR,
+    COUPLING,
+    EXMCR,
+    EXCOUPLING,
+    JOINT,
+    TEXTME,
+    FREEBIND,
+    ORACLE,
+    BRIDGE,
+    BRIDGE_TO_BASE,
+    PUBLISHED,
+    PUBLISHED_LEAVES,
+)
 
 
 @cache

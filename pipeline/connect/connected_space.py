@@ -13,7 +13,7 @@ from pipeline.connect.embed import check_rows, embed_payloads
 from pipeline.connect.origins import ORIGINS_NAME, load_origins
 from pipeline.connect.own_blocks import OwnBlocks
 from pipeline.connect.pretrained import FrozenSpaces, check_is_the_one, published_folder
-from pipeline.connect.projected import Connected
+from pipeline.connect.projected import Combining, Connected
 from pipeline.errors import UserError
 from pipeline.methods import code, method_called
 from pipeline.precision import multiplying
@@ -36,12 +36,21 @@ class ConnectedSpace:
         config: How the connection was made.
         modalities: Every modality that one of its spaces embeds.
         dimension: Width E of the connected space.
-        keep: Weight of the frozen spaces as blocks of their own; 0: there are none.
+        keep: Weight of the frozen spaces as blocks of their own, for all or by space; 0: there are none.
+        joins_towers: Whether an item that several of its spaces embed becomes one vector of all of them.
     """
 
-    def __init__(self, config: ConnectionConfig, connected: Connected, device: str = "cpu", keep: float = 0.0) -> None:
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        connected: Connected,
+        device: str = "cpu",
+        keep: float | Mapping[str, float] = 0.0,
+    ) -> None:
         self.keep = keep
+        self._combining = connected if isinstance(connected, Combining) else None
         self._blocks = OwnBlocks(config, connected, keep) if keep else None
+        self.joins_towers = bool(self._blocks or self._combining)
         connected = self._blocks or connected
         self.config = config
         self.device = device
@@ -54,14 +63,22 @@ class ConnectedSpace:
         self._published: FrozenSpaces | None = None
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu", keep: float = 0.0) -> "ConnectedSpace":
+    def load(
+        cls,
+        folder: str | Path,
+        device: str = "cpu",
+        keep: float | Mapping[str, float] = 0.0,
+        combine: Mapping[str, float] | None = None,
+    ) -> "ConnectedSpace":
         """Load the connection that the train stage wrote to `folder`.
 
         Args:
             folder: ``data/models/<connection>``.
             device: Where to compute.
-            keep: Weight below 1 of the frozen spaces, which then stand as blocks beside the connected one (`OwnBlocks`).
-                What params.yaml says under ``keep`` is no part of the model: nothing is trained for it.
+            keep: Weight below 1 of the frozen spaces, for all or by space, which then stand as blocks beside the connected one
+                (`OwnBlocks`). What params.yaml says under ``keep`` is no part of the model: nothing is trained for it.
+            combine: By modality the factor of the leaves, from 0 to 1, of a method that combines them with its base
+                (`pipeline.connect.combined`); no part of the model either.
 
         Raises:
             UserError: The folder is unfinished, or its files do not fit each other.
@@ -70,18 +87,19 @@ class ConnectedSpace:
         folder = Path(folder)
         config = load_config(folder)
         build = code(method_called(config.method).connected, "pipeline.connect")
-        if not 0 <= keep < 1:
-            raise UserError(
-                f"The weight of the frozen spaces is {keep:g}.", "Choose one from 0 (no blocks) to below 1."
-            )
-        return cls(config, build(config, folder, device), device, keep)
+        connected = build(config, folder, device)
+        if combine:
+            if not isinstance(connected, Combining):
+                raise UserError(f"{config.method} combines no leaves with its base.", "Leave `combine` out.")
+            connected.combine(combine)
+        return cls(config, connected, device, keep)
 
     @classmethod
     def from_pretrained(
         cls,
         source: str | Path,
         device: str = "cpu",
-        keep: float | None = None,
+        keep: float | Mapping[str, float] | None = None,
         spaces: Mapping[str, str | Path] | None = None,
         revision: str | None = None,
     ) -> "ConnectedSpace":
@@ -112,7 +130,7 @@ class ConnectedSpace:
             )
         origins = load_origins(folder)
         published = FrozenSpaces(folder, origins, spaces or {})
-        space = cls.load(folder, device, origins.keep if keep is None else keep)
+        space = cls.load(folder, device, origins.keep if keep is None else keep, origins.combine)
         space._published = published
         return space
 
@@ -129,6 +147,25 @@ class ConnectedSpace:
             f"The connection {self.config.connection} has no modality {modality!r}.",
             f"Choose one of: {', '.join(self.modalities)}.",
         )
+
+    def towers(self, modality: str) -> tuple[str, ...]:
+        """The spaces by which items of `modality` enter where they enter by several: those that were joined by it, and a base.
+
+        Raises:
+            UserError: No space of the connection embeds it.
+        """
+        joined = {
+            (space, known)
+            for link in self.config.links
+            for space in link.spaces
+            for known in (link.memories[space].modality, link.overlap)
+        }
+        found = tuple(
+            name
+            for name, record in self.config.spaces.items()
+            if modality in record.modalities and (name == self.config.base or (name, modality) in joined)
+        )
+        return found or (self.space_of(modality),)
 
     def keeps_rows_of(self, space: str) -> bool:
         """Whether the rows of `space` are returned as they are: it is a base, and no blocks stand beside it."""
@@ -188,7 +225,8 @@ class ConnectedSpace:
     ) -> Tensor:
         """Embed the bytes of N files of `modality` as unit rows [N, E], float32 on the CPU.
 
-        Where frozen spaces are kept as blocks, each space that embeds the modality fills its block.
+        Where frozen spaces are kept as blocks, each space that embeds the modality fills its block; where leaves are combined with
+        a base, each has its part.
 
         Args:
             modality: One of `modalities`.
@@ -205,13 +243,15 @@ class ConnectedSpace:
             raise UserError(
                 f"There is no space {used[0]!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}."
             )
-        if self._blocks and not space:
-            used = [name for name, record in self.config.spaces.items() if modality in record.modalities]
+        if self.joins_towers and not space:
+            used = [*self.towers(modality)]
         frozen = {name: embed_payloads(self.frozen_space(name), modality, payloads, names) for name in used}
         return self.project_towers(frozen, modality, across)
 
-    def project_towers(self, vectors: Mapping[str, Tensor], modality: str, across: bool = False) -> Tensor:
-        """Unit rows [N, E] of N items, each embedded by several frozen spaces; see `OwnBlocks.joined`.
+    def project_towers(
+        self, vectors: Mapping[str, Tensor | npt.NDArray[np.float32]], modality: str, across: bool = False
+    ) -> Tensor:
+        """Unit rows [N, E] of N items, each embedded by several frozen spaces; see `OwnBlocks.joined` and `Combining`.
 
         Args:
             vectors: By space its embeddings [N, D] of the same items; one space where no blocks are kept.
@@ -224,9 +264,25 @@ class ConnectedSpace:
         made = {name: self.project(name, rows, modality) for name, rows in vectors.items()}
         if len(made) == 1:
             return self._masked(next(iter(made.values())), across)
-        if not self._blocks:
+        if not self.joins_towers:
             raise UserError("An item enters by one space where no blocks are kept.", "Load the space with `keep`.")
-        return self._masked(self._blocks.joined(made), across)
+        combined = self._combined(vectors, modality) if self._combining else None
+        if not self._blocks:
+            assert combined is not None
+            return combined
+        return self._masked(self._blocks.joined(made, combined), across)
+
+    def _combined(self, vectors: Mapping[str, Tensor | npt.NDArray[np.float32]], modality: str) -> Tensor:
+        assert self._combining is not None
+        tables, made = {name: torch.as_tensor(rows) for name, rows in vectors.items()}, []
+        for start in range(0, len(next(iter(tables.values()))), PROJECT_ROWS):
+            with torch.inference_mode(), multiplying():
+                frozen = {
+                    name: rows[start : start + PROJECT_ROWS].to(self.device, torch.float32)
+                    for name, rows in tables.items()
+                }
+                made.append(self._combining.together(frozen, modality).cpu())
+        return torch.cat(made).clone()
 
     def frozen_space(self, name: str) -> Space:
         """The frozen space `name`, loaded at its first use."""

@@ -83,12 +83,14 @@ class Origins(Settings):
     """Content of ``origins.json``.
 
     Attributes:
-        keep: Weight of the frozen spaces as blocks of their own, see `pipeline.connect.own_blocks`.
+        keep: Weight of the frozen spaces as blocks of their own, or by space, see `pipeline.connect.own_blocks`.
+        combine: Factors of the leaves by modality, see `pipeline.connect.combined`; not written where there are none.
         spaces: By space.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    keep: float = Field(0.0, ge=0, lt=1)
+    keep: Annotated[float, Field(ge=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] = 0.0
+    combine: dict[str, float] = Field({}, exclude_if=lambda factors: not factors)
     spaces: dict[str, Origin]
 
     def save(self, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """From frozen embeddings into the connected space: by projectors, unless the record of a method names something else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -30,6 +30,19 @@ class Connected(Protocol):
 
         `modality` is what they are embeddings of, where the caller knows.
         """
+        ...
+
+
+@runtime_checkable
+class Combining(Protocol):
+    """A `Connected` in which an item that several spaces embed is one vector."""
+
+    def combine(self, factors: Mapping[str, float]) -> None:
+        """Weigh the leaves, by modality, from now on."""
+        ...
+
+    def together(self, frozen: Mapping[str, Tensor], modality: str) -> Tensor:
+        """Unit rows [N, E] of the same N items, `frozen` by space [N, D]; float32 on the device."""
         ...
 
 

@@ -6,6 +6,7 @@ published checkpoints loads into these modules after its prefix (``Head_A.``, ``
 * ``mlp``, between CLIP and CLAP: Linear, BatchNorm, ReLU, Linear, BatchNorm;
 * ``mlp_gelu``, of TextME: the same with GELU;
 * ``linear``, between CLIP and ULIP: Linear, BatchNorm, ReLU;
+* ``mixture``, of FreeBind (arXiv 2405.04883): several ``mlp`` whose unit outputs are averaged and scaled to length one;
 * ``decoupled``, of Ex-MCR (arXiv 2310.08884) from a leaf into its base: a linear layer, then two blocks like ``mlp``.
 
 A new kind of projector is one class and one line in `PROJECTORS`.
@@ -31,12 +32,14 @@ class ProjectorSpec(Settings):
         input: Width D of the frozen space.
         hidden: Width of the hidden layer, where the kind has one.
         dimension: Width E of the connected space.
+        members: Projectors of a mixture; not written where there is one.
     """
 
     kind: str
     input: int = Field(ge=1)
     hidden: int = Field(ge=1)
     dimension: int = Field(ge=1)
+    members: int = Field(default=1, ge=1, exclude_if=lambda members: members == 1)
 
 
 class _Block(nn.Module):
@@ -130,10 +133,23 @@ class DecoupledProjector(nn.Module):
         return self.inter(self.intra(embeddings))
 
 
+class MixtureProjector(nn.Module):
+    """The mean direction of several blocks (FreeBind's mixture of projectors)."""
+
+    def __init__(self, spec: ProjectorSpec) -> None:
+        super().__init__()
+        self.members = nn.ModuleList([MlpProjector(spec) for _ in range(spec.members)])
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Project `embeddings` [B, D] to unit vectors [B, E]."""
+        return _unit(torch.stack([member(embeddings) for member in self.members]).mean(0))
+
+
 PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
     "mlp": MlpProjector,
     "mlp_gelu": GeluMlpProjector,
     "linear": LinearProjector,
+    "mixture": MixtureProjector,
     "decoupled": DecoupledProjector,
 }
 

@@ -9,19 +9,23 @@ import numpy as np
 
 from pipeline.connect import ConnectedSpace
 from pipeline.connect.config import CONFIG_NAME, ConnectionConfig, other_pairs
+from pipeline.connect.spreads import load_kept
 from pipeline.errors import UserError
 from pipeline.evaluate.baselines import BASELINES, LinkData
 from pipeline.evaluate.baselines.load_link import link_between, load_link_data
 from pipeline.evaluate.folders import Folders
 from pipeline.evaluate.ranking.hubs import bank, corrected
+from pipeline.evaluate.sets.items import TOGETHER, towers_of
 from pipeline.evaluate.settings import MethodsTask
 from pipeline.evaluate.views import Scorer, Views
-from pipeline.links import Link
+from pipeline.links import Link, store_folder
 from pipeline.store import open_placed
 from pipeline.store.integrity.agreement import check_made_by
+from pipeline.store.manifest import MANIFEST_NAME
 
 FROZEN = "frozen"
 HUBS = "_hubs"
+TOWERS = "_towers"
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class Contender:
 
     Attributes:
         connection: Connection that it belongs to; of a frozen space, the space's name.
-        name: Of the connection's method, ``frozen``, a baseline's, or a method's with ``_hubs`` where hubs are corrected.
-        spaces: Frozen spaces through which the first and the second modality enter.
+        name: Of the connection's method, ``frozen``, a baseline's, or a method's with ``_hubs`` where hubs are corrected, and with
+            ``_towers`` where a modality enters by every tower of the connection that embeds it.
+        spaces: Frozen spaces through which the first and the second modality enter, see `towers_of`.
         trained: Whether it is a trained connection.
         build: Its scorer; None where the method is not defined for these spaces.
     """
@@ -47,13 +52,16 @@ class Contender:
         """A name that is unique within the task."""
         if self.trained:
             return self.connection
-        if self.name.endswith(HUBS):
-            return f"{self.connection}{HUBS}"
+        for suffix in (HUBS, TOWERS):
+            if self.name.endswith(suffix):
+                return f"{self.connection}{suffix}"
         return f"{FROZEN}_{self.connection}" if self.name == FROZEN else self.name
 
     def through(self, pair: tuple[str, str]) -> str:
         """The towers of the two modalities in words, such as ``audio by clap, text by clap``."""
-        return ", ".join(f"{modality} by {space}" for modality, space in zip(pair, self.spaces, strict=True))
+        return ", ".join(
+            f"{modality} by {' and '.join(towers_of(space))}" for modality, space in zip(pair, self.spaces, strict=True)
+        )
 
 
 def contenders_of(
@@ -72,7 +80,15 @@ def contenders_of(
     found = []
     for name in task.connections:
         links = _known(name, connections)
-        found.append(_trained(name, links, task, folders, device))
+        space = load_kept(folders.model(name), links, folders.embeddings, device)
+        _check_pairs(space.config, name, links, folders)
+        found.append(_trained(name, space, task, folders))
+        spaces = _all_towers(space, task, folders)
+        for modality, entered in zip(task.pair, spaces, strict=True):
+            for tower in towers_of(entered):
+                _check_same_space(space, name, tower, folders, task.corpus_of(modality), modality)
+        if spaces != found[-1].spaces:
+            found.append(_entering(name, space, f"{space.config.method}{TOWERS}", spaces, task))
     if task.space:
         found.append(Contender(task.space, FROZEN, (task.space, task.space), False, lambda: _frozen))
     if task.baselines:
@@ -127,26 +143,51 @@ def _known(name: str, connections: Mapping[str, Sequence[Link]]) -> Sequence[Lin
     return connections[name]
 
 
-def _trained(name: str, links: Sequence[Link], task: MethodsTask, folders: Folders, device: str) -> Contender:
-    keep = links[0].keep
-    space = ConnectedSpace.load(folders.model(name), device, keep)
-    _check_pairs(space.config, name, links, folders)
+def _trained(name: str, space: ConnectedSpace, task: MethodsTask, folders: Folders) -> Contender:
     spaces = tuple(task.through.get(modality) or _tower(task.space, space, modality) for modality in task.pair)
     for modality, frozen in zip(task.pair, spaces, strict=True):
         _check_same_space(space, name, frozen, folders, task.corpus_of(modality), modality)
+    return _entering(name, space, space.config.method, (spaces[0], spaces[1]), task)
+
+
+def _entering(name: str, space: ConnectedSpace, method: str, spaces: tuple[str, str], task: MethodsTask) -> Contender:
+    """A connection whose modalities enter by `spaces`."""
 
     def score(first: np.ndarray, second: np.ndarray) -> Views:
         sides = [
-            space.project(frozen, rows, modality).numpy()
-            for frozen, rows, modality in zip(spaces, (first, second), task.pair, strict=True)
+            space.project_towers(_by_tower(space, entered, rows), modality).numpy()
+            for entered, rows, modality in zip(spaces, (first, second), task.pair, strict=True)
         ]
-        if keep:
+        if space.keep:
             # Zeros add nothing but other roundings, and a base must get its own numbers to the last bit.
             held = sides[0].any(0) & sides[1].any(0)
             sides = [side[:, held] for side in sides]
         return Views((sides[0], sides[1]))
 
-    return Contender(name, space.config.method, (spaces[0], spaces[1]), True, lambda: score)
+    return Contender(name, method, spaces, method == space.config.method, lambda: score)
+
+
+def _by_tower(space: ConnectedSpace, entered: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+    towers = towers_of(entered)
+    ends = np.cumsum([space.config.spaces[tower].dimension for tower in towers])[:-1]
+    return dict(zip(towers, np.split(rows, ends, axis=1), strict=True))
+
+
+def _all_towers(space: ConnectedSpace, task: MethodsTask, folders: Folders) -> tuple[str, str]:
+    """By every tower of a connection that embeds a modality and has its corpus, where it makes one vector of them."""
+
+    def entered(modality: str) -> str:
+        said = task.through.get(modality) or _tower(task.space, space, modality)
+        if modality in task.through or not space.joins_towers:
+            return said
+        stored = [
+            name
+            for name in space.towers(modality)
+            if (store_folder(folders.embeddings, name, task.corpus_of(modality), modality) / MANIFEST_NAME).is_file()
+        ]
+        return TOGETHER.join(stored) if said in stored else said
+
+    return entered(task.pair[0]), entered(task.pair[1])
 
 
 def _check_pairs(config: ConnectionConfig, name: str, links: Sequence[Link], folders: Folders) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, create_model, model_validator
 
-from pipeline.links import Link, Memory, Witness, name_of
+from pipeline.links import Keep, Link, Memory, Witness, name_of
 from pipeline.methods import Method, code, method_called, methods
 from pipeline.retrieve.settings import SearchSettings
 from pipeline.settings import Modality, Settings
@@ -91,15 +91,29 @@ class Graph(Settings):
         return self
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+Factor = Annotated[float, Field(ge=0, le=1)]
+
+
 class KeepSettings(Settings):
     """Frozen spaces kept as blocks beside the connected one, in one vector."""
 
-    weight: float = Field(
+    weight: Share | dict[str, Share] = Field(
         0.9,
-        gt=0,
-        lt=1,
-        description="How much of a score within a space its own cosine is. It changes no order across spaces.",
+        description="How much of a score within a space its own cosine is, for all spaces or by space. It changes no order across "
+        "spaces.",
     )
+    standardise: bool = Field(
+        False,
+        description="Weigh each space by the spread of its own cosines, measured on the connection's data, so that one weight means the "
+        "same in all of them.",
+    )
+
+    @model_validator(mode="after")
+    def _one_weight_is_standardised(self) -> Self:
+        if self.standardise and isinstance(self.weight, dict):
+            raise ValueError("weights that are given by space are not standardised")
+        return self
 
 
 class Connection(Settings):
@@ -135,7 +149,8 @@ class Connection(Settings):
                     space: Memory(modality=memory.modality, corpora=memory.corpora)
                     for space, memory in settings.memories.items()
                 },
-                keep=self.keep.weight if self.keep else 0.0,
+                keep=Keep(**self.keep.model_dump()) if self.keep else Keep(),
+                combine=getattr(self, "combine", {}),
                 sets=getattr(self.retrieve_of(spaces), "sets", self.record.sets),
                 witness=_witness(settings),
                 part=isinstance(self.join, Graph),
@@ -168,6 +183,9 @@ def _connection_of(method: Method) -> type[Connection]:
         "retrieve": (retrieve, ...),
         "train": (train, ...),
     }
+    if method.combines:
+        said = "By modality: how much the leaves count where the base embeds it, too. Nothing is paired or trained again for it."
+        fields["combine"] = (dict[Modality, Factor], Field({}, description=said))
     made: type[Connection] = create_model(f"{name}Connection", __base__=Connection, __doc__=method.summary, **fields)
     return made
 

@@ -49,7 +49,7 @@ def name_of(row: Row) -> str:
     """As tasks and headlines name a contender: a connection, a baseline, or frozen_<space>."""
     if row.group == FROZEN:
         return f"{FROZEN}_{row.connection}"
-    return row.method if row.group == BASELINE or row.method.endswith("_hubs") else row.connection
+    return row.method if row.group == BASELINE or row.method.endswith(("_hubs", "_towers")) else row.connection
 
 
 def _measured(cell: Cell, label: str) -> str:

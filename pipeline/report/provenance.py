@@ -133,7 +133,7 @@ def link_facts(files: ConnectionFiles, part: LinkFiles) -> LinkFacts:
         "base, which stays as it is": part.link.base if config or pairs else None,
         "overlapping modality": part.link.overlap if config or pairs else None,
         COUNTED.get(files.pairs_are, "pairs"): part.rows,
-        "weight of the frozen spaces beside it": part.link.keep or None,
+        "weight of the frozen spaces beside it": str(part.link.keep) if part.link.keep else None,
         "witness": part.link.witness.space if part.link.witness else None,
         "negative control": files.control if files.control != "none" else None,
         "seed": config.get("seed", pairs.get("seed")),

@@ -7,19 +7,21 @@ from dataclasses import dataclass, field, replace
 from pipeline.methods import methods
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles, Record
 
-BASELINE, FROZEN, HUBS = "baseline", "frozen", "hubs"
+BASELINE, FROZEN, HUBS, TOWERS = "baseline", "frozen", "hubs", "towers"
 GROUPS = {
     CONTROL: "Negative controls: must be at chance",
     BASELINE: "Baselines: no projector is trained",
     FROZEN: "A frozen space by itself",
     CONNECTION: "Connections: trained without a pair",
+    TOWERS: "The same connections, an item entering by every tower that reads it",
     HUBS: "The same embeddings, another similarity: corrected for hubs with the unpaired memories",
     BOUND: "Bound: trained on true pairs",
 }
 MEAN = "mean"
 # In front of a metric of retrieval where every sample of the query's class is right.
 BY_CLASS = "class "
-HUBS_CORRECTED = "_hubs"
+# Of a method that is measured in another way: what is appended to its name, what to its label, and its group.
+VARIANTS = {"_hubs": (", hubs corrected", HUBS), "_towers": (", all towers", TOWERS)}
 # What a method that is not trained is called, and what family it belongs to.
 UNTRAINED = {
     "untrained": ("Untrained projectors", BASELINE),  # A random map: near chance, not exactly at it.
@@ -133,11 +135,11 @@ class Table:
 
 def called(method: str) -> tuple[str, str]:
     """What a method of the metrics is called, and what family it belongs to."""
-    plain = method.removesuffix(HUBS_CORRECTED)
-    if record := methods().get(plain):
-        if plain != method:
-            return f"{record.label}, hubs corrected", HUBS
+    if record := methods().get(method):
         return record.label, BOUND if record.is_bound else CONNECTION
+    for suffix, (said, group) in VARIANTS.items():
+        if record := methods().get(method.removesuffix(suffix)):
+            return f"{record.label}{said}", group
     return UNTRAINED.get(method, (method.replace("_", " ").capitalize(), BASELINE))
 
 
@@ -213,10 +215,10 @@ def _row(connection: str, method: str, cells: Mapping[str, Cell], connections: M
         UNTRAINED[method] if method in UNTRAINED and not (files and files.method == method) else called(method)
     )
     group = family if family in GROUPS else BASELINE
-    detail = connection if group in (CONNECTION, HUBS, BOUND, FROZEN) else ""
-    if group in (CONNECTION, HUBS, BOUND) and files and files.links and (weight := files.links[0].keep):
-        detail = f"{detail}, own blocks {weight:g}"
-    if group in (CONNECTION, HUBS) and files and files.group == CONTROL:
+    detail = connection if group in (CONNECTION, HUBS, TOWERS, BOUND, FROZEN) else ""
+    if group in (CONNECTION, HUBS, TOWERS, BOUND) and files and files.links and (kept := files.links[0].keep):
+        detail = f"{detail}, own blocks {kept}"
+    if group in (CONNECTION, HUBS, TOWERS) and files and files.group == CONTROL:
         group, detail = CONTROL, f"{connection}: {CONTROLS.get(files.control, files.control)}"
     return Row(connection, method, label, detail, group, family, cells)
 

@@ -93,7 +93,13 @@ def train_link(job: LinkJob) -> TrainResult:
     head = settings.projector
     outputs = head.outputs(int(spaces[link.base]["dimension"]) if link.base else 0)
     projectors = {
-        space: ProjectorSpec(kind=head.kind, input=spaces[space]["dimension"], hidden=head.hidden, dimension=outputs)
+        space: ProjectorSpec(
+            kind=head.kind,
+            input=spaces[space]["dimension"],
+            hidden=head.hidden,
+            dimension=outputs,
+            members=head.members(len(link.sets)),
+        )
         for space in link.projected
     }
     objective = build_objective(job.method, link, spaces, settings)

@@ -18,6 +18,10 @@ class HeadSettings(Settings):
         """Width of what a projector makes; `base` is the width of the base, 0 where there is none."""
         raise NotImplementedError
 
+    def members(self, sets: int) -> int:
+        """Projectors of a mixture over so many sets of pairs; one where there is no mixture."""
+        return 1
+
 
 class ProjectorSettings(HeadSettings):
     """Architecture of one projector per space (C-MCR, section 3)."""
@@ -211,6 +215,35 @@ class LeafTrainSettings(AveragedSettings):
         default=False, description="Normalise what the linear layer makes before the intra-MCR distance."
     )
     noise_on_base: bool = Field(default=True, description="Semantic completion noise on the base's targets, too.")
+
+
+class MixtureSettings(HeadSettings):
+    """Architecture of the projectors of a leaf of FreeBind; their width is that of the base."""
+
+    kind: Literal["mixture"] = Field(
+        default="mixture",
+        description="Linear-BN-ReLU-Linear-BN for every choice of sets of pairs, seven of three; their outputs are averaged.",
+    )
+    hidden: int = Field(default=2048, ge=1, description="Width of the hidden layer; that of the authors.")
+    init: Literal["xavier", "eye"] = Field(default="xavier", description="Initial weights.")
+
+    def outputs(self, base: int) -> int:
+        """The width of the base."""
+        return base
+
+    def members(self, sets: int) -> int:
+        """One for each choice of at least one set."""
+        return 2**sets - 1
+
+
+class FreeBindSettings(ScheduleSettings):
+    """Objective and schedule of a leaf of FreeBind. Its authors published no training: what is not the width is Ex-MCR's."""
+
+    projector: MixtureSettings = MixtureSettings()
+    batch_size: int = Field(
+        default=4096, ge=2, description="Pairs per step and projector; the last partial batch of an epoch is dropped."
+    )
+    temperature: float = Field(default=0.05, gt=0, description="InfoNCE temperature.")
 
 
 class BridgeTrainSettings(Settings):

@@ -90,14 +90,17 @@ def _first(params: "Params") -> str:
 def _origins(params: "Params", name: str, included: list[str]) -> "Origins":
     from pipeline.connect.config import load_config
     from pipeline.connect.origins import Origins
+    from pipeline.connect.spreads import load_kept
     from pipeline.publish.sources import origin_of
     from pipeline.spaces import SpaceSpec
-    from stages.context import MODELS
+    from stages.context import EMBEDDINGS, MODELS
 
     known = _fetched(params)
     spaces = load_config(MODELS / name).spaces
+    links = params.connections[name].links(name)
     return Origins(
-        keep=params.connections[name].links(name)[0].keep,
+        keep=load_kept(MODELS / name, links, EMBEDDINGS).keep,
+        combine=links[0].combine,
         spaces={space: origin_of(space, SpaceSpec(**record.spec), known, included) for space, record in spaces.items()},
     )
 

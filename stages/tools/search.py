@@ -47,7 +47,7 @@ def search(
 
       mcr search "a dog" --json | jq -r '.results[].key'
     """
-    from pipeline.connect import ConnectedSpace
+    from pipeline.connect.spreads import load_kept
     from pipeline.explore.index import Index, Place
     from pipeline.explore.queries import gallery_of, read_query, widest
     from pipeline.explore.samples import Samples
@@ -66,7 +66,7 @@ def search(
     name = connection or widest(usable, [source for _, source, _ in asked], modality)
     [(_, chosen)] = pick(params.connections, [name], "connection")
     set_up_torch(params)
-    space = ConnectedSpace.load(MODELS / name, device_of(params), chosen.links(name)[0].keep)
+    space = load_kept(MODELS / name, chosen.links(name), EMBEDDINGS, device_of(params))
     frozen, corpora = gallery_of(chosen.links(name), space, modality)
     places = [Place(frozen, each, modality) for each in ([corpus] if corpus else corpora)]
     if not places:

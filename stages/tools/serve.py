@@ -78,13 +78,13 @@ def make_application(params: "Params", names: list[str]) -> "Guard":
 
 
 def _opened(params: "Params", name: str, entry: "Connection") -> "Opened":
-    from pipeline.connect import ConnectedSpace
+    from pipeline.connect.spreads import load_kept
     from pipeline.explore.asked import Opened
     from pipeline.explore.index import Index
     from stages.context import EMBEDDINGS, INDEX, MODELS, device_of
 
     links = entry.links(name)
-    space = ConnectedSpace.load(MODELS / name, device_of(params), links[0].keep)
+    space = load_kept(MODELS / name, links, EMBEDDINGS, device_of(params))
     averaged = entry.record.pairs == "averaged"
     temperature = float(getattr(entry.retrieve, "temperature", 0.0)) if averaged else 0.0
     return Opened(entry.record.label, links, space, Index(space, EMBEDDINGS, INDEX / name), temperature)

@@ -7,6 +7,7 @@ import pytest
 from pipeline.connect import ConnectedSpace
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.links import Keep
 from tests.evaluate.world import CONNECTIONS, CORPORA, build_world, embedded
 
 TASK = {"task": "retrieval", "corpus": "heldout", "modalities": ["audio", "text"], "space": "clap"}
@@ -42,3 +43,30 @@ def test_text_enters_every_row_by_the_tower_of_the_frozen_row(tmp_path, changes,
         expected = np.mean((scores > right).sum(1) < 5)
         row = ours[(ours.connection == name) & (ours.direction == f"{first}->text") & (ours.metric == "R@5")]
         assert row.value.item() == pytest.approx(expected)
+
+
+def test_with_own_blocks_it_also_enters_by_every_tower_and_the_row_says_so(tmp_path):
+    folders = build_world(tmp_path)
+    kept = {
+        name: [link.model_copy(update={"keep": Keep(weight=0.6)}) for link in links]
+        for name, links in CONNECTIONS.items()
+    }
+    settings = EvaluateSettings.model_validate({"bootstrap": 20, "examples": 2, "tasks": {"kept": TASK}})
+    evaluate(settings, folders, kept, 3)
+    metrics = pd.read_parquet(folders.metrics / "metrics.parquet")
+    plain, joined = (
+        metrics[(metrics.connection == "audio_image") & (metrics.method == name)] for name in ("cmcr", "cmcr_towers")
+    )
+    assert set(plain.through) == {"audio by clap, text by clap"}
+    assert set(joined.through) == {"audio by clap, text by clip and clap"}
+    space = ConnectedSpace.load(folders.models / "audio_image", keep=0.6)
+    towers = {by: embedded(by, "heldout", "text", CORPORA["heldout"]) for by in ("clip", "clap")}
+    sounds = space.project("clap", embedded("clap", "heldout", "audio", CORPORA["heldout"]), "audio").numpy()
+    scores = sounds @ space.project_towers(towers, "text").numpy().T
+    expected = np.mean((scores > np.diag(scores)[:, None]).sum(1) < 5)
+    row = joined[(joined.direction == "audio->text") & (joined.metric == "R@5")]
+    assert row.value.item() == pytest.approx(expected)
+    # A tower that the task names is the only one.
+    named = EvaluateSettings.model_validate({"bootstrap": 0, "tasks": {"kept": {**TASK, "through": {"text": "clip"}}}})
+    evaluate(named, folders, kept, 3)
+    assert not pd.read_parquet(folders.metrics / "metrics.parquet").method.str.endswith("_towers").any()

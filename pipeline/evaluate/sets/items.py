@@ -17,6 +17,8 @@ from pipeline.store import read_placed
 
 log = logging.getLogger(__name__)
 
+TOGETHER = "+"  # in no name of a space
+
 
 @dataclass(frozen=True)
 class Side:
@@ -113,16 +115,28 @@ def load_embeddings(
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Keys, ascending, that a corpus has in all `spaces`, and by space the embeddings [N, D] in their order.
 
+    What enters by several towers (``clip+clap``) has their embeddings side by side.
+
     Raises:
         UserError: A store is missing.
     """
-    found = {space: read_placed([folders.store(space, corpus, modality)]) for space in sorted(spaces)}
+    single = sorted({tower for space in spaces for tower in towers_of(space)})
+    found = {space: read_placed([folders.store(space, corpus, modality)]) for space in single}
     rows = {space: {key: row for row, key in enumerate(keys)} for space, (keys, _) in found.items()}
     keys = sorted(set.intersection(*(set(each) for each in rows.values())))
     most = max(len(each) for each in rows.values())
     if len(keys) < most:
         log.info("%s: %d of %d %s items are in all spaces and are used", corpus, len(keys), most, modality)
-    return keys, {space: found[space][1][[rows[space][key] for key in keys]] for space in found}
+    tables = {space: found[space][1][[rows[space][key] for key in keys]] for space in found}
+    return keys, {
+        space: tables[space] if space in tables else np.hstack([tables[tower] for tower in towers_of(space)])
+        for space in sorted(spaces)
+    }
+
+
+def towers_of(entered: str) -> tuple[str, ...]:
+    """The frozen spaces through which a modality enters: ``clip``, or ``clip+clap`` where it is several."""
+    return tuple(entered.split(TOGETHER))
 
 
 def _items(keys: Sequence[Sequence[str]], separator: str) -> list[dict[str, str]]:

@@ -79,7 +79,8 @@ class Means:
         self.parts = [
             JoinedPart(f"{space}-00000.parquet", source, keys, first_row, ())
             for space, first_row in zip(self._link.spaces, (0, 2), strict=True)
-            for keys in [[self._link.memory_column(space), self._link.overlap_column(space)]]
+            # The same modality once, where a memory is of the overlapping one.
+            for keys in [[*dict.fromkeys((self._link.memory_column(space), self._link.overlap_column(space)))]]
         ]
 
     @cached_property
@@ -128,7 +129,9 @@ class Means:
         space = self._link.spaces[self.parts.index(part)]
         column = self._link.overlap_column(space)
         texts = (self._texts.rows(each).vectors[column] for each in self._texts.parts)
-        both = [self._samples[space], self._sampled((self._texts.count, texts))]
+        both = [self._samples[space]]
+        if len(part.keys) > 1:
+            both.append(self._sampled((self._texts.count, texts)))
         made = [self._mean_profile(space, sample) for _, sample in both]
         vectors = {f"{space}_own": np.stack([mean for mean, _ in both]), f"{space}_profile": np.stack(made)}
         return Rows(list(part.keys), {name: rows.astype(np.float32) for name, rows in vectors.items()}, {})

@@ -1,7 +1,8 @@
 """Who may ask: pages of this server on this machine, and nobody through them.
 
 A page of somebody else in the same browser can send requests to loopback, and can give itself a name that leads there (DNS
-rebinding). Both show in headers that no page can set: Host, Origin and Sec-Fetch-Site.
+rebinding). Both show in headers that no page can set: Host, Origin and Sec-Fetch-Site. A link may lead here, as those of the
+report do: that opens the page itself, in a window of its own, which holds no data.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -58,22 +59,23 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if reason := refused(Headers(scope=scope)):
+        if reason := refused(Headers(scope=scope), opens_page=scope["path"] == "/" and scope["method"] == "GET"):
             answer = JSONResponse({"error": reason, "hint": "Open the address that `mcr serve` printed."}, 403)
             await answer(scope, receive, headed)
             return
         await self._app(scope, receive, headed)
 
 
-def refused(headers: Headers) -> str:
-    """Why a request with `headers` is refused; empty if it is not."""
+def refused(headers: Headers, opens_page: bool = False) -> str:
+    """Why a request with `headers` is refused; empty if it is not. `opens_page`: it asks for the page and nothing else."""
     host = headers.get("host", "")
     if _name(host) not in LOOPBACK:
         return "This server answers on the loopback address only."
     origin = headers.get("origin")
     if origin is not None and origin != f"http://{host}":
         return "A page of another origin may not ask."
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    followed = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not (opens_page and followed):
         return "A page of another site may not ask."
     return ""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from pipeline.files.atomic import write_text
 from pipeline.inert import content_policy, inert_lines
 from pipeline.links import Link
+from pipeline.report.answer import answer, costs
 from pipeline.report.connection_files import EXAMPLES_NAME, Record
 from pipeline.report.examples import Examples
 from pipeline.report.expected import Published, beside_published, with_published
@@ -32,6 +34,8 @@ from pipeline.store.manifest import MANIFEST_NAME
 log = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
+# Where `mcr serve` listens unless it is told otherwise.
+EXPLORER = "http://127.0.0.1:8765/"
 PAGE, CARD, STYLE = "page.html.j2", "card.md.j2", "style.css"
 
 
@@ -147,6 +151,8 @@ def _facts(
     return {
         "main": inputs.main,
         "tables": tables,
+        "answer": answer(tables, inputs),
+        "costs": costs(inputs),
         "headlines": headlines(tables, inputs.main) if inputs.main else [],
         "story": story(inputs, tables),
         "tasks": tasks,
@@ -209,7 +215,7 @@ def _shown(inputs: Inputs, settings: ReportSettings) -> dict[str, object]:
 def _look() -> dict[str, object]:
     """The style sheet, and a policy under which nothing else on the page can act: no script, no style, no request."""
     style = f"\n{(TEMPLATES / STYLE).read_text()}"
-    return {"style": Markup(style), "policy": content_policy(style)}
+    return {"style": Markup(style), "policy": content_policy(style), "explorer": EXPLORER}
 
 
 def _ranked(tables: list[Table], inputs: Inputs) -> Table | None:
@@ -258,6 +264,7 @@ def _environment(html: bool) -> Environment:
     environment.filters["chance"] = _number
     environment.filters["code"] = code
     environment.filters["spread"] = _spread
+    environment.filters["step"] = lambda name: quote(name, safe="", errors="replace")
     environment.filters["width"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}"
     environment.tests["share"] = is_share
     return environment

@@ -1,6 +1,7 @@
 """The page in a real browser, wide and on a phone: search in every way there is, by mouse and by keyboard."""
 
 import contextlib
+import html
 import os
 import re
 import shutil
@@ -235,3 +236,18 @@ def test_words_in_the_address(page: Any, address: str) -> None:
     page.goto(f"{address}#q=a photo of w2")
     page.wait_for_selector(".found .item")
     assert page.input_value("#text") == "a photo of w2"
+
+
+def test_an_example_of_the_report_opens_here(page: Any, address: str, tmp_path: Path) -> None:
+    """A link in a page of another origin, as the report in a file is: the page opens, and asks with the item itself."""
+    from stages.tools.serve import PORT
+
+    report = Path("data/reports/index.html").read_text()
+    link = html.unescape(re.findall(rf'href="http://127.0.0.1:{PORT}/(#like=audio/[^"]+)', report)[0])
+    (tmp_path / "report.html").write_text(f'<a href="{address.rstrip("/")}/{html.escape(link)}">look further</a>')
+    opened = page.context.browser.new_page()
+    opened.goto((tmp_path / "report.html").as_uri())
+    opened.click("a")
+    opened.wait_for_selector(".found .item")
+    assert opened.inner_text("#query").startswith("Like ") and opened.is_checked("#into input[value=image]")
+    opened.close()

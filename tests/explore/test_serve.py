@@ -257,6 +257,22 @@ def test_pages_of_others_are_refused_everywhere(client: Any, headers: dict[str, 
     assert client.post("/api/search", json=body, headers=headers).status_code == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_of_others_opens_the_page_and_nothing_else(client: Any, site: str) -> None:
+    followed = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert client.get("/", headers=followed).status_code == 200
+    for path in ("/page.js", "/api/facts", "/api/map?connection=audio_image", "/media/picture/photos/00000.tar/p03"):
+        assert client.get(path, headers=followed).status_code == 403
+    for odd in (
+        {"Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "no-cors"},
+        {"Host": "evil.example"},
+        {"Origin": "null"},
+    ):
+        assert client.get("/", headers=followed | odd).status_code == 403
+    assert client.post("/", headers=followed).status_code in (403, 405)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8765", "localhost:8765", "[::1]:8765", "LOCALHOST:1", "127.0.0.1"])
 def test_loopback_by_any_of_its_names_is_answered(client: Any, host: str) -> None:
     headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}

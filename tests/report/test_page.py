@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import CorruptError
 from pipeline.report.settings import ReportSettings
-from pipeline.report.write import write_report
+from pipeline.report.write import EXPLORER, write_report
 from tests.report import world
 
 SETTINGS = ReportSettings(title="A & B", examples=3, pseudo_pairs=3)
@@ -84,16 +84,23 @@ def page(html: str) -> Page:
 def test_nothing_is_requested_from_outside(page: Page, html: str) -> None:
     for name in ("src", "srcset", "poster", "data", "action", "xlink:href"):
         assert all(value.startswith("data:") for value in page.attributes(name))
-    assert all(value.startswith(("#", "data:")) for value in page.attributes("href"))
+    assert all(value.startswith(("#", "data:", EXPLORER)) for value in page.attributes("href"))
     assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
-    assert not re.search(r"https?:|url\(|@import", html)
+    assert not re.search(r"https?:|url\(|@import", html.replace(f'<a href="{EXPLORER}#', ""))
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
 
 
 def test_anchors_lead_somewhere_and_ids_are_unique(page: Page) -> None:
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
-    assert {value[1:] for value in page.attributes("href", "a")} <= set(ids)
+    links = [value for value in page.attributes("href", "a") if not value.startswith(EXPLORER)]
+    assert {value[1:] for value in links} <= set(ids)
+
+
+def test_each_example_leads_to_the_explorer(page: Page) -> None:
+    found = [value.partition("#")[2] for value in page.attributes("href", "a") if value.startswith(EXPLORER)]
+    assert len(found) == 6 and len(set(found)) == 6
+    assert found[0] == "like=audio/heldout/00000.tar/heldout-000&into=image&by=audio_image"
 
 
 def test_tags_are_balanced(page: Page) -> None:

@@ -334,10 +334,37 @@ async function start() {
     document.body.classList.remove("over");
     if (event.dataTransfer.files[0]) send(event.dataTransfer.files[0]);
   });
-  const asked = new URLSearchParams(location.hash.slice(1)).get("q");
-  if (asked) {
-    $("text").value = asked;
-    look({ text: asked });
+  window.addEventListener("hashchange", () => {
+    try {
+      fromAddress();
+    } catch {
+      say("The address cannot be read.", true);
+    }
+  });
+  fromAddress();
+}
+
+// #q=words, or #like=modality/corpus/shard/key; and what to find `by` which connection.
+function fromAddress() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const prefer = (id, value) => {
+    const input = [...$(id).querySelectorAll("input")].find((one) => one.value === value);
+    if (!input) return;
+    if (input.type === "checkbox") for (const other of $(id).querySelectorAll("input")) other.checked = other === input;
+    input.checked = true;
+    choices();
+  };
+  state.query = null;
+  prefer("connections", asked.get("by"));
+  prefer("into", asked.get("into"));
+  // Its steps are decoded one by one: a key may hold a slash.
+  const like = (/[#&]like=([^&]*)/.exec(location.hash)?.[1] || "").split("/");
+  if (like.length === 4) {
+    const [modality, corpus, shard, key] = like.map(decodeURIComponent);
+    look({ item: { corpus, shard, key, modality }, shown: { corpus, shard, key, modality } });
+  } else if (asked.get("q")) {
+    $("text").value = asked.get("q");
+    look({ text: asked.get("q") });
   } else say("Type words and press Enter; / brings you back to them.");
 }
 

@@ -4,8 +4,9 @@ import base64
 import logging
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.errors import SampleError
 from pipeline.files.reading import open_patiently, written_by_us
@@ -40,10 +41,11 @@ LARGEST_CAPTION = 300  # characters
 
 @dataclass(frozen=True)
 class Member:
-    """One member of a sample: its bytes and its extension."""
+    """One member of a sample: its bytes, its extension, and the shard that it is from."""
 
     content: bytes
     extension: str
+    shard: str = ""
 
 
 Members = Mapping[tuple[str, str], Member]
@@ -99,7 +101,7 @@ def _read_shard(path: Path, keys: set[str]) -> dict[tuple[str, str], Member]:
             key, _, extension = info.name.partition(".")
             modality = modality_of(extension.lower())
             if key in keys and modality and (file := tar.extractfile(info)):
-                members[key, modality] = Member(file.read(), extension.lower())
+                members[key, modality] = Member(file.read(), extension.lower(), path.name)
     return members
 
 
@@ -115,6 +117,7 @@ class Shown:
         sound: data: URI of the sound.
         caption: Its text.
         note: Why something is not shown.
+        place: Corpus, shard and key, by which `mcr serve` knows it; empty where it is in none.
     """
 
     key: str
@@ -124,6 +127,7 @@ class Shown:
     sound: str = ""
     caption: str = ""
     note: str = ""
+    place: str = ""
 
 
 class Gallery:
@@ -148,7 +152,10 @@ class Gallery:
             if (key, modality) in members:
                 caption = members.get((key, TEXT))
                 text = caption.content.decode(errors="replace").strip() if caption else ""
-                return self._render(key, modality, members[key, modality], text[:LARGEST_CAPTION])
+                member = members[key, modality]
+                shown = self._render(key, modality, member, text[:LARGEST_CAPTION])
+                place = "/".join(quote(step, safe="") for step in (corpus, member.shard, key))
+                return replace(shown, place=place if member.shard else "")
         return Shown(key, modality, note="not in the shards")
 
     def _render(self, key: str, modality: str, member: Member, caption: str) -> Shown:

@@ -161,15 +161,16 @@ def _against_untrained(table: Table, label: str, inputs: Inputs) -> list[Finding
             continue
         value, low, high = found
         verb = f"gains {100 * value:.1f} points on" if value > 0 else f"loses {-100 * value:.1f} points to"
-        text = f"{_name(row)} {verb} the best of what needs no training, {_within(best.label)}, at {label} on the same samples"
+        text = f"{_name(row)} {verb} the best of what needs no training, {within(best.label)}, at {label} on the same samples"
         text += f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
         said.append(Finding(text + (", which may be chance." if low <= 0 <= high else ".")))
     return said
 
 
-def _within(label: str) -> str:
+def within(label: str) -> str:
     """A label inside of a sentence."""
-    return label[:1].lower() + label[1:] if label.startswith(("Two", "Training", "Spaces")) else label
+    lowered = label[:1].lower() + label[1:] if label.startswith(("Two", "Training", "Spaces")) else label
+    return f"the {lowered}" if label.startswith("Training") else lowered
 
 
 def _against_connections(table: Table, row: Row, label: str, inputs: Inputs) -> list[Finding]:

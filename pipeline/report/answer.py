@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
 from pipeline.report.inputs import Inputs
 from pipeline.report.sentences.findings import CHANCE_METHOD, percent, unpaired, within, yardstick
-from pipeline.report.table import BASELINE, HUBS_CORRECTED, Cell, Row, Table
+from pipeline.report.table import BASELINE, VARIANTS, Cell, Row, Table
 
 SHOWN = (CONNECTION, BASELINE, CONTROL, BOUND)
 
@@ -76,7 +76,7 @@ def answer(tables: Sequence[Table], inputs: Inputs) -> Answer | None:
     label = yardstick(table) if table else None
     if table is None or label is None:
         return None
-    rows = [row for row in table.rows if label in row.cells and not row.method.endswith(HUBS_CORRECTED)]
+    rows = [row for row in table.rows if label in row.cells and not row.method.endswith(tuple(VARIANTS))]
     bars = [_bar(row, row.cells[label]) for row in rows if row.group in SHOWN]
     bars.sort(key=lambda bar: -bar.cell.value)
     trained = _best(bars, CONNECTION)

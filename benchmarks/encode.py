@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # also runs on a machine where the package is not installed
 
 from pipeline.encode.ahead import short_turns  # noqa: E402
+from pipeline.encode.batches import stacked_batches  # noqa: E402
+from pipeline.encode.decoders import AUTO  # noqa: E402
 from pipeline.encode.job import EncodeSettings, encode_corpus  # noqa: E402
-from pipeline.encode.prepare import AUTO, prepared_chunks  # noqa: E402
+from pipeline.encode.prepare import Chunk, prepared_chunks  # noqa: E402
 from pipeline.precision import PRECISIONS, multiplying  # noqa: E402
 from pipeline.progress import Silent  # noqa: E402
 from pipeline.spaces import Space, SpaceSpec, load_space  # noqa: E402
@@ -152,7 +155,9 @@ def measure(
     settings = EncodeSettings(given.batch, given.workers, 0.0, given.device, AUTO)
     runs: dict[str, Callable[[], object]] = {
         "bare": lambda: [space.encode(modality, batch) for batch in batches],
-        "input": lambda: drained(prepared_chunks(space, modality, shards, parts, given.workers, given.batch)),
+        "input": lambda: drained(
+            prepared_chunks(space, modality, shards, parts, given.workers, given.batch, AUTO, given.device), given
+        ),
         "whole": lambda: encode_corpus(space, family, spec, shards, next(stores), settings, Silent()),
     }
     if (family, modality) == ("open_clip", "text"):
@@ -179,11 +184,12 @@ def batches_of(made: list[torch.Tensor], count: int, size: int) -> list[torch.Te
     return [stacked(first % len(made), min(size, count - first)) for first in range(0, count, size)]
 
 
-def drained(chunks: Iterable[object]) -> None:
-    """Take all of them, and keep none."""
+def drained(chunks: Iterable[Chunk], given: argparse.Namespace) -> None:
+    """Take all of them as batches, shard by shard, and keep none."""
     with short_turns():
-        for _ in chunks:
-            pass
+        for _, own in groupby(chunks, key=lambda chunk: chunk.shard.name):
+            for batch in stacked_batches(own, given.batch, given.device):
+                batch.done()
 
 
 @torch.inference_mode()

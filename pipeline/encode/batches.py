@@ -1,18 +1,14 @@
-"""Stacked batches of the samples of one part, put together while the model computes the batch before."""
+"""Batches of the samples of one part, put together while the model computes the batch before."""
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipeline.encode.ahead import read_ahead
 from pipeline.encode.prepare import Chunk
+from pipeline.encode.slots import Run
 from pipeline.store import Failure
-
-# Batches that wait for a GPU, beside the one that it computes.
-_WAITING = 1
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,7 @@ class Batch:
         transparent: How many pictures have transparency since then.
         read: Seconds of reading since then.
         decode: Seconds of decoding since then, of all workers together.
+        done: To be called when nobody reads `samples` any more; others will lie there.
     """
 
     keys: list[str]
@@ -34,48 +31,95 @@ class Batch:
     transparent: int
     read: float
     decode: float
+    done: Callable[[], None]
 
 
 def stacked_batches(chunks: Iterable[Chunk], size: int, device: str) -> Generator[Batch, None, None]:
     """The good samples of one part in their order, `size` at a time. Rejects would leave short batches; filled up, the cut
     depends neither on where they are nor on the chunks."""
     pinned = torch.device(device).type == "cuda"
-    batches = _batches(chunks, size, pinned)
-    if not pinned:  # a core that computes would only wait for the one that stacks
-        yield from batches
-        return
-    with closing(read_ahead(batches, _WAITING)) as ahead:
-        yield from ahead
-
-
-def _batches(chunks: Iterable[Chunk], size: int, pinned: bool) -> Iterator[Batch]:
-    carry: list[tuple[str, Tensor]] = []
-    since: list[Chunk] = []
+    filling, since = _Filling(size, pinned), list[Chunk]()
     for chunk in chunks:
         since.append(chunk)
-        carry += [(key, result) for key, result in chunk.samples if isinstance(result, Tensor)]
-        while len(carry) >= size:
-            yield _stack(carry[:size], since, pinned)
-            carry, since = carry[size:], []
-    if carry or since:
-        yield _stack(carry, since, pinned)
+        keys, samples = chunk.keys, chunk.samples
+        while keys:
+            room = size - len(filling.keys)
+            first, samples = _split(samples, min(room, len(keys)))
+            filling.add(keys[:room], first)
+            keys = keys[room:]
+            if len(filling.keys) == size:
+                yield filling.batch(since)
+                filling, since = _Filling(size, pinned), []
+    if filling.keys or since:
+        yield filling.batch(since)
 
 
-def _stack(good: list[tuple[str, Tensor]], since: list[Chunk], pinned: bool) -> Batch:
-    tensors = [tensor for _, tensor in good]
-    if pinned and tensors:
-        first = tensors[0]
-        # torch keeps such memory and hands it out again.
-        samples = torch.empty((len(tensors), *first.shape), dtype=first.dtype, pin_memory=True)
-        torch.stack(tensors, out=samples)
-    else:
-        samples = torch.stack(tensors) if tensors else torch.empty(0)
-    rejected = [result for chunk in since for _, result in chunk.samples if isinstance(result, Failure)]
-    return Batch(
-        [key for key, _ in good],
-        samples,
-        rejected,
-        sum(chunk.transparent for chunk in since),
-        sum(chunk.read for chunk in since),
-        sum(chunk.decode for chunk in since),
-    )
+class _Filling:
+    """A batch that is being filled: it stays where its samples lie while these lie side by side, and has memory of its own
+    from the first one that does not."""
+
+    def __init__(self, size: int, pinned: bool) -> None:
+        self.size, self.pinned = size, pinned
+        self.keys: list[str] = []
+        self._run: Run | None = None
+        self._own: Tensor | None = None
+        self._copied = 0
+
+    def add(self, keys: Sequence[str], samples: Run | list[Tensor]) -> None:
+        """Samples that follow; a run is held until the batch is done, or copied and released."""
+        joined = None
+        if isinstance(samples, Run) and not self._copied:
+            joined = self._run.joined(samples) if self._run else samples if samples.side_by_side else None
+        if joined:
+            self._run = joined
+        else:
+            run, self._run = self._run, None
+            for piece in [run, samples] if run else [samples]:
+                self._copy(piece)
+        self.keys += keys
+
+    def batch(self, since: Sequence[Chunk]) -> Batch:
+        """The batch as it is, with what was found in the chunks `since` the one before."""
+        run = self._run
+        own = torch.empty(0) if self._own is None else self._own[: self._copied]
+        return Batch(
+            self.keys,
+            run.rows() if run else own,
+            [failure for chunk in since for failure in chunk.rejected],
+            sum(chunk.transparent for chunk in since),
+            sum(chunk.read for chunk in since),
+            sum(chunk.decode for chunk in since),
+            run.release if run else _nothing,
+        )
+
+    def _copy(self, samples: Run | list[Tensor]) -> None:
+        if not len(samples):
+            return
+        first = samples.row(0) if isinstance(samples, Run) else samples[0]
+        if self._own is None:
+            # torch keeps pinned memory and hands it out again.
+            self._own = torch.empty((self.size, *first.shape), dtype=first.dtype, pin_memory=self.pinned)
+        target = self._own[self._copied : self._copied + len(samples)]
+        self._copied += len(samples)
+        _check_alike(self._own[0], [first] if isinstance(samples, Run) else samples)
+        if isinstance(samples, Run):
+            target.copy_(samples.rows())
+            samples.release()
+        else:
+            torch.stack(samples, out=target)
+
+
+def _check_alike(first: Tensor, samples: Iterable[Tensor]) -> None:
+    """torch would make room for other shapes in the memory of the batch, and round other types."""
+    for sample in samples:
+        if sample.shape != first.shape or sample.dtype != first.dtype:
+            one, other = (f"{each.dtype} {tuple(each.shape)}" for each in (first, sample))
+            raise RuntimeError(f"The samples of a batch are not alike: {one} and {other}.")
+
+
+def _split(samples: Run | list[Tensor], count: int) -> tuple[Run, Run] | tuple[list[Tensor], list[Tensor]]:
+    return samples.split(count) if isinstance(samples, Run) else (samples[:count], samples[count:])
+
+
+def _nothing() -> None:
+    pass

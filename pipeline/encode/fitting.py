@@ -1,10 +1,12 @@
 """Encoding in batches that fit into the memory of the device."""
 
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from pipeline.encode.in_flight import begin_encode
 from pipeline.errors import UserError
 from pipeline.spaces import Space
 
@@ -24,7 +26,16 @@ class FittingEncoder:
         Raises:
             UserError: Not even one sample fits.
         """
-        pieces: list[Tensor] = []
+        return self.begin(batch)()
+
+    def begin(self, batch: Tensor) -> Callable[[], Tensor]:
+        """Begin to encode a batch, and return what waits for its unit vectors. A GPU computes them meanwhile; until
+        they are there, `batch` has to stay as it is.
+
+        Raises:
+            UserError: Not even one sample fits.
+        """
+        pieces: list[Callable[[], Tensor]] = []
         done = 0
         while done < len(batch):
             size = min(self.largest or len(batch), len(batch) - done)
@@ -45,11 +56,11 @@ class FittingEncoder:
                     size, self.modality, self.largest,
                 )  # fmt: skip
                 torch.cuda.empty_cache()
-        return torch.cat(pieces)
+        return lambda: torch.cat([piece() for piece in pieces])
 
-    def _try(self, piece: Tensor) -> Tensor | None:
+    def _try(self, piece: Tensor) -> Callable[[], Tensor] | None:
         # Only when this function has returned is the traceback gone, which holds what the failed pass had allocated.
         try:
-            return self.space.encode(self.modality, piece)
+            return begin_encode(self.space, self.modality, piece)
         except torch.OutOfMemoryError:
             return None

@@ -1,6 +1,7 @@
 """One part of an embedding store as a unit of work: a shard is read, decoded, embedded and written."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,10 +12,13 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pipeline.encode.batches import stacked_batches
+from pipeline.encode.batches import Batch, stacked_batches
+from pipeline.encode.decoders import THREADS
 from pipeline.encode.fitting import FittingEncoder
-from pipeline.encode.prepare import THREADS, Chunk, prepared_chunks
+from pipeline.encode.in_flight import in_flight
+from pipeline.encode.prepare import Chunk, prepared_chunks
 from pipeline.progress import Progress, Silent
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.store import EMBEDDING_COLUMN, Failure, Made, Part, Rows, Work, write_rows
@@ -31,7 +35,7 @@ class EncodeSettings:
         workers: How many samples are decoded at the same time, while the model computes.
         max_rejected: Largest share of rejected samples, from 0 to 1.
         device: Where the space computes.
-        decode: Where samples are decoded, see `prepared_chunks`.
+        decode: Where samples are decoded, see `decoder_of`.
         options: What the corpus has in place of options of the space, see `prepared_for`.
     """
 
@@ -81,32 +85,26 @@ class Encoding:
         """The samples of `shards`, decoded ahead of whoever takes them."""
         how = self.settings
         return prepared_chunks(
-            self.encoder.space, self.modality, self.shards, shards, how.workers, how.batch_size, how.decode
+            self.encoder.space, self.modality, self.shards, shards, how.workers, how.batch_size, how.decode, how.device
         )
 
     def embed(self, chunks: Iterable[Chunk], progress: Progress) -> "EmbeddedShard":
         """Embed the samples of one shard."""
-        keys: list[str] = []
-        rejected: list[Failure] = []
-        transparent = 0
-        blocks = [np.empty((0, self.encoder.space.dimension), np.float32)]
-        how = self.settings
+        how, shard = self.settings, EmbeddedShard()
+        waiting: deque[tuple[Batch, Callable[[], Tensor]]] = deque()
         with closing(stacked_batches(chunks, how.batch_size, how.device)) as batches:
             for batch in batches:
                 started = perf_counter()
-                rejected += batch.rejected
-                transparent += batch.transparent
-                if batch.keys:
-                    embeddings = self.encoder(batch.samples).numpy()
-                    good = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < NORM_TOLERANCE  # False for NaN as well
-                    keys += [key for key, fine in zip(batch.keys, good, strict=True) if fine]
-                    rejected += [_bad(batch.keys[row], embeddings[row]) for row in np.flatnonzero(~good)]
-                    blocks.append(embeddings[good])
+                waiting.append((batch, self.encoder.begin(batch.samples)))
+                while len(waiting) > in_flight(how.device):
+                    shard.add(*waiting.popleft())
                 progress.advance(
                     len(batch.keys) + len(batch.rejected),
                     read=batch.read, decode=batch.decode / how.workers, compute=perf_counter() - started,
                 )  # fmt: skip
-        return EmbeddedShard(keys, rejected, np.concatenate(blocks), transparent)
+            for each in waiting:
+                shard.add(*each)
+        return shard
 
     def reading_ahead(self, folder: Path, works: Sequence[Work], progress: Progress) -> Iterator[Record]:
         """The engine of a single process: while one part is computed, the next is read and the last one written."""
@@ -128,19 +126,33 @@ class Encoding:
                 yield _told(written, progress)
 
 
-@dataclass(frozen=True)
 class EmbeddedShard:
-    """One shard's embeddings [N, D] by key, the samples without one, and how many pictures have transparency."""
+    """One shard's embeddings by key, the samples without one, and how many pictures have transparency."""
 
-    keys: list[str]
-    rejected: list[Failure]
-    embeddings: NDArray[np.float32]
-    transparent: int
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.rejected: list[Failure] = []
+        self.transparent = 0
+        self._blocks: list[NDArray[np.float32]] = []
+
+    def add(self, batch: Batch, rows: Callable[[], Tensor]) -> None:
+        """Wait for the embeddings of a batch, and take those of unit length."""
+        self.rejected += batch.rejected
+        self.transparent += batch.transparent
+        if not batch.keys:
+            return
+        embeddings = rows().numpy()
+        batch.done()
+        good = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < NORM_TOLERANCE  # False for NaN as well
+        self.keys += [key for key, fine in zip(batch.keys, good, strict=True) if fine]
+        self.rejected += [_bad(batch.keys[row], embeddings[row]) for row in np.flatnonzero(~good)]
+        self._blocks.append(embeddings[good])
 
     def write(self, part: "EncodedShard", path: Path) -> Made:
         """Write them to the file `path` as `part`."""
         metadata = {"fingerprint": part.encoding.fingerprint, "source": part.shard.sha256}
-        write_rows(path, Rows(self.keys, {EMBEDDING_COLUMN: self.embeddings}, {}), metadata)
+        none = np.empty((0, part.encoding.encoder.space.dimension), np.float32)
+        write_rows(path, Rows(self.keys, {EMBEDDING_COLUMN: np.concatenate([none, *self._blocks])}, {}), metadata)
         return Made(self.keys, self.rejected, transparent=self.transparent)
 
 

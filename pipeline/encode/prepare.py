@@ -3,35 +3,28 @@
 Pictures, sounds and point clouds are decoded in processes: a file can make a decoder crash, hang, or ask for all memory.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from pipeline.decode.images import has_transparency
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.encode.ahead import read_ahead
-from pipeline.errors import SampleError
-from pipeline.modalities import IMAGE, TEXT, modality_of
+from pipeline.encode.decoders import AUTO, Decoder, Files, decoder_of
+from pipeline.encode.in_flight import in_flight
+from pipeline.encode.slots import Run, Slots
+from pipeline.modalities import modality_of
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part
-from pipeline.store.shards import ShardSample, read_shard, verify_shard
+from pipeline.store.shards import Extent, ListedSample, list_shard, verify_shard
 
 # Samples that a thread takes at a time: small ones cost less to decode than to hand over one by one.
 CHUNK = 16
 # Of compressed files; a chunk of large ones is shorter.
 CHUNK_BYTES = 32 << 20
-LIMITS = Limits()
-
-THREADS, PROCESSES, AUTO = "threads", "processes", "auto"
-# From files to tensors, and whether they are pictures with transparency; or to what is wrong with them.
-Decoder = Callable[[Sequence[bytes]], Sequence[tuple[Tensor, bool] | SampleError]]
 
 
 @dataclass(frozen=True)
@@ -40,24 +33,35 @@ class Chunk:
 
     Attributes:
         shard: Where they are from.
-        samples: Keys, and the decoded samples or why there is none.
+        keys: Of the samples.
+        samples: Decoded; a run of slots belongs to whoever takes the chunk, and has to be released.
+        rejected: Those that could not be decoded.
         read: Seconds that reading them took; with the first chunk, verifying the shard.
         decode: Seconds that one thread spent on decoding them.
-        transparent: How many of those decoded are pictures with an alpha channel or a transparent colour.
+        transparent: How many of the samples are pictures with an alpha channel or a transparent colour.
     """
 
     shard: Part
-    samples: list[tuple[str, Tensor | Failure]]
+    keys: list[str]
+    samples: Run | list[Tensor]
+    rejected: list[Failure]
     read: float
     decode: float
     transparent: int = 0
 
 
 def prepared_chunks(
-    space: Space, modality: str, folder: Path, shards: Sequence[Part], workers: int, ahead: int, where: str = AUTO
+    space: Space,
+    modality: str,
+    folder: Path,
+    shards: Sequence[Part],
+    workers: int,
+    batch: int,
+    where: str = AUTO,
+    device: str = "cpu",
 ) -> Generator[Chunk, None, None]:
-    """The samples of `shards` in `folder`, decoded by `workers` threads or processes that run about `ahead` samples ahead,
-    also into the next shard. Each shard has at least one chunk.
+    """The samples of `shards` in `folder`, decoded by `workers` threads or processes that run about a batch ahead, also
+    into the next shard. Each shard has at least one chunk.
 
     Args:
         space: Whose `preprocess` is called.
@@ -65,100 +69,86 @@ def prepared_chunks(
         folder: Of the shards.
         shards: In their order.
         workers: How many samples are decoded at the same time.
-        ahead: In samples.
-        where: ``threads``; ``processes``, which also survive a crash and a hang; ``auto``: processes where they can be
-            forked, threads for text, which no foreign decoder reads.
+        batch: Samples in a batch.
+        where: See `decoder_of`.
+        device: Where the batches go.
 
     Raises:
         CorruptError: A shard is damaged; raised after the chunks of the shards before it.
     """
     if not shards:
         return
-    depth = -(-ahead // CHUNK) + 2 * workers
+    depth = -(-batch // CHUNK) + 2 * workers
+    # The batch that is put together, those in flight, what a shard's start leaves out, and what is decoded meanwhile.
+    needed = batch * (2 + in_flight(device)) + 2 * workers * CHUNK
     with ExitStack() as stack:
-        decode = _decoder(space, modality, workers, where, stack)
+        decode, slots = decoder_of(space, modality, workers, where, -(-needed // batch) * batch, device, stack)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
-        submitted = read_ahead(_submit(decode, modality, folder, shards, pool), depth)
+        submitted = read_ahead(_Submission(decode, slots, modality, pool, batch).submit(folder, shards), depth)
         with closing(submitted):
-            for future in submitted:
-                yield future.result()
+            try:
+                for future in submitted:
+                    yield future.result()
+            finally:
+                if slots:
+                    slots.give_up()
 
 
-def _decoder(space: Space, modality: str, workers: int, where: str, stack: ExitStack) -> Decoder:
-    """What decodes, here or elsewhere."""
+class _Submission:
+    """Hands the files of shards to the threads of a pool, as far as there are slots for their samples."""
 
-    def in_this_process(payloads: Sequence[bytes]) -> list[tuple[Tensor, bool] | SampleError]:
-        return [_prepare(space, modality, payload) for payload in payloads]
+    def __init__(
+        self, decode: Decoder, slots: Slots | None, modality: str, pool: ThreadPoolExecutor, batch: int
+    ) -> None:
+        self.decode, self.slots, self.modality, self.pool, self.batch = decode, slots, modality, pool, batch
 
-    def elsewhere(payload: bytes) -> tuple[np.ndarray, bool]:
-        tensor = space.preprocess(modality, payload)
-        return tensor.numpy(), modality == IMAGE and has_transparency(payload)
-
-    if where == THREADS or (where == AUTO and (modality == TEXT or not POSSIBLE)):
-        return in_this_process
-    # A forked process must not use the threads of PyTorch's arithmetic, which were not forked.
-    isolated: Isolated[bytes, tuple[np.ndarray, bool]] = stack.enter_context(
-        Isolated(
-            elsewhere,
-            workers,
-            LIMITS,
-            lambda: torch.set_num_threads(1),
-        )
-    )
-    isolated.start()
-    return lambda payloads: [
-        found if isinstance(found, SampleError) else (torch.from_numpy(found[0]), found[1])
-        for found in isolated(payloads)
-    ]
-
-
-def _prepare(space: Space, modality: str, payload: bytes) -> tuple[Tensor, bool] | SampleError:
-    try:
-        return space.preprocess(modality, payload), modality == IMAGE and has_transparency(payload)
-    except SampleError as error:
-        return error
-    except MemoryError:
-        return SampleError("decode", "the decoder asks for more memory than there is")
-
-
-def _submit(
-    decode: Decoder, modality: str, folder: Path, shards: Sequence[Part], pool: ThreadPoolExecutor
-) -> "Iterator[Future[Chunk]]":
-    for shard in shards:
-        started = perf_counter()
-        samples = read_shard(verify_shard(folder, shard))
-        few = _few(samples, modality)
-        while True:
-            yield pool.submit(_decode, decode, shard, few, perf_counter() - started)
+    def submit(self, folder: Path, shards: Sequence[Part]) -> "Iterator[Future[Chunk]]":
+        """One future for each chunk."""
+        for shard in shards:
             started = perf_counter()
-            few = _few(samples, modality)
-            if not few:
-                break
+            path = verify_shard(folder, shard)
+            samples = list_shard(path)
+            if self.slots:
+                self.slots.begin_at(self.batch)
+            # Before one sample is decoded nobody knows how much room each of them needs.
+            first = bool(self.slots and self.slots.undecided)
+            keys, extents = self._few(samples, 1 if first else CHUNK)
+            while True:
+                spent = perf_counter() - started
+                run = self.slots.take(len(keys)) if self.slots else None
+                future = self.pool.submit(_decode, self.decode, shard, Files(path, keys, extents, run), spent)
+                if first:
+                    wait([future])
+                    first = False
+                yield future
+                started = perf_counter()
+                keys, extents = self._few(samples, CHUNK)
+                if not keys:
+                    break
+
+    def _few(self, samples: Iterator[ListedSample], most: int) -> tuple[list[str], list[Extent]]:
+        """Keys and files of the next samples that have one of the modality.
+
+        A caption of an item with several is a sample of its own, without a picture.
+        """
+        keys: list[str] = []
+        extents: list[Extent] = []
+        size = 0
+        while len(keys) < most and size < CHUNK_BYTES and (sample := next(samples, None)):
+            own = (extent for name, extent in sample.members.items() if modality_of(name) == self.modality)
+            if (extent := next(own, None)) is not None:
+                keys.append(sample.key)
+                extents.append(extent)
+                size += extent.size
+        return keys, extents
 
 
-def _few(samples: Iterator[ShardSample], modality: str) -> list[tuple[str, bytes]]:
-    """Keys and files of the next samples that have one of `modality`.
-
-    A caption of an item with several is a sample of its own, without a picture.
-    """
-    few: list[tuple[str, bytes]] = []
-    size = 0
-    while len(few) < CHUNK and size < CHUNK_BYTES and (sample := next(samples, None)):
-        own = (content for extension, content in sample.members.items() if modality_of(extension) == modality)
-        if (payload := next(own, None)) is not None:
-            few.append((sample.key, payload))
-            size += len(payload)
-    return few
-
-
-def _decode(decode: Decoder, shard: Part, few: Sequence[tuple[str, bytes]], read: float) -> Chunk:
+def _decode(decode: Decoder, shard: Part, files: Files, read: float) -> Chunk:
     started = perf_counter()
-    samples: list[tuple[str, Tensor | Failure]] = []
-    transparent = 0
-    for (key, _), found in zip(few, decode([payload for _, payload in few]), strict=True):
-        if isinstance(found, SampleError):
-            samples.append((key, Failure(key, found.step, type(found).__name__, found.message)))
-        else:
-            samples.append((key, found[0]))
-            transparent += found[1]
-    return Chunk(shard, samples, read, perf_counter() - started, transparent)
+    found = decode(files)
+    rejected = [
+        Failure(files.keys[number], error.step, type(error).__name__, error.message)
+        for number, error in found.rejected.items()
+    ]
+    keys = [key for number, key in enumerate(files.keys) if number not in found.rejected]
+    return Chunk(shard, keys, found.samples, rejected, read, perf_counter() - started, found.transparent)

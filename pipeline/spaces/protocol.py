@@ -1,5 +1,8 @@
 """What every frozen space can do, whatever library it comes from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,8 +65,22 @@ class Space(Protocol):
         ...
 
 
+@contextmanager
+def left_on_device() -> Iterator[None]:
+    """Within it `unit_rows` does not wait for a GPU: its rows stay there, for a caller who fetches them later."""
+    token = _LEFT.set(True)
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
+
+
+_LEFT: ContextVar[bool] = ContextVar("left on device", default=False)
+
+
 def unit_rows(embeddings: "Tensor") -> "Tensor":
     """Rows of `embeddings` [B, D] as float32 unit vectors on the CPU; a zero row stays zero."""
     import torch
 
-    return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu()
+    rows = torch.nn.functional.normalize(embeddings.float(), dim=-1)
+    return rows if _LEFT.get() else rows.cpu()

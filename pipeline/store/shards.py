@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import CorruptError
 from pipeline.files.reading import open_patiently, written_by_us
@@ -28,6 +29,20 @@ class ShardSample:
     members: dict[str, bytes]
 
 
+class Extent(NamedTuple):
+    """Where a member lies in a tar, in bytes."""
+
+    start: int
+    size: int
+
+
+class ListedSample(NamedTuple):
+    """One sample of a shard that has not been read: its key, and where its members lie, by extension."""
+
+    key: str
+    members: dict[str, Extent]
+
+
 def write_shard(path: Path, samples: Iterable[ShardSample]) -> None:
     """Write `samples` as a tar; equal samples in equal order give equal bytes."""
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
@@ -39,34 +54,63 @@ def write_shard(path: Path, samples: Iterable[ShardSample]) -> None:
                 archive.addfile(info, io.BytesIO(content))
 
 
-def read_shard(path: Path) -> Iterator[ShardSample]:
-    """Yield the samples of a tar in their order; nothing is ever extracted to disk.
+def list_shard(path: Path) -> Iterator[ListedSample]:
+    """Yield where the samples of a tar lie in it, in their order; only its headers are read.
 
     Raises:
         CorruptError: The tar is damaged, has a member that is not a regular file, or scatters the members of a sample.
     """
     seen: set[str] = set()
-    key, members = "", dict[str, bytes]()
+    key, members = "", dict[str, Extent]()
     with (
         written_by_us(path, _AGAIN),
         open_patiently(path) as file,
-        tarfile.open(fileobj=file, mode="r|") as archive,
+        tarfile.open(fileobj=file, mode="r:") as archive,
     ):
         for info in archive:
-            stream = archive.extractfile(info) if info.isreg() else None
             name, _, extension = info.name.partition(".")
-            if stream is None or not extension:
+            if not info.isreg() or info.sparse is not None or not extension:
                 raise CorruptError(f"{path} has a member {info.name!r} that is not a sample.", _AGAIN)
             if name != key:
                 if key:
-                    yield ShardSample(key, members)
+                    yield ListedSample(key, members)
                 if name in seen:
                     raise CorruptError(f"{path} has the members of {name!r} in two places.", _AGAIN)
                 seen.add(name)
                 key, members = name, {}
-            members[extension] = stream.read()
+            members[extension] = Extent(info.offset_data, info.size)
+            archive.members = []  # type: ignore[attr-defined]  # it would keep every header that it has seen
     if key:
-        yield ShardSample(key, members)
+        yield ListedSample(key, members)
+
+
+def read_shard(path: Path) -> Iterator[ShardSample]:
+    """Yield the samples of a tar in their order; nothing is ever extracted to disk.
+
+    Raises:
+        CorruptError: See `list_shard`.
+    """
+    with written_by_us(path, _AGAIN), open_patiently(path) as file:
+        for sample in list_shard(path):
+            yield ShardSample(sample.key, {name: _read(file, extent) for name, extent in sample.members.items()})
+
+
+def read_extents(path: Path, extents: Iterable[Extent]) -> list[bytes]:
+    """The members at `extents` of a tar.
+
+    Raises:
+        CorruptError: It ends before them.
+    """
+    with written_by_us(path, _AGAIN), open_patiently(path) as file:
+        return [_read(file, extent) for extent in extents]
+
+
+def _read(file: BinaryIO, extent: Extent) -> bytes:
+    file.seek(extent.start)
+    content = file.read(extent.size)
+    if len(content) < extent.size:
+        raise EOFError("unexpected end of data")
+    return content
 
 
 def shard_keys(path: Path) -> list[str]:

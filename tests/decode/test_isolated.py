@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.decode import answers
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits, _Child
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits, answers
+from pipeline.decode.isolated.child import Child
 from pipeline.errors import SampleError
 
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
@@ -152,15 +152,15 @@ def test_an_answer_in_the_last_moment_leaves_the_next_call_its_time(monkeypatch)
         time.sleep(seconds)
         return seconds
 
-    kill = _Child.kill
+    kill = Child.kill
 
-    def late(child: _Child) -> None:
+    def late(child: Child) -> None:
         time.sleep(0.5)  # in which the first call ends and the second one begins
         kill(child)
 
     with Isolated(slow, 1, Limits(1.0)) as call:
         call.start()
-        monkeypatch.setattr(_Child, "kill", late)
+        monkeypatch.setattr(Child, "kill", late)
         assert call([1.2, 0.6]) == [1.2, 0.6]
 
 

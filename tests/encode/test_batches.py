@@ -1,12 +1,15 @@
 """Batches: the same whether they are stacked as they are needed, or ahead into memory that a GPU copies from."""
 
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.encode.batches import stacked_batches
 from pipeline.encode.prepare import Chunk
+from pipeline.encode.slots import Layout, Run, Slots
 from pipeline.store import Failure
 from pipeline.store.manifest import Part
 
@@ -17,12 +20,12 @@ def chunks(*lengths: int) -> list[Chunk]:
     """Chunks of these lengths, in which every third sample is a reject."""
     found, number = [], 0
     for length in lengths:
-        samples = []
-        for _ in range(length):
-            bad = Failure(f"{number}", "decode", "SampleError", "x")
-            samples.append((f"{number}", bad if number % 3 == 1 else torch.full((2, 3), number, dtype=torch.uint8)))
-            number += 1
-        found.append(Chunk(SHARD, samples, 0.5, 0.25, transparent=1))
+        numbers = range(number, number + length)
+        good = [each for each in numbers if each % 3 != 1]
+        rejected = [Failure(f"{each}", "decode", "SampleError", "x") for each in numbers if each % 3 == 1]
+        samples = [torch.full((2, 3), each, dtype=torch.uint8) for each in good]
+        found.append(Chunk(SHARD, [f"{each}" for each in good], samples, rejected, 0.5, 0.25, transparent=1))
+        number += length
     return found
 
 
@@ -46,7 +49,7 @@ def test_every_sample_is_in_one_batch_or_a_reject(lengths, device, unpinned):
     made = chunks(*lengths)
     batches = list(stacked_batches(iter(made), 4, device))
     keys = [key for batch in batches for key in batch.keys]
-    everything = [key for chunk in made for key, _ in chunk.samples]
+    everything = [f"{number}" for number in range(sum(lengths))]
     assert keys == [key for key in everything if int(key) % 3 != 1]
     assert [failure.key for batch in batches for failure in batch.rejected] == [
         k for k in everything if int(k) % 3 == 1
@@ -69,3 +72,49 @@ def test_an_error_of_the_chunks_comes_after_the_batches_before_it(unpinned):
     assert len(next(batches).keys) == 4
     with pytest.raises(RuntimeError, match="shard"):
         list(batches)
+
+
+def in_slots(slots: Slots, numbers: list[int], layout: Layout) -> Run:
+    run = slots.take(len(numbers))
+    for place, number in enumerate(numbers, run.start):
+        assert slots.write(place, layout, np.full(layout.shape, number, layout.dtype))
+    return run
+
+
+@pytest.mark.parametrize("bad", [(), (5,), (0,), (3, 4, 17, 18), tuple(range(1, 60)), (63,)])
+def test_batches_in_slots_are_the_same_as_batches_that_are_copied(bad, unpinned):
+    """Rejects leave holes, the ring comes round, and what a batch held is written over as soon as it is done."""
+    layout, size = Layout((2, 3), "|u1"), 4
+    with closing(Slots(16)) as slots:
+        assert slots.with_first(np.zeros(layout.shape, np.uint8)).start == 0
+        slots.release(0, 1)
+        slots.begin_at(size)
+
+        def arriving():
+            for first in range(0, 64, 8):
+                numbers = range(first, first + 8)
+                good = [number for number in numbers if number not in bad]
+                run = in_slots(slots, list(numbers), layout)
+                samples = run if len(good) == 8 else [run.row(number - first).clone() for number in good]
+                if samples is not run:
+                    run.release()
+                yield Chunk(SHARD, [str(number) for number in good], samples, [], 0, 0)
+
+        seen, in_place = [], 0
+        for batch in stacked_batches(arriving(), size, "cpu"):
+            if batch.keys:
+                assert [int(each.max()) for each in batch.samples] == [int(key) for key in batch.keys]
+                in_place += batch.samples.untyped_storage().data_ptr() == slots.rows(0, 1).untyped_storage().data_ptr()
+            seen += batch.keys
+            batch.done()
+        assert seen == [str(number) for number in range(64) if number not in bad]
+        assert in_place == 16 if not bad else in_place < 16
+        # All slots are free again.
+        assert len(slots.take(16)) == 16
+
+
+@pytest.mark.parametrize("odd", [torch.zeros(3, 2), torch.zeros(2, 3, dtype=torch.float64), torch.zeros(1, 3)])
+def test_samples_that_are_not_alike_are_an_error(odd):
+    chunk = Chunk(SHARD, ["a", "b"], [torch.zeros(2, 3), odd], [], 0, 0)
+    with pytest.raises(RuntimeError, match="not alike"):
+        list(stacked_batches([chunk], 4, "cpu"))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.decode.isolated import POSSIBLE, Limits
-from pipeline.encode import prepare
+from pipeline.encode import decoders
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.errors import SampleError
 from pipeline.progress import Silent
@@ -61,7 +61,7 @@ def corpus(folder: Path) -> tuple[Path, dict[bytes, str]]:
 
 @pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
 def test_crash_hang_and_hunger_are_rejects_by_key(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "LIMITS", Limits(1.0, 1 << 28))
+    monkeypatch.setattr(decoders, "LIMITS", Limits(1.0, 1 << 28))
     shards, harmful = corpus(tmp_path)
     settings = EncodeSettings(8, 2, 0.5, decode="auto")
     manifest, _ = encode_corpus(

@@ -51,7 +51,7 @@ class OpenClipSpace:
         self.dtype = dtype_of(precision)
         self.model = model.to(device, self.dtype).eval()
         self.tokenizer, self.tokenizer_sha256 = tokenizer, tokenizer_sha256(tokenizer)
-        self.embed_text: Callable[[Tensor], Tensor] = TrimmedText.of(model) or model.encode_text  # type: ignore[assignment]
+        self.embed_text: Callable[[Tensor], Tensor] = TrimmedText.of(model) or self._whole_text
         self.config = PreprocessCfg(**model.visual.preprocess_cfg)  # type: ignore[union-attr, arg-type]
         # The last three steps (mode, tensor, normalise) are done here: the mode by the decoder, the others on
         # the whole batch, so that a picture travels as bytes.
@@ -138,9 +138,12 @@ class OpenClipSpace:
     def encode(self, modality: str, batch: Tensor) -> Tensor:
         """Embed a stacked batch as unit vectors [B, D]."""
         if modality == TEXT:
-            return unit_rows(self.embed_text(batch.to(self.device)))
+            return unit_rows(self.embed_text(batch))
         pictures = (batch.to(self.device).float() / 255 - self.mean) / self.std
         return unit_rows(self.model.encode_image(pictures.to(self.dtype)))  # type: ignore[operator]
+
+    def _whole_text(self, tokens: Tensor) -> Tensor:
+        return self.model.encode_text(tokens.to(self.device))  # type: ignore[operator]
 
     def _fit(self, image: Image) -> Tensor:
         # In the library's order: palettes and transparency are resized as they are, and become RGB afterwards.

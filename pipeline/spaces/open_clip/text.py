@@ -33,11 +33,14 @@ class TrimmedText:
         return cls(tower, pooling, end) if exact else None
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Embeddings [B, D] of token rows [B, L], on the device of the tower."""
-        tower, rows = self.tower, torch.arange(len(tokens), device=tokens.device)
+        """Embeddings [B, D], on the device of the tower, of token rows [B, L]: on the CPU, where asking for the longest one
+        does not wait for a GPU, or on that device."""
+        tower, device = self.tower, self.tower.positional_embedding.device
         ends = tokens.argmax(-1) if self.pooling == "argmax" else tokens.eq(self.end).int().argmax(-1)
         length = int(ends.max()) + 1
-        states = tower.token_embedding(tokens[:, :length]) + tower.positional_embedding[:length]
+        tokens, ends = (each.to(device, non_blocking=True) for each in (tokens[:, :length], ends))
+        rows = torch.arange(len(tokens), device=device)
+        states = tower.token_embedding(tokens) + tower.positional_embedding[:length]
         states = tower.transformer(states, attn_mask=tower.attn_mask[:length, :length])
         pooled: Tensor = tower.ln_final(states[rows, ends])
         projection = tower.text_projection

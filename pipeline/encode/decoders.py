@@ -1,0 +1,146 @@
+"""From the files of a shard to tensors: in threads of this process, or in processes that a file cannot take down with it."""
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.decode.images import has_transparency
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
+from pipeline.encode.slots import Layout, Run, Slots
+from pipeline.errors import SampleError
+from pipeline.modalities import IMAGE, TEXT
+from pipeline.spaces import Space
+from pipeline.store.shards import Extent, read_extents
+
+THREADS, PROCESSES, AUTO = "threads", "processes", "auto"
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Files:
+    """Neighbouring files of one shard.
+
+    Attributes:
+        path: Of the shard.
+        keys: Of their samples.
+        extents: Where they lie in it.
+        run: Slots for their samples; None: there is no such memory.
+    """
+
+    path: Path
+    keys: list[str]
+    extents: list[Extent]
+    run: Run | None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of some files.
+
+    Attributes:
+        samples: Those that could be used, in their order: in slots where all could, and had some.
+        rejected: Numbers of the others among the files, and what is wrong with them.
+        transparent: How many are pictures with transparency.
+    """
+
+    samples: Run | list[Tensor]
+    rejected: dict[int, SampleError]
+    transparent: int
+
+
+Decoder = Callable[[Files], Decoded]
+
+
+def decoder_of(
+    space: Space, modality: str, workers: int, where: str, slots: int, device: str, stack: ExitStack
+) -> tuple[Decoder, Slots | None]:
+    """What decodes files of `modality` for `space`, to be called by `workers` threads at a time.
+
+    Args:
+        space: Whose `preprocess` is called.
+        modality: Of the files.
+        workers: How many files are decoded at the same time.
+        where: ``threads``; ``processes``, which also survive a crash and a hang; ``auto``: processes where they can be
+            forked, threads for text, which no foreign decoder reads.
+        slots: How many samples have room in the memory that processes write to.
+        device: Where samples go.
+        stack: Ends the processes when it is left.
+
+    Returns:
+        The decoder, and the slots of the processes if there are any.
+    """
+    if where == THREADS or (where == AUTO and (modality == TEXT or not POSSIBLE)):
+        return partial(_here, space, modality), None
+    memory = None
+    with suppress(OSError, AttributeError):
+        memory = Slots(slots, device)
+        stack.callback(memory.close)
+    # A forked process must not use the threads of PyTorch's arithmetic, which were not forked.
+    isolated: Isolated[_Job, _Answer] = stack.enter_context(
+        Isolated(partial(_decode, space, modality, memory), workers, LIMITS, lambda: torch.set_num_threads(1))
+    )
+    isolated.start()
+    return partial(_elsewhere, isolated, memory), memory
+
+
+def _here(space: Space, modality: str, files: Files) -> Decoded:
+    samples: list[Tensor] = []
+    rejected: dict[int, SampleError] = {}
+    transparent = 0
+    for number, payload in enumerate(read_extents(files.path, files.extents)):
+        try:
+            samples.append(space.preprocess(modality, payload))
+            transparent += modality == IMAGE and has_transparency(payload)
+        except SampleError as error:
+            rejected[number] = error
+        except MemoryError:
+            rejected[number] = SampleError("decode", "the decoder asks for more memory than there is")
+    return Decoded(samples, rejected, transparent)
+
+
+# A shard, a file in it, and the place and layout of the slot for its sample.
+_Job = tuple[str, Extent, int, Layout | None]
+# The sample, or None if it lies in its slot; and whether it is a picture with transparency.
+_Answer = tuple[NDArray[np.generic] | None, bool]
+
+
+def _decode(space: Space, modality: str, slots: Slots | None, job: _Job) -> _Answer:
+    """What a process does for one file."""
+    path, extent, place, layout = job
+    [payload] = read_extents(Path(path), [extent])
+    sample = space.preprocess(modality, payload).numpy()
+    transparent = modality == IMAGE and has_transparency(payload)
+    there = slots and layout and slots.write(place, layout, sample)
+    return None if there else sample, transparent
+
+
+def _elsewhere(isolated: "Isolated[_Job, _Answer]", slots: Slots | None, files: Files) -> Decoded:
+    run, path = files.run, str(files.path)
+    layout, first = (run.slots.layout, run.start) if run else (None, 0)
+    found = isolated([(path, extent, first + number, layout) for number, extent in enumerate(files.extents)])
+    rejected = {number: each for number, each in enumerate(found) if isinstance(each, SampleError)}
+    good = [(number, *each) for number, each in enumerate(found) if not isinstance(each, SampleError)]
+    transparent = sum(see_through for _, _, see_through in good)
+    if run and not rejected and all(sample is None for _, sample, _ in good):
+        return Decoded(run, {}, transparent)
+    samples = [_alone(sample, run, number) for number, sample, _ in good]
+    if run:
+        run.release()
+    elif slots and len(samples) == len(found) == 1 and (run := slots.with_first(samples[0].numpy())):
+        return Decoded(run, {}, transparent)
+    return Decoded(samples, rejected, transparent)
+
+
+def _alone(sample: NDArray[np.generic] | None, run: Run | None, number: int) -> Tensor:
+    """A sample in memory of its own, wherever it lies."""
+    if sample is not None:
+        return torch.from_numpy(sample)
+    assert run is not None  # only a sample in a slot comes back as None
+    return run.row(number).clone()

@@ -1,19 +1,19 @@
 """Turn a corpus into reproducible shards: same input, same bytes; what is written once does not move."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tarfile import TarError
 from typing import cast
 
 from pipeline.errors import UserError
-from pipeline.modalities import SOURCE_MODALITY_OF, modality_of
+from pipeline.files.scratch import scratch_database
 from pipeline.plugins import SOURCES, made_by
 from pipeline.progress import Progress
-from pipeline.shard.duplicates import DUPLICATES_NAME, Duplicates, write_duplicates
+from pipeline.shard.catalogue import Catalogue
+from pipeline.shard.duplicates import DUPLICATES_NAME, write_duplicates
+from pipeline.shard.findings import Copies, Findings
 from pipeline.shard.members import Conversion
 from pipeline.shard.part import ShardPart
 from pipeline.shard.repeats import check_repeats
@@ -21,12 +21,10 @@ from pipeline.shard.samples import Checked, check_sample
 from pipeline.shard.settings import CorpusSettings, source_options
 from pipeline.shard.sources import find_samples
 from pipeline.shard.sources.options import SourceOptions
-from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.shard.sources.unread import Unread
 from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
 from pipeline.store.content.hashes import CONTENTS_NAME, write_contents
 from pipeline.store.integrity.overlap import refuse_overlap
-from pipeline.store.parts.names import number_of, numbered
 from pipeline.store.shards import SHARDS, shard_keys
 
 log = logging.getLogger(__name__)
@@ -94,29 +92,32 @@ def build_shards(
         if place and "://" not in place and Path(place).exists():
             refuse_overlap(Path(place), folder)
     unread = Unread()
-    found, again = _by_key(find_samples(places, options, unread), settings.duplicates, ", ".join(places))
-    dropped = _same_bytes(found, settings) if settings.drop_duplicates else []
-    for key, _ in dropped:
-        del found[key]
-    with PartFolder(folder, SHARDS, _fingerprint(settings, options), corpus=folder.name) as shards:
-        plan = _assign(sorted(found), shards.earlier_parts, folder, settings.samples_per_shard)
-        works = []
-        for name, keys in plan.items():
-            part = ShardPart([(found[key], again[key]) for key in keys], settings.modalities, settings.conversion)
-            works.append(Work(name, part.source, part, len(keys)))
-        sources = run_parts(shards, works, "shard", "samples", progress)
-        checked = [one for source in sources for one in cast(list[Checked], source.found)]
-        repeated = dropped or _duplicates(checked)
-        contents = _contents(checked)
-        check_repeats(contents, settings.modalities, settings.keep_repeated, folder)
-        tables: dict[str, Callable[[Path], None]] = {
-            CONTENTS_NAME: partial(write_contents, rows=contents),
-            DUPLICATES_NAME: partial(write_duplicates, rows=repeated),
-        }
-        manifest = shards.finish(settings.max_rejected, tables, unread.counts())
-        _warn_of_duplicates(folder, repeated, settings.drop_duplicates)
-        _warn_of_lines(folder, checked)
-        return manifest, shards.computed
+    with scratch_database(folder) as database:
+        catalogue = Catalogue(database)
+        for sample in find_samples(places, options, unread):
+            catalogue.add(sample)
+        catalogue.sort()
+        _check_keys(catalogue, settings.duplicates, ", ".join(places))
+        findings = Findings(database, "found")
+        dropped = settings.drop_duplicates and _drop_copies(catalogue, Findings(database, "first look"), settings)
+        with PartFolder(folder, SHARDS, _fingerprint(settings, options), corpus=folder.name) as shards:
+            _keep_places(catalogue, shards.earlier_parts, folder)
+            works = []
+            for name, count in catalogue.cut(settings.samples_per_shard):
+                part = ShardPart(catalogue.samples(name), settings.modalities, settings.conversion)
+                works.append(Work(name, part.source, part, count))
+            seen = lambda work, source: findings.add(work.name, cast(list[Checked], source.found))  # noqa: E731
+            run_parts(shards, works, "shard", "samples", progress, seen=seen)
+            check_repeats(findings.repeated(), settings.modalities, settings.keep_repeated, folder)
+            copies = dropped or findings.copies()
+            tables: dict[str, Callable[[Path], None]] = {
+                CONTENTS_NAME: lambda path: write_contents(path, findings.members()),
+                DUPLICATES_NAME: lambda path: write_duplicates(path, copies),
+            }
+            manifest = shards.finish(settings.max_rejected, tables, unread.counts())
+            _warn_of_duplicates(folder, copies, settings.drop_duplicates)
+            _warn_of_lines(folder, findings)
+            return manifest, shards.computed
 
 
 def _fingerprint(settings: ShardSettings, options: SourceOptions) -> dict[str, object]:
@@ -128,87 +129,52 @@ def _fingerprint(settings: ShardSettings, options: SourceOptions) -> dict[str, o
     return found
 
 
-def _by_key(samples: Iterable[RawSample], duplicates: str, source: str) -> tuple[dict[str, RawSample], Counter[str]]:
-    """The first sample of each key, and how many more there are of a key."""
-    first: dict[str, RawSample] = {}
-    again: Counter[str] = Counter()
-    example: tuple[RawSample, RawSample] | None = None
-    for sample in samples:
-        key = shown_key(sample.key)
-        known = first.setdefault(key, sample)
-        if known is not sample:
-            again[key] += 1
-            example = example or (known, sample)
-    if example and duplicates == "error":
-        known, other = example
+def _check_keys(catalogue: Catalogue, duplicates: str, source: str) -> None:
+    repeated = catalogue.repeated()
+    if repeated and duplicates == "error":
+        count, known, other = repeated
         raise UserError(
-            f"{len(again)} keys of {source} occur more than once, such as {shown_key(known.key)!r} "
-            f"({known.origin} and {other.origin}).",
+            f"{count} keys of {source} occur more than once, such as {known.key!r} ({known.origin} and {other.origin}).",
             "Give every sample a key of its own, or set the corpus' `duplicates: first` to keep the first of each. Folders that "
             "one pattern matches (`data/raw/{a,b}`) have their names in the keys.",
         )
-    return first, again
 
 
-def _same_bytes(found: Mapping[str, RawSample], settings: ShardSettings) -> list[tuple[str, str]]:
-    """Keys of usable samples whose bytes an earlier key holds, and that key."""
-    return _duplicates(check_sample(found[key], 0, settings.modalities)[0] for key in sorted(found))
+def _drop_copies(catalogue: Catalogue, look: Findings, settings: ShardSettings) -> Copies | None:
+    """Leave out usable samples whose bytes an earlier key holds; None if there is none."""
+    for sample, _ in catalogue.all():
+        look.add("", [check_sample(sample, 0, settings.modalities)[0]])
+    copies = look.copies()
+    catalogue.drop(key for key, _ in copies)
+    return copies or None
 
 
-def _duplicates(checked: Iterable[Checked]) -> list[tuple[str, str]]:
-    duplicates = Duplicates()
-    for one in checked:
-        if one.members:
-            duplicates.add(one.key, [digest for _, digest in one.members])
-    return duplicates.rows()
-
-
-def _contents(checked: Iterable[Checked]) -> list[tuple[str, str, str]]:
-    return [
-        (one.key, SOURCE_MODALITY_OF.get(extension) or modality_of(extension), digest)
-        for one in checked
-        for extension, digest in one.members
-    ]
-
-
-def _warn_of_duplicates(folder: Path, duplicates: list[tuple[str, str]], dropped: bool) -> None:
-    if duplicates:
-        key, first = duplicates[0]
-        log.warning(
-            "%s: %d samples hold the same bytes as another (such as %s and %s) and were %s; see _duplicates.parquet",
-            folder, len(duplicates), key, first, "left out" if dropped else "kept",
-        )  # fmt: skip
-
-
-def _warn_of_lines(folder: Path, checked: Sequence[Checked]) -> None:
-    """Several lines in every .txt are hardly one caption: say what to set if they are several."""
-    texts = [one for one in checked if one.lines]
-    if texts and min(one.lines for one in texts) > 1:
-        log.warning(
-            "%s: every .txt has several lines (%s has %d), and each file was taken as one text. If each line is a caption, "
-            "as in clip-benchmark's tars, set the corpus' `caption_lines: true` and `captions: all`.",
-            folder, texts[0].key, texts[0].lines,
-        )  # fmt: skip
-
-
-def _assign(
-    keys: Sequence[str], earlier: Mapping[str, Part], folder: Path, samples_per_shard: int
-) -> dict[str, list[str]]:
-    """Keys of each shard: where a key was before it stays, the others fill new shards in their order."""
-    present = set(keys)
-    plan: dict[str, list[str]] = {}
+def _keep_places(catalogue: Catalogue, earlier: Mapping[str, Part], folder: Path) -> None:
+    """Samples that an earlier run put into a shard, or rejected there, stay in it."""
     for name, part in sorted(earlier.items()):
         try:
-            held = set(shard_keys(folder / name)) | {failure.key for failure in part.rejected}
+            held = {*shard_keys(folder / name), *(failure.key for failure in part.rejected)}
         except (OSError, TarError):
             log.info("%s/%s cannot be read: its samples are assigned again", folder, name)
             continue
-        if held & present:
-            plan[name] = sorted(held & present)
-            present -= held
-    fresh = [key for key in keys if key in present]
-    number = max((number_of(name) or 0 for name in plan), default=-1) + 1
-    for start in range(0, len(fresh), samples_per_shard):
-        plan[f"{numbered(number)}.tar"] = fresh[start : start + samples_per_shard]
-        number += 1
-    return plan
+        catalogue.hold(name, sorted(held))
+
+
+def _warn_of_duplicates(folder: Path, copies: Copies, dropped: bool) -> None:
+    if copies:
+        key, first = next(iter(copies))
+        log.warning(
+            "%s: %d samples hold the same bytes as another (such as %s and %s) and were %s; see _duplicates.parquet",
+            folder, len(copies), key, first, "left out" if dropped else "kept",
+        )  # fmt: skip
+
+
+def _warn_of_lines(folder: Path, findings: Findings) -> None:
+    """Several lines in every .txt are hardly one caption: say what to set if they are several."""
+    if findings.several_lines:
+        key, lines = findings.several_lines
+        log.warning(
+            "%s: every .txt has several lines (%s has %d), and each file was taken as one text. If each line is a caption, "
+            "as in clip-benchmark's tars, set the corpus' `caption_lines: true` and `captions: all`.",
+            folder, key, lines,
+        )  # fmt: skip

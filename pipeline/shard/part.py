@@ -1,6 +1,6 @@
 """One shard as a unit of work: its samples are read, checked, converted and written in one pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class ShardPart:
         conversion: What is done to their members.
     """
 
-    samples: Sequence[tuple[RawSample, int]]
+    samples: Iterable[tuple[RawSample, int]]
     modalities: tuple[str, ...]
     conversion: Conversion
 

@@ -1,34 +1,18 @@
 """Files that stand under several keys of an evaluation set: each would be a wrong answer for the others."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.modalities import TEXT
+from pipeline.shard.findings import Repeated
 
 log = logging.getLogger(__name__)
 
 
-def repeated_files(contents: Iterable[tuple[str, str, str]]) -> dict[str, list[list[str]]]:
-    """By modality, the keys of each file, or caption, that stands under several.
-
-    Args:
-        contents: Key, modality and hash of each member.
-    """
-    keys: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for key, modality, digest in contents:
-        keys[modality, digest].append(key)
-    found: dict[str, list[list[str]]] = {}
-    for (modality, _), several in keys.items():
-        if len(several) > 1:
-            found.setdefault(modality, []).append(sorted(several))
-    return found
-
-
 def check_repeats(
-    contents: Iterable[tuple[str, str, str]], modalities: Sequence[str], allowed: bool, folder: Path
+    repeated: Iterable[tuple[str, Repeated]], modalities: Sequence[str], allowed: bool, folder: Path
 ) -> None:
     """Report files of an evaluation set that stand under several keys, or refuse them.
 
@@ -36,7 +20,7 @@ def check_repeats(
     are only counted: published protocols have those of different items as different.
 
     Args:
-        contents: Key, modality and hash of each member.
+        repeated: By modality, what stands under several keys.
         modalities: Of the corpus.
         allowed: Whether items with the same file are items of their own.
         folder: Of the shards, for messages.
@@ -46,10 +30,9 @@ def check_repeats(
     """
     if len(modalities) < 2:
         return
-    for modality, groups in sorted(repeated_files(contents).items()):
-        count = sum(map(len, groups))
+    for modality, found in repeated:
         what = "captions" if modality == TEXT else f"{modality} files"
-        said = f"{folder}: {count:,} items share {len(groups):,} {what} (such as {', '.join(groups[0][:3])})"
+        said = f"{folder}: {found.keys:,} items share {found.files:,} {what} (such as {', '.join(found.example)})"
         if modality == TEXT:
             log.info("%s; they are kept, each with its item", said)
             continue

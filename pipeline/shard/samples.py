@@ -11,7 +11,7 @@ from pipeline.keys import KEY
 from pipeline.modalities import TEXT
 from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES
 from pipeline.shard.members import check_member
-from pipeline.shard.sources.readers.texts import Texts
+from pipeline.shard.sources.readers.texts import CarriedText, Texts
 from pipeline.shard.sources.sample import RawSample, shown_key
 from pipeline.store.manifest import Failure
 
@@ -70,7 +70,7 @@ def check_sample(sample: RawSample, repeats: int, modalities: Sequence[str]) -> 
 def _lines(sample: RawSample, contents: dict[str, bytes]) -> int:
     """Lines of a text that is a file of its own; a cell of a table is one caption, whatever is in it."""
     text = sample.members.get(TEXT)
-    if text is None or isinstance(text.container, Texts):
+    if text is None or isinstance(text.container, Texts | CarriedText):
         return 0
     return sum(bool(line.strip()) for line in contents[text.extension].splitlines())
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pipeline.store.integrity.unchanged import forget
+
 
 class State(StrEnum):
     """How it stands."""
@@ -35,6 +37,7 @@ def judged(
 ) -> Verdict:
     """The verdict on `place` from everything that was found there, in words."""
     if damage:
+        forget(place)  # or its stage would take for good what looks untouched
         return Verdict(place, State.DAMAGED, "; ".join(damage))
     if unfinished:
         return Verdict(place, State.MISSING, unfinished)

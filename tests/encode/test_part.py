@@ -28,7 +28,7 @@ def test_processes_make_the_same_shards_and_embeddings(tmp_path, monkeypatch, tr
     project = make_project(tmp_path)
     settings = ShardSettings(("image", "text"), 10, "error", 0.0)
     build_shards(project / "data/raw/photos", tmp_path / "one/photos", settings, Silent())
-    run = lambda *arguments: run_parts(*arguments, engine=by_processes)  # noqa: E731
+    run = lambda *arguments, **more: run_parts(*arguments, engine=by_processes, **more)  # noqa: E731
     monkeypatch.setattr(build, "run_parts", run)
     build_shards(project / "data/raw/photos", tmp_path / "two/photos", settings, Silent())
     assert tree_bytes(tmp_path / "one") == tree_bytes(tmp_path / "two")

@@ -2,7 +2,10 @@
 
 import pytest
 
-from pipeline.shard.duplicates import Duplicates, read_duplicates
+from pipeline.files.scratch import scratch_database
+from pipeline.shard.duplicates import read_duplicates
+from pipeline.shard.findings import Findings
+from pipeline.shard.samples import Checked
 from tests.conftest import png
 from tests.shard.makers import shards
 
@@ -34,13 +37,14 @@ def test_duplicates_are_left_out_on_demand(repeated, tmp_path, tree_bytes):
     assert tree_bytes(tmp_path / "out") == before
 
 
-def test_the_first_key_does_not_depend_on_the_order():
-    for order in (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]):
-        found = Duplicates()
-        for key in order:
-            found.add(key, ["0" * 64])
-        found.add("other", ["1" * 64])
-        assert found.rows() == [("b", "a"), ("c", "a")]
+def test_the_first_key_does_not_depend_on_the_order(tmp_path):
+    with scratch_database(tmp_path) as database:
+        for number, order in enumerate((["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"])):
+            findings = Findings(database, f"order {number}")
+            for key in order:
+                findings.add(f"{order.index(key)}.tar", [Checked(key, [["png", "0" * 64]], [])])
+            findings.add("3.tar", [Checked("other", [["png", "1" * 64]], []), Checked("unusable", [], [])])
+            assert list(findings.copies()) == [("b", "a"), ("c", "a")] and len(findings.copies()) == 2
 
 
 def test_no_duplicates_is_an_empty_table(photos, tmp_path):

@@ -96,7 +96,7 @@ def remove(name: str) -> Callable[[], None]:
 def other_contents() -> None:
     """A table that a manifest vouches for, about other samples than those in the shards."""
     folder = Path("data/shards/photos")
-    rows = [(key, modality, digest.hex()) for key, modality, digest in read_contents(folder)]
+    rows = list(read_contents(folder))
     write_contents(folder / CONTENTS_NAME, [("stranger", *rows[0][1:]), *rows[1:]])
     manifest = load_manifest(folder)
     replace(manifest, files={**manifest.files, CONTENTS_NAME: sha256_file(folder / CONTENTS_NAME)}).save(folder)

@@ -14,22 +14,16 @@ from pipeline.errors import UserError
 from pipeline.files.reading import open_patiently, written_by_us
 from pipeline.store.integrity.check import check_file
 from pipeline.store.manifest import load_manifest
-from pipeline.store.parquet import write_table
+from pipeline.store.parquet import write_rows_of
 
 CONTENTS_NAME = "_contents.parquet"
 BATCH_ROWS = 65_536
 _SCHEMA = pa.schema([("key", pa.string()), ("modality", pa.string()), ("sha256", pa.binary(32))])
 
 
-def write_contents(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Write key, modality and SHA-256 in hexadecimal of every member to the file `path`; equal rows give equal bytes."""
-    keys, modalities, hashes = [], [], []
-    for key, modality, digest in rows:
-        keys.append(key)
-        modalities.append(modality)
-        hashes.append(bytes.fromhex(digest))
-    columns = [pa.array(keys, pa.string()), pa.array(modalities, pa.string()), pa.array(hashes, pa.binary(32))]
-    write_table(path, pa.Table.from_arrays(columns, schema=_SCHEMA))
+def write_contents(path: Path, rows: Iterable[tuple[str, str, bytes]]) -> None:
+    """Write key, modality and SHA-256 of every member to the file `path`; equal rows give equal bytes."""
+    write_rows_of(path, _SCHEMA, rows)
 
 
 def read_contents(folder: Path) -> Iterator[tuple[str, str, bytes]]:

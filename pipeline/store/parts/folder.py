@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.files.atomic import discard, move, sync_directory, temporary_file
 from pipeline.hashing import sha256_file
 from pipeline.progress import Progress, Silent
+from pipeline.store.integrity.unchanged import UnchangedParts, look_of
 from pipeline.store.lock import LOCK_NAME, FolderLock
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Failure, Manifest, Part
 from pipeline.store.parts.earlier import take_over
@@ -69,6 +70,7 @@ class PartFolder:
         except BaseException:
             self._lock.release()
             raise
+        self._unchanged = UnchangedParts(folder)
         self._previous, self._known, self._own = found.manifest, found.parts, found.own
         self._lists_all, self._continues = found.lists_all, found.continues
 
@@ -85,6 +87,8 @@ class PartFolder:
     def reuse(self, work: Work) -> Source | None:
         """Keep the part if it is committed, intact and made from what `work` would make it from; say why if it is not.
 
+        A part whose file was not touched since it was hashed counts as intact, see `UnchangedParts`.
+
         Returns:
             What it was made from; None if it has to be made.
         """
@@ -98,7 +102,7 @@ class PartFolder:
             reason = f"its source changed ({part.source[:8]} -> {source.digest[:8]})"
         elif not (self.folder / name).is_file():
             reason = "the file is missing"
-        elif sha256_file(self.folder / name) != part.sha256:
+        elif not self._is_intact(part):
             reason = "the file is damaged"
         elif part.decoders < self.decoders and work.outdated:
             reason = work.outdated(part)
@@ -107,6 +111,15 @@ class PartFolder:
             return None
         self._parts[name] = replace(part, decoders=self.decoders)
         return source
+
+    def _is_intact(self, part: Part) -> bool:
+        if self._unchanged.vouch(part.name, part.sha256):
+            return True
+        look = look_of(self.folder / part.name)
+        if sha256_file(self.folder / part.name) != part.sha256:
+            return False
+        self._unchanged.hashed(part.name, part.sha256, look)
+        return True
 
     def adopt(self, record: Record) -> Part:
         """Commit what was written: list it in the journal, then give it its name. The time does not depend on how many
@@ -131,6 +144,7 @@ class PartFolder:
             with suppress(OSError):  # A signal: the journal may list the part by now.
                 os.replace(temporary, path)
             raise
+        self._unchanged.hashed(part.name, part.sha256, look_of(path))
         self._parts[part.name] = part
         self.computed += 1
         return part
@@ -188,6 +202,7 @@ class PartFolder:
                 self._journal = None
             _name_foreign(self.folder, present - stale - now.files.keys() - self._parts.keys())
             self.manifest = now
+            self._unchanged.save()
             return now
         finally:
             self.close()

@@ -18,8 +18,14 @@ def one_by_one(folder: Path, works: Sequence[Work], progress: Progress) -> Itera
 
 
 def run_parts(
-    parts: PartFolder, works: Sequence[Work], task: str, unit: str, progress: Progress, engine: Engine = one_by_one
-) -> list[Source]:
+    parts: PartFolder,
+    works: Sequence[Work],
+    task: str,
+    unit: str,
+    progress: Progress,
+    engine: Engine = one_by_one,
+    seen: Callable[[Work, Source], None] | None = None,
+) -> None:
     """Make every part of `works` that cannot be reused; `parts.finish` completes the folder.
 
     A part is committed as soon as its record comes in: what a kill costs are the parts in work.
@@ -31,21 +37,20 @@ def run_parts(
         unit: What the samples are called.
         progress: Told of the samples of the parts that are made.
         engine: Where the parts are made.
-
-    Returns:
-        What each part was made from, in the order of `works`.
+        seen: Told once of every part what it was made from, in any order. Nothing of it is kept here, since it may be about
+            every sample.
     """
-    sources: dict[str, Source] = {}
     stale = []
     for work in works:
         source = parts.reuse(work)
-        if source:
-            sources[work.name] = source
-        else:
+        if not source:
             stale.append(work)
+        elif seen:
+            seen(work, source)
     parts.plan(stale)
     progress.start(task, sum(work.samples for work in stale), unit)
+    by_name = {work.name: work for work in stale}
     for record in engine(parts.folder, stale, progress):
         parts.adopt(record)
-        sources[record.part.name] = record.source
-    return [sources[work.name] for work in works]
+        if seen:
+            seen(by_name[record.part.name], record.source)

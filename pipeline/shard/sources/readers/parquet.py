@@ -48,6 +48,9 @@ class Cells:
         self._open: OrderedDict[int, tuple[BinaryIO, Any]] = OrderedDict()
         self._groups: OrderedDict[tuple[int, str, int], Any] = OrderedDict()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Cells, (self.folder, self.names)  # another process opens them for itself
+
     def file(self, number: int) -> Any:
         """Parquet file `number`, open.
 

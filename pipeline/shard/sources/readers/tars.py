@@ -23,6 +23,9 @@ class Tars:
         self.names = list(names)
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Tars, (self.folder, self.names)  # another process opens them for itself
+
     def file(self, number: int) -> BinaryIO:
         """Tar `number`, open."""
         if number in self._open:

@@ -2,6 +2,7 @@
 
 import struct
 import tempfile
+from dataclasses import dataclass
 from typing import IO, cast
 
 from pipeline.errors import SampleError
@@ -87,6 +88,27 @@ class Texts:
         self._file.seek(cast(int, place))
         _, name, row = _RECORD.unpack(self._file.read(_RECORD.size))
         return f"{self._names[name]}:{row}"
+
+    def carried(self, member: RawMember) -> RawMember:
+        """A caption that travels to another process, where this file is not."""
+        return RawMember(
+            member.extension, CarriedText(self.read(member.place, MAX_TEXT_BYTES + 1)), self.origin(member.place)
+        )
+
+
+@dataclass(frozen=True)
+class CarriedText:
+    """One caption by itself; its place is where it comes from."""
+
+    content: bytes
+
+    def read(self, place: object, limit: int) -> bytes:
+        """The caption."""
+        return self.content[:limit]
+
+    def origin(self, place: object) -> str:
+        """Where it comes from."""
+        return str(place)
 
 
 def captions_in(value: object, place: str, several: str, unread: Unread) -> list[str]:

@@ -26,7 +26,6 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.files.scratch import scratch_database  # noqa: E402
 from pipeline.hashing import sha256_bytes  # noqa: E402
 from pipeline.shard.catalogue import Catalogue  # noqa: E402
 from pipeline.shard.duplicates import write_duplicates  # noqa: E402
@@ -34,6 +33,7 @@ from pipeline.shard.findings import Findings  # noqa: E402
 from pipeline.shard.samples import Checked  # noqa: E402
 from pipeline.shard.sources.sample import RawMember, RawSample  # noqa: E402
 from pipeline.store.content.hashes import write_contents  # noqa: E402
+from pipeline.store.scratch import scratch_database  # noqa: E402
 
 SIZES = (2_000_000, 20_000_000)
 SAMPLES_PER_TAR = 10_000

@@ -8,7 +8,6 @@ from tarfile import TarError
 from typing import cast
 
 from pipeline.errors import UserError
-from pipeline.files.scratch import scratch_database
 from pipeline.plugins import SOURCES, made_by
 from pipeline.progress import Progress
 from pipeline.shard.catalogue import Catalogue
@@ -25,6 +24,7 @@ from pipeline.shard.sources.unread import Unread
 from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
 from pipeline.store.content.hashes import CONTENTS_NAME, write_contents
 from pipeline.store.integrity.overlap import refuse_overlap
+from pipeline.store.scratch import scratch_database
 from pipeline.store.shards import SHARDS, shard_keys
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ class Catalogue:
     """The samples of a corpus: added in the order of the source, sorted by key once, then cut into shards.
 
     Args:
-        database: Of `pipeline.files.scratch`, for this catalogue alone.
+        database: Of `pipeline.store.scratch`, for this catalogue alone.
     """
 
     def __init__(self, database: Connection) -> None:

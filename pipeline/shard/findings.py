@@ -44,7 +44,7 @@ class Findings:
     """Of the samples of some parts, which come in any order; asked when all have come.
 
     Args:
-        database: Of `pipeline.files.scratch`.
+        database: Of `pipeline.store.scratch`.
         name: Tells them from others in the same database.
     """
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipeline.files.scratch import scratch_database
 from pipeline.shard.duplicates import read_duplicates
 from pipeline.shard.findings import Findings
 from pipeline.shard.samples import Checked
+from pipeline.store.scratch import scratch_database
 from tests.conftest import png
 from tests.shard.makers import shards
 

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
 from pipeline.files.os_errors import explained
+from pipeline.train.ranks.environment import LAUNCHED, one_of_several
 from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.printing import log_to_stderr, prepare_streams, show_error
@@ -105,9 +106,20 @@ def run() -> None:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger("mcr").exception("traceback")
         said = _said(error)
-        if said.message:
+        if said.message and not _said_by_another_rank(said):
             show_error(said)
         sys.exit(said.exit_code)
+
+
+def _said_by_another_rank(error: McrError) -> bool:
+    """Whether this is one of several ranks of a training, and what ended all of them is said elsewhere."""
+    if not one_of_several():
+        return False
+    from pipeline.train.ranks.join import first_to_say
+    from pipeline.train.ranks.together import RankLostError
+
+    known_to_launcher = LAUNCHED in os.environ and isinstance(error, RankLostError) and not error.late
+    return known_to_launcher or not first_to_say()
 
 
 def _said(error: Exception) -> McrError:

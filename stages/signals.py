@@ -3,8 +3,8 @@
 Everything that was committed stays. A second signal, or ten seconds in which the work does not let go (a library's
 long computation, a thread that must be waited for), ends the process at once.
 
-DVC passes no signal on: where it runs the stage, its end counts as TERM. Any other parent may end, as a shell does after
-`nohup mcr ... &`.
+DVC passes no signal on: where it runs the stage, its end counts as TERM, and so does the end of torchrun for a rank. Any other
+parent may end, as a shell does after `nohup mcr ... &`.
 """
 
 import os
@@ -15,14 +15,15 @@ from pathlib import Path
 from threading import Thread
 from typing import NoReturn
 
+from pipeline.train.ranks.environment import quiet
 from stages.printing import note
 
 GRACE = 10.0  # seconds
 CONTINUE = "Run the same command again to continue."
 # Seconds between two looks whether DVC is still there.
 LOOK = 1.0
-# Which DVC sets for the commands that it runs.
-BY_DVC = "DVC_STAGE"
+# Which DVC and torchrun set for the commands that they run.
+BY = {"DVC_STAGE", "TORCHELASTIC_RUN_ID"}
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "fish"}
 
 
@@ -54,7 +55,7 @@ def stop_on_signals() -> None:
     os.set_blocking(writer, False)
     # Written to at once, even while the main thread is inside a library and runs no Python.
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    parents = _parents() if BY_DVC in os.environ and signal.SIGTERM in heeded else []
+    parents = _parents() if not BY.isdisjoint(os.environ) and signal.SIGTERM in heeded else []
     Thread(target=_watch, args=(reader, set(heeded), parents), name="signals", daemon=True).start()
 
     def forget() -> None:
@@ -102,7 +103,9 @@ def _status(pid: int) -> tuple[str, int] | None:
 
 
 def say_stopped(number: int) -> None:
-    """The line that says what happened and how to go on."""
+    """The line that says what happened and how to go on; of several ranks, one says it."""
+    if quiet():
+        return
     note(f"Stopped by {signal.Signals(number).name}. {CONTINUE}")
 
 

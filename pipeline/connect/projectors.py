@@ -113,6 +113,7 @@ class DecoupledProjector(nn.Module):
     """
 
     IDENTITY = ("Head1",)
+    WAYS = ("intra", "inter")  # of its methods, those that rows pass; `forward` goes through both
 
     def __init__(self, spec: ProjectorSpec) -> None:
         super().__init__()

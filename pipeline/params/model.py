@@ -28,6 +28,12 @@ class RunSettings(Settings):
         "auto: processes on Linux, threads for text and elsewhere.",
     )
 
+    ranks: int = Field(
+        1,
+        ge=1,
+        description="Processes that train a connection together, each on a GPU of its own: for batches that outgrow one.",
+    )
+
     @property
     def decoders(self) -> int:
         """`workers` as a number on this machine."""

@@ -24,6 +24,7 @@ from pipeline.train.loop import Trainer
 from pipeline.train.losses import bytes_of_scores
 from pipeline.train.memory import file_bytes, place_for, table_bytes
 from pipeline.train.objective import Centring, Objective, OwnTables
+from pipeline.train.ranks.together import Ranks, ranks
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import resolved
 from pipeline.train.steps.draws import Draws, draws_version
@@ -79,8 +80,11 @@ class Job:
 def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     """Train the projectors of `job` into `output`: weights, history and, last, ``config.json``.
 
+    As one of several `ranks()`, together with the others; only the first of them writes.
+
     Raises:
-        UserError: There are fewer pairs than one batch, or the training was begun on another kind of device.
+        UserError: There are fewer pairs than one batch, or the training was begun on another kind of device; or other ranks
+            were given other settings or data.
         McrError: The loss is not a finite number.
     """
     config, settings, name = job.config, job.settings, job.config.links[0].label
@@ -91,8 +95,11 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     precision = resolved(settings.precision, device)
     arithmetic = arithmetic_of(device, precision)
     checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.identity(), arithmetic, draws_version(device))
-    if _finished(output, config, settings.precision):
-        checkpoint.remove()
+    among = ranks()
+    among.check_same({**checkpoint.identity, "arithmetic": arithmetic, "torch": torch.__version__})
+    if among.told(lambda: _finished(output, config, settings.precision)):
+        if among.writes:
+            checkpoint.remove()
         return TrainResult(pairs, used, settings.epochs, 0, per_epoch * settings.epochs)
     if not per_epoch:
         places = ", ".join(str(store.folder) for store in job.stores)
@@ -101,25 +108,35 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
             f"Set train.batch_size of {name} to {pairs} or less, or retrieve more pairs.",
         )
     # An earlier result is no longer a result; its files are replaced one by one.
-    for stale in (*job.replaces, output / CONFIG_NAME):
+    for stale in (*job.replaces, output / CONFIG_NAME) if among.writes else ():
         stale.unlink(missing_ok=True)
     with _threads(config.threads):
         draws = Draws(config.seed, name)
-        step = _step_bytes(config, objective, settings, device)
+        step = _step_bytes(config, objective, settings, device, among)
         if isinstance(objective, OwnTables):
-            tables = objective.load(stores, place_for(name, file_bytes(stores), step, device, streams=False))
+            tables = objective.load(stores, place_for(name, file_bytes(stores), step, device, False, among.here))
         else:
             size = table_bytes(stores, objective.columns)
-            tables = load_tables(stores, objective.columns, place_for(name, size, step, device, streams=True))
+            place = place_for(name, size, step, device, True, among.here)
+            tables = load_tables(stores, objective.columns, place)
         projectors = {
             space: build_projector(spec, job.init, draws.generator(f"init {space}")).to(device)
             for space, spec in config.projectors.items()
         }
         trainer = Trainer(job.objective, tables, projectors, settings, draws, precision)
         computed = trainer.run(checkpoint, progress, name)
+    if among.writes:
+        _write(job, output, trainer, arithmetic)
+        checkpoint.remove()
+    return TrainResult(pairs, used, settings.epochs, computed, trainer.steps)
+
+
+def _write(job: Job, output: Path, trainer: Trainer, arithmetic: str) -> None:
+    """The files of a finished training; the configuration is the last of them."""
+    config, objective, projectors = job.config, job.objective, trainer.projectors
     save_projectors(output / PROJECTOR_NAME, projectors)
     rates = [trainer.rate(step) for step in range(trainer.steps)]
-    write_history(output / HISTORY_NAME, job.objective.terms, trainer.history.cpu().numpy(), per_epoch, rates)
+    write_history(output / HISTORY_NAME, objective.terms, trainer.history.cpu().numpy(), trainer.steps_per_epoch, rates)
     names = [PROJECTOR_NAME, HISTORY_NAME]
     if isinstance(objective, Centring):
         save_centres(output, objective.centres)
@@ -127,14 +144,14 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     files = {file: sha256_file(output / file) for file in names}
     links = tuple(link.model_copy(update={"arithmetic": arithmetic}) for link in config.links)
     config.model_copy(update={"files": files, "links": links}).save(output)
-    checkpoint.remove()
-    return TrainResult(pairs, used, settings.epochs, computed, trainer.steps)
 
 
-def _step_bytes(config: ConnectionConfig, objective: Objective, settings: ScheduleSettings, device: str) -> int:
-    """About how much memory a step takes: what layers keep for the way back, and scores."""
+def _step_bytes(
+    config: ConnectionConfig, objective: Objective, settings: ScheduleSettings, device: str, among: Ranks
+) -> int:
+    """About how much memory a step takes: what layers keep for the way back, which ranks divide, and scores."""
     widths = [spec.input + 2 * spec.hidden + 3 * spec.dimension for spec in config.projectors.values()]
-    rows = max(2, len(objective.columns)) * settings.batch_size
+    rows = -(-max(2, len(objective.columns)) * settings.batch_size // among.size)
     return 8 * rows * max(widths) + bytes_of_scores(settings.batch_size, torch.device(device).type)
 
 

@@ -11,6 +11,8 @@ from pipeline.precision import multiplying
 from pipeline.progress import Progress
 from pipeline.train.checkpoint import Checkpoint
 from pipeline.train.objective import Objective
+from pipeline.train.ranks.divided import divide
+from pipeline.train.ranks.together import ranks
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import layers_in
@@ -24,7 +26,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "ad
 
 
 class Trainer:
-    """Trains the projectors of one connection.
+    """Trains the projectors of one connection, by this process alone or as one of `ranks()`.
 
     Args:
         objective: The method.
@@ -47,6 +49,7 @@ class Trainer:
         record: bool | None = None,
     ) -> None:
         self.objective = objective
+        self.ranks = ranks()
         self.projectors = projectors
         self.settings = settings
         self.draws = draws
@@ -56,13 +59,16 @@ class Trainer:
             for space, projector in projectors.items()
             for name, parameter in projector.named_parameters()
         }
+        for projector in projectors.values():
+            divide(projector, self.ranks)
         self.device = next(iter(self.parameters.values())).device
         self.batches = Batches(objective.prepare(tables), objective.columns, self.device)
         self.steps_per_epoch = self.batches.rows // settings.batch_size
         self.steps = self.steps_per_epoch * settings.epochs
         self.noise = draws.generator("noise", device=str(self.device))
         on_gpu = self.device.type == "cuda"
-        self.record = getattr(objective, "repeats", False) and on_gpu if record is None else record
+        repeats = getattr(objective, "repeats", False) and on_gpu and self.ranks.alone
+        self.record = repeats if record is None else record
         self._recorded: RecordedStep | None = None
         self.optimizer = OPTIMIZERS[settings.optimizer](
             list(self.parameters.values()),
@@ -82,7 +88,7 @@ class Trainer:
         Raises:
             McrError: The loss is not a finite number.
         """
-        found = checkpoint.load()
+        found = self.ranks.told(checkpoint.load)
         done = 0
         if found:
             done, tensors = found
@@ -95,7 +101,9 @@ class Trainer:
         for epoch in range(done, self.settings.epochs):
             self._epoch(epoch, progress)
             self._check_finite(epoch)
-            if (epoch + 1) % self.settings.checkpoint_every == 0 and epoch + 1 < self.settings.epochs:
+            self.ranks.check_equal(self._state())
+            last = epoch + 1 == self.settings.epochs
+            if self.ranks.writes and (epoch + 1) % self.settings.checkpoint_every == 0 and not last:
                 checkpoint.save(epoch + 1, self._state())
         return self.settings.epochs - done
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pipeline.train.info_nce.tiled import TiledInfoNCE
 from pipeline.train.info_nce.whole import WholeInfoNCE
+from pipeline.train.ranks.together import ranks
 
 # A CPU holds the scores of up to so many pairs at once (1 GiB); above, and on a GPU, there are blocks of at most so many
 # scores. A GPU's are few: 65,536 pairs are 16 blocks of 1 GiB.
@@ -27,6 +28,8 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float) -> Ten
     Equations of L_ttc and L_avc: with s_ij = first_i . second_j / temperature,
     L = -1/2B sum_i [ log softmax_j(s_ij)_i + log softmax_j(s_ji)_i ].
 
+    Several ranks, which all have the same rows, divide the scores among them and all get the same loss and gradients.
+
     Within `torch.autocast` the factors of products are in its type; scores, sums and exponentials never are.
 
     Args:
@@ -38,13 +41,13 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float) -> Ten
         The loss, a scalar; gradients flow to both arguments.
     """
     kind = first.device.type
-    short = torch.is_autocast_enabled(kind)
-    if kind == "cpu" and not short and len(first) <= WHOLE:
+    short, among = torch.is_autocast_enabled(kind), ranks()
+    if kind == "cpu" and not short and len(first) <= WHOLE and among.alone:
         loss: Tensor = WholeInfoNCE.apply(first, second, temperature)
         return loss
     factors = torch.get_autocast_dtype(kind) if short else torch.promote_types(first.dtype, second.dtype)
     with torch.autocast(kind, enabled=False):
-        loss = TiledInfoNCE.apply(first, second, temperature, factors, BLOCK.get(kind, BLOCK["cpu"]))
+        loss = TiledInfoNCE.apply(first, second, temperature, factors, BLOCK.get(kind, BLOCK["cpu"]), among)
     return loss
 
 

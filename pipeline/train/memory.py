@@ -39,7 +39,7 @@ def paths(store: Store) -> list[Path]:
     return [store.folder / part.name for part in store.manifest.parts]
 
 
-def place_for(name: str, tables: int, step: int, device: str, streams: bool) -> str:
+def place_for(name: str, tables: int, step: int, device: str, streams: bool, processes: int = 1) -> str:
     """Where the tables of the training `name` go: `device`, or ``cpu`` where they do not fit, to be streamed from there.
 
     Args:
@@ -48,10 +48,13 @@ def place_for(name: str, tables: int, step: int, device: str, streams: bool) -> 
         step: Bytes of a step, about.
         device: Where it is trained.
         streams: Whether its batches can be streamed.
+        processes: How many on this computer do the same, each on a GPU of its own if on any.
 
     Raises:
         UserError: They fit nowhere.
     """
+    if device == "cpu":
+        tables, step = tables * processes, step * processes
     free = free_bytes(device)
     if free is None or tables + step <= free:
         return device
@@ -60,7 +63,7 @@ def place_for(name: str, tables: int, step: int, device: str, streams: bool) -> 
         f"and {free / 1e9:,.1f} GB are free on {device}"
     )
     room = free_bytes("cpu")
-    if device != "cpu" and streams and step <= free and (room is None or tables <= room):
+    if device != "cpu" and streams and step <= free and (room is None or tables * processes <= room):
         log.warning("%s: the tables stay in the memory of the computer and batches are copied, which is slower.", said)
         return "cpu"
     what = "lower train.batch_size" if step > free else "take fewer queries"

@@ -16,6 +16,7 @@ from pipeline.store.parts.prune import keep_only
 from pipeline.train.fit import TrainResult
 from pipeline.train.history import HISTORY_NAME
 from pipeline.train.link import LinkJob
+from pipeline.train.ranks.together import ranks
 
 
 def train_connection(
@@ -31,6 +32,8 @@ def train_connection(
     specs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, TrainResult]:
     """Train the projectors of every link, or continue, or find that nothing is to do; then unite them.
+
+    As one of several `ranks()`, together with the others: the first of them does what is not divided, and alone writes.
 
     No link depends on another one: adding one leaves the files of the others as they are. Equal inputs, seed and
     number of threads give equal bytes on the same kind of device, also after a kill.
@@ -56,6 +59,9 @@ def train_connection(
     """
     results: dict[str, TrainResult] = {}
     record, replaces = method_called(method), (output / CONFIG_NAME,)
+    writes = ranks().writes
+    if not record.objective and not writes:
+        return {}
     connect = code(record.trainer, "pipeline.train")
     jobs = []
     for link, settings in links:
@@ -64,10 +70,13 @@ def train_connection(
         jobs.append(LinkJob(link, record, settings, stores, made, replaces, seed, threads, device, told, specs or {}))
     if record.joint:
         results[links[0][0].connection] = connect(jobs)
-        keep_only(output, [output])
+        if writes:
+            keep_only(output, [output])
         return results
     for job in jobs:
         results[job.link.place] = connect(job)
+    if not writes:
+        return results
     configs = {link.name: load_config(output / link.name) for link, _ in links}
     _check_bases(configs)
     keep_only(output, [output, *(output / name for name in configs)])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pipeline.connect.centred import CENTRES_NAME, save_centres
 from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config
@@ -112,13 +113,7 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
         stale.unlink(missing_ok=True)
     with _threads(config.threads):
         draws = Draws(config.seed, name)
-        step = _step_bytes(config, objective, settings, device, among)
-        if isinstance(objective, OwnTables):
-            tables = objective.load(stores, place_for(name, file_bytes(stores), step, device, False, among.here))
-        else:
-            size = table_bytes(stores, objective.columns)
-            place = place_for(name, size, step, device, True, among.here)
-            tables = load_tables(stores, objective.columns, place)
+        tables = _tables(job, device, among)
         projectors = {
             space: build_projector(spec, job.init, draws.generator(f"init {space}")).to(device)
             for space, spec in config.projectors.items()
@@ -144,6 +139,20 @@ def _write(job: Job, output: Path, trainer: Trainer, arithmetic: str) -> None:
     files = {file: sha256_file(output / file) for file in names}
     links = tuple(link.model_copy(update={"arithmetic": arithmetic}) for link in config.links)
     config.model_copy(update={"files": files, "links": links}).save(output)
+
+
+def _tables(job: Job, device: str, among: Ranks) -> dict[str, Tensor]:
+    """The tables of the pairs, where there is room for them.
+
+    Raises:
+        UserError: There is none.
+    """
+    config, objective, stores, name = job.config, job.objective, job.stores, job.config.links[0].label
+    step = _step_bytes(config, objective, job.settings, device, among)
+    if isinstance(objective, OwnTables):
+        return objective.load(stores, place_for(name, file_bytes(stores), step, device, False, among.here))
+    size = table_bytes(stores, objective.columns)
+    return load_tables(stores, objective.columns, place_for(name, size, step, device, True, among.here))
 
 
 def _step_bytes(

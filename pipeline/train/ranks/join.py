@@ -64,7 +64,7 @@ def first_to_say(key: str = "error") -> bool:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        store = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=2))
+        store = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=2))  # type: ignore[attr-defined]
         return bool(store.add(f"mcr {key} {attempt}", 1) == 1)
     except RuntimeError:  # the process that kept it is gone
         return True

@@ -37,7 +37,8 @@ def launch(count: int, module: str, arguments: Sequence[str], threads: int) -> i
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # or torchrun sets 1, and says so
     try:
-        run(parse_args(["--nproc-per-node", str(count), "--module", module, *arguments]))
+        options = parse_args(["--nproc-per-node", str(count), "--module", module, *arguments])  # type: ignore[no-untyped-call]
+        run(options)  # type: ignore[no-untyped-call]
     except SignalException as stopped:
         raise SignalledError(stopped.sigval) from stopped
     except ChildFailedError as error:

@@ -59,7 +59,9 @@ def parts_of(names: list[str]) -> list[str]:
 
 def test_a_run_with_nothing_to_do_takes_no_hash_of_a_part(folder, hashed):
     assert build(folder) == 0 and not parts_of(hashed)
-    assert {path.name for path in folder.iterdir()} == {*NAMES, "_failures.parquet", "_manifest.json"}, "nothing of it here"
+    assert {path.name for path in folder.iterdir()} == {*NAMES, "_failures.parquet", "_manifest.json"}, (
+        "nothing of it here"
+    )
 
 
 def damage(path: Path) -> None:
@@ -102,7 +104,9 @@ def test_damage_that_leaves_no_trace_is_found_by_readers_and_then_made_again(fol
     part = load_manifest(folder).parts[3]
     look = unchanged.look_of(folder / part.name)
     damage(folder / part.name)
-    monkeypatch.setattr(part_folder, "look_of", lambda path: look if path.name == part.name else unchanged.look_of(path))
+    monkeypatch.setattr(
+        part_folder, "look_of", lambda path: look if path.name == part.name else unchanged.look_of(path)
+    )
     real = unchanged.look_of
     monkeypatch.setattr(unchanged, "look_of", lambda path: look if path.name == part.name else real(path))
     assert build(folder) == 0, "which is what the record is trusted with"

@@ -1,7 +1,9 @@
 """Evaluation samples in the training data are said once, before training, and stand in the report."""
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.params.load import load_params
@@ -65,3 +67,45 @@ def test_what_was_not_sharded_was_not_compared(project, capsys):
     assert leaks_of(params, params.connections) is None
     warn_of_leaks(params, "first")
     assert "were not compared" in capsys.readouterr().out
+
+
+def resaved(project, kind, **options):
+    """Picture h1 of the evaluation set, and a copy of it in another file among the photos."""
+    pixels = np.random.default_rng(1).integers(0, 255, (6, 6, 3), np.uint8)
+    image = Image.fromarray(pixels).resize((96, 96), Image.Resampling.BICUBIC)
+    image.save(project / "data/raw/heldout/h1.png")
+    (project / "data/raw/photos/copy.txt").write_text("words of its own")
+    size = options.pop("size", image.size)
+    image.resize(size, Image.Resampling.LANCZOS).save(project / f"data/raw/photos/copy.{kind}", **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "how"),
+    [
+        ("png", {"compress_level": 0}, "1 with the same content in another file (such as copy = h1)"),
+        ("webp", {"lossless": True}, "1 with the same content in another file (such as copy = h1)"),
+        ("jpg", {"quality": 70}, "look like one of the evaluation set heldout (such as copy and h1)"),
+        ("png", {"size": (48, 48)}, "look like one of the evaluation set heldout (such as copy and h1)"),
+    ],
+)
+def test_pictures_that_were_saved_anew(project, capsys, kind, options, how):
+    from pipeline.progress import Silent
+    from pipeline.shard.build import ShardSettings, build_shards
+
+    resaved(project, kind, **options)
+    for name in ("photos", "heldout"):
+        settings = ShardSettings(("image", "text"), 10, "error", 0.9)  # the others are no pictures
+        build_shards(project / "data/raw" / name, project / "data/shards" / name, settings, Silent())
+    params = load_params(project / "params.yaml")
+    warn_of_leaks(params, "first")
+    assert how in capsys.readouterr().out
+    assert [said for said in leaks_of(params, params.connections) or () if how in said]
+
+
+def test_shards_that_are_damaged_are_named_and_stop_nobody(project, capsys):
+    shard_all(project)
+    (project / "data/shards/photos/00000.tar").write_bytes(b"no tar")
+    warn_of_leaks(load_params(project / "params.yaml"), "first")
+    said = capsys.readouterr().out
+    assert "no sample of photos is in heldout" in said
+    assert "were not looked for in photos: data/shards/photos/00000.tar is damaged" in said

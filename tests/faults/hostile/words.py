@@ -73,21 +73,21 @@ def _named(section: str, make: Write, project: Path, draw: random.Random) -> Non
 
 
 def _outside(project: Path) -> str:
-    return str(project.with_name("outside") / "precious.txt")
+    return str(project.with_name("outside") / "precious.png")
 
 
 ROWS: dict[str, Write] = {
     "absolute": lambda project, _: _outside(project),
-    "up": lambda _, draw: "../" * draw.randrange(1, 9) + "outside/precious.txt",
-    "up and down": lambda _, draw: f"photos/../../{'../' * draw.randrange(3)}outside/precious.txt",
+    "up": lambda _, draw: "../" * draw.randrange(1, 9) + "outside/precious.png",
+    "up and down": lambda _, draw: f"photos/../../{'../' * draw.randrange(3)}outside/precious.png",
     "address": lambda project, draw: draw.choice(["file://{}", "http://127.0.0.1:9{}", "s3:/{}"]).format(_outside(project)),
     "device": lambda _, draw: draw.choice(["/dev/zero", "/dev/stdin", "/proc/self/environ", "/dev/tty"]),
     "pipe": lambda project, _: f"| {command(project)}",
     "command": lambda project, draw: draw.choice(["$({})", "`{}`", "; {} #", "=cmd|'/c {}'!A0"]).format(command(project)),
-    "named pipe": lambda _, draw: f"pipe{draw.randrange(9)}.txt",
+    "named pipe": lambda _, draw: f"pipe{draw.randrange(9)}.png",
     "nothing": lambda _, draw: draw.choice(["", " ", "\0", "photos", "."]),
-    "long": lambda _, draw: "a/" * draw.randrange(200, 9_000) + "b.txt",
-    "surrogate": lambda _, draw: f"a{chr(draw.choice([0x202E, 0x85, 0x2028]))}.txt",
+    "long": lambda _, draw: "a/" * draw.randrange(200, 9_000) + "b.png",
+    "surrogate": lambda _, draw: f"a{chr(draw.choice([0x202E, 0x85, 0x2028]))}.png",
 }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _row(kind: str, make: Write, project: Path, draw: random.Random) -> None:
     path = make(project, draw)
     if path.startswith("pipe"):
         os.mkfifo(project / "raw" / path)
-    rows = [{"key": f"k{number}", "path": f"heldout/heldout-{number:03d}.txt"} for number in range(5)]
+    rows = [{"key": f"k{number}", "path": f"photos/photos-{number:03d}.png"} for number in range(5)]
     rows.insert(draw.randrange(5), {"key": "hostile", "path": path})
     table = project / f"raw/rows.{kind}"
     if kind == "jsonl":
@@ -105,7 +105,7 @@ def _row(kind: str, make: Write, project: Path, draw: random.Random) -> None:
         table.write_text("key,path\n" + "".join(lines))
     else:
         pq.write_table(pa.Table.from_pylist(rows), table)
-    change(project, "corpora", "captions", "source", value=str(table.relative_to(project)))
+    change(project, "corpora", "photos", "source", value=str(table.relative_to(project)))
 
 
 CAPTIONS: dict[str, Write] = {
@@ -149,7 +149,7 @@ def attacks() -> Iterator[Attack]:
             )
     for kind in ("jsonl", "csv", "parquet"):
         for name, make in ROWS.items():
-            yield Attack(f"row in {kind}: {name}", "shard", partial(_row, kind, make), (("shard", "captions"),))
+            yield Attack(f"row in {kind}: {name}", "shard", partial(_row, kind, make), (("shard", "photos"),))
     for name, make in CAPTIONS.items():
         commands = (("shard", "captions"), ("encode", "--space", "clip"))
         yield Attack(f"caption: {name}", "encode-clip", partial(_caption, make), commands)

@@ -6,14 +6,16 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.hostile import Attack, archives, canary, media, words
+from tests.faults.hostile.media import png_of
 from tests.faults.lab import Lab
 from tests.faults.row import Row, Trial
 
 FULL, QUICK = 500, 15
 GIGABYTE = 1 << 30
 LONGEST = 10.0
-# What a person would miss: it lies beside the project.
-PRECIOUS = b"precious"
+MARK = b"what a person would miss"
+# They lie beside the project.
+PRECIOUS = {"precious.txt": MARK, "precious.png": png_of(4, 4) + MARK}
 
 
 def trials(lab: Lab, draw: random.Random, quick: bool) -> Iterator[Trial]:
@@ -32,7 +34,8 @@ def attempt(lab: Lab, attack: Attack, seed: float) -> list[str]:
     archives.change(lab.trial, "limits", "max_rejected", value=0.9)
     outside = lab.trial.with_name("outside")
     outside.mkdir(exist_ok=True)
-    (outside / "precious.txt").write_bytes(PRECIOUS)
+    for name, content in PRECIOUS.items():
+        (outside / name).write_bytes(content)
     canary(lab.trial).unlink(missing_ok=True)
     attack.put(lab.trial, random.Random(seed))
     before = _listed(lab.trial / "raw")
@@ -46,15 +49,15 @@ def attempt(lab: Lab, attack: Attack, seed: float) -> list[str]:
             problems.append(f"slow: {command}: {outcome.seconds:.0f} s")
         if outcome.memory > allowed:
             problems.append(f"memory: {command}: {outcome.memory >> 20} MB, allowed are {allowed >> 20}")
-        if PRECIOUS.decode() in outcome.output:
+        if MARK.decode() in outcome.output:
             problems.append(f"touched: {command} shows a file from outside")
     if canary(lab.trial).exists():
         problems.append("executed: the command of the attack ran")
     held = {path.name: path.read_bytes() for path in outside.iterdir() if path.is_file()}
-    if held != {"precious.txt": PRECIOUS} or _listed(lab.trial / "raw") != before:
+    if held != PRECIOUS or _listed(lab.trial / "raw") != before:
         problems.append("touched: files outside of the stage's folder are not what they were")
     for path in (lab.trial / "data/shards").rglob("*.tar"):
-        if PRECIOUS in path.read_bytes():
+        if MARK in path.read_bytes():
             problems.append(f"touched: {path.name} holds a file from outside")
     return problems
 

@@ -9,6 +9,8 @@ from pipeline.files.atomic import write_text
 from pipeline.params.model import Params
 from pipeline.plugins import ABOUT, ABOUT_NAME, FOLDER
 from pipeline.store.manifest import Manifest
+from pipeline.store.parts.share import WHOLE, Share
+from stages.engines import see_chosen_gpus
 from stages.printing import note, say
 
 DATA = Path("data")
@@ -99,12 +101,18 @@ class ConsoleProgress:
 
 
 def set_up_torch(params: Params) -> None:
+    """Fix which GPUs are seen, the thread count, and deterministic kernels."""
+    see_chosen_gpus(params)
+    set_up_threads(params.threads)
+
+
+def set_up_threads(threads: int) -> None:
     """Fix the thread count and deterministic kernels."""
     import torch
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(params.threads)
-    threadpool_limits(params.threads)  # NumPy's own, which adds up in as many pieces as it has threads
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # NumPy's own, which adds up in as many pieces as it has threads
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing
@@ -121,7 +129,8 @@ def device_of(params: Params) -> str:
     from pipeline.precision import check_float32
 
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    device = chosen if params.run.device == "auto" else params.run.device
+    wanted = {"auto": params.run.device, "cpu": "cpu"}.get(str(params.run.devices), "cuda")
+    device = chosen if wanted == "auto" else wanted
     if device != "cpu":
         check_float32(device)
     return device
@@ -149,11 +158,12 @@ def make_plugins_folder() -> None:
         write_text(PLUGINS / ABOUT_NAME, ABOUT)
 
 
-def break_locks(wanted: bool, *outputs: Path) -> None:
-    """If that is `wanted`, remove the locks in `outputs`, and say whose they were."""
+def break_locks(wanted: bool, output: Path, share: Share = WHOLE) -> None:
+    """If that is `wanted`, remove the locks in `output`, and say whose they were; those of other shares stay."""
     from pipeline.store.lock import LOCK_NAME, break_lock
 
-    for path in (path for output in outputs if wanted for path in output.rglob(LOCK_NAME)):
+    own = str(share.folder(Path("*")) / LOCK_NAME) if share.partial else LOCK_NAME
+    for path in output.rglob(own) if wanted else ():
         holder = break_lock(path.parent)
         note(
             f"Broke the lock of {path.parent}" + (f", held by process {holder.pid} on {holder.host}" if holder else "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import UserError
+from stages.engines import Slice
 from stages.options import BreakLock, ParamsFile
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def encode(
     space: Annotated[str, typer.Option(help="All jobs of this space; it is loaded once.", show_default=False)] = "",
     params_file: ParamsFile = Path("params.yaml"),
     break_lock: BreakLock = False,
+    slice_: Slice = "",
 ) -> None:
     """Encode corpora, one job (space, corpus) after the other.
 
@@ -30,7 +32,9 @@ def encode(
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space, prepared_for
     from pipeline.store.parts.prune import keep_only
+    from pipeline.store.parts.run import ALONE
     from stages.context import EMBEDDINGS, SHARDS, ConsoleProgress, account, break_locks, device_of, set_up_torch
+    from stages.engines import decoders_of, executing
     from stages.specs import space_spec
 
     params = load_params(params_file)
@@ -41,33 +45,35 @@ def encode(
     specs = {name: prepared_for(space_spec(params.spaces[job.space]), job.options) for name, job in jobs.items()}
     # A space is loaded once for all corpora whose files are prepared alike.
     in_turn = sorted(jobs, key=lambda name: list(specs.values()).index(specs[name]))
-    for spec, alike in groupby(in_turn, specs.__getitem__):
-        loaded = load_space(spec, device)
-        for name in alike:
-            job, settings = jobs[name], params.spaces[jobs[name].space]
-            break_locks(break_lock, EMBEDDINGS / job.space / job.corpus)
-            progress = ConsoleProgress()
-            stores = encode_corpus(
-                loaded,
-                job.space,
-                space_spec(settings),
-                SHARDS / job.corpus,
-                EMBEDDINGS / job.space / job.corpus,
-                EncodeSettings(
-                    settings.batch_size,
-                    params.run.decoders,
-                    params.limits.max_rejected,
-                    device,
-                    params.run.decode,
-                    job.options,
-                ),
-                progress,
-            )
-            for modality, (manifest, computed) in stores.items():
-                made.append(EMBEDDINGS / job.space / job.corpus / modality)
-                spent = progress.summary(f"encode {job.space} {modality}")
-                account("encode", f"{name} {modality}", manifest, computed, spent)
-    if space:
+    with executing(params, device, slice_) as execution:
+        for spec, alike in groupby(in_turn, specs.__getitem__):
+            loaded = load_space(spec, device if execution.engine is ALONE.engine else "cpu")
+            for name in alike:
+                job, settings = jobs[name], params.spaces[jobs[name].space]
+                break_locks(break_lock, EMBEDDINGS / job.space / job.corpus, execution.share)
+                progress = ConsoleProgress()
+                stores = encode_corpus(
+                    loaded,
+                    job.space,
+                    space_spec(settings),
+                    SHARDS / job.corpus,
+                    EMBEDDINGS / job.space / job.corpus,
+                    EncodeSettings(
+                        settings.batch_size,
+                        decoders_of(params, device),
+                        params.limits.max_rejected,
+                        device,
+                        params.run.decode,
+                        job.options,
+                    ),
+                    progress,
+                    execution,
+                )
+                for modality, (manifest, computed) in stores.items():
+                    made.append(EMBEDDINGS / job.space / job.corpus / modality)
+                    spent = progress.summary(f"encode {job.space} {modality}")
+                    account("encode", f"{name} {modality}", manifest, computed, spent)
+    if space and not execution.share.partial:
         keep_only(EMBEDDINGS / space, [*made, *_imported(EMBEDDINGS / space)])
 
 

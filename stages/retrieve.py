@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
+from stages.engines import Slice
 from stages.options import BreakLock, Names, ParamsFile
 
 
-def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
+def retrieve(
+    names: Names,
+    params_file: ParamsFile = Path("params.yaml"),
+    break_lock: BreakLock = False,
+    slice_: Slice = "",
+) -> None:
     """Make the pseudo-pairs of connections, exactly, over the whole memory.
 
     Example: mcr retrieve audio_image
@@ -15,22 +21,25 @@ def retrieve(names: Names, params_file: ParamsFile = Path("params.yaml"), break_
     from pipeline.retrieve.pseudo_pairs import write_pairs
     from pipeline.store.parts.prune import keep_only
     from stages.context import EMBEDDINGS, PAIRS, ConsoleProgress, account, break_locks, device_of, set_up_torch
+    from stages.engines import executing
     from stages.options import pick
 
     params = load_params(params_file)
     connections = pick(params.connections, names, "connection")
     set_up_torch(params)
     device = device_of(params)
-    for name, connection in connections:
-        break_locks(break_lock, PAIRS / name)
-        sets = [
-            PairSet(link, connection.method, connection.retrieve_of(link.spaces), params.seed, EMBEDDINGS, each)
-            for link in connection.links(name)
-            for each in link.sets
-        ]
-        for wanted in sets:
-            folder, most = PAIRS / wanted.place, params.limits.max_rejected
-            pairs = write_pairs(wanted, folder, device, params.threads, most, ConsoleProgress())
-            account("retrieve", wanted.place, pairs.manifest, pairs.computed)
-        (PAIRS / name).mkdir(parents=True, exist_ok=True)  # DVC expects it, also of a method that pairs nothing.
-        keep_only(PAIRS / name, [PAIRS / wanted.place for wanted in sets])
+    with executing(params, device, slice_) as execution:
+        for name, connection in connections:
+            break_locks(break_lock, PAIRS / name, execution.share)
+            sets = [
+                PairSet(link, connection.method, connection.retrieve_of(link.spaces), params.seed, EMBEDDINGS, each)
+                for link in connection.links(name)
+                for each in link.sets
+            ]
+            for wanted in sets:
+                folder, most = PAIRS / wanted.place, params.limits.max_rejected
+                pairs = write_pairs(wanted, folder, device, params.threads, most, ConsoleProgress(), execution)
+                account("retrieve", wanted.place, pairs.manifest, pairs.computed)
+            (PAIRS / name).mkdir(parents=True, exist_ok=True)  # DVC expects it, also of a method that pairs nothing.
+            if not execution.share.partial:
+                keep_only(PAIRS / name, [PAIRS / wanted.place for wanted in sets])

@@ -15,11 +15,15 @@ def shard(names: Names, params_file: ParamsFile = Path("params.yaml"), break_loc
     from pipeline.params.load import load_params
     from pipeline.shard.build import build_shards, settings_of
     from stages.context import SHARDS, ConsoleProgress, account, break_locks
+    from stages.engines import executing
     from stages.options import pick
 
     params = load_params(params_file)
-    for name, corpus in pick(params.corpora, names, "corpus"):
-        break_locks(break_lock, SHARDS / name)
-        settings, options = settings_of(corpus, params.limits.max_rejected)
-        manifest, computed = build_shards(corpus.places, SHARDS / name, settings, ConsoleProgress(), options)
-        account("shard", name, manifest, computed)
+    with executing(params, "") as execution:
+        for name, corpus in pick(params.corpora, names, "corpus"):
+            break_locks(break_lock, SHARDS / name)
+            settings, options = settings_of(corpus, params.limits.max_rejected)
+            manifest, computed = build_shards(
+                corpus.places, SHARDS / name, settings, ConsoleProgress(), options, execution
+            )
+            account("shard", name, manifest, computed)

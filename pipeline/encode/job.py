@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.decode.earlier import VERSION
-from pipeline.encode.ahead import short_turns
 from pipeline.encode.outdated import outdated
 from pipeline.encode.part import EncodedShard, EncodeSettings, Encoding
 from pipeline.errors import UserError
@@ -15,6 +14,7 @@ from pipeline.progress import Progress
 from pipeline.spaces import Space, SpaceSpec, prepared_for
 from pipeline.store import EMBEDDINGS, Manifest, Part, PartFolder, Source, Work, run_parts
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
+from pipeline.store.parts.run import ALONE, Execution
 from pipeline.store.shards import open_shards
 
 __all__ = ["EncodeSettings", "encode_corpus"]
@@ -28,10 +28,12 @@ def encode_corpus(
     folder: Path,
     settings: EncodeSettings,
     progress: Progress,
+    execution: Execution = ALONE,
 ) -> dict[str, tuple[Manifest, int]]:
     """Encode every modality that the corpus in `shards` has and the space embeds, to ``folder/<modality>``.
 
-    `space` was loaded by `spec` with the corpus' own options, see `prepared_for`. Parts that are committed, intact and made from the same shard by the same fingerprint are kept.
+    `space` was loaded by `spec` with the corpus' own options, see `prepared_for`; processes of `execution` load it for
+    themselves. Parts that are committed, intact and made from the same shard by the same fingerprint are kept.
 
     Returns:
         By modality: the manifest, and how many parts were computed.
@@ -65,11 +67,10 @@ def encode_corpus(
             )
             for shard in corpus.parts
         ]
-        with (
-            PartFolder(folder / modality, EMBEDDINGS, fingerprint, arithmetic, corpus.corpus, VERSION) as parts,
-            short_turns(),
-        ):
-            run_parts(parts, works, f"encode {name} {modality}", "samples", progress, encoding.reading_ahead)
+        place = folder / modality
+        with PartFolder(place, EMBEDDINGS, fingerprint, arithmetic, corpus.corpus, VERSION, execution.share) as parts:
+            task = f"encode {name} {modality}"
+            run_parts(parts, works, task, "samples", progress, execution.engine, encoding.reading_ahead)
             manifest = parts.finish(settings.max_rejected, not_read=_without(modality, parts.parts, corpus.parts))
             finished[modality] = (manifest, parts.computed)
     return finished
@@ -77,7 +78,8 @@ def encode_corpus(
 
 def _without(modality: str, parts: Mapping[str, Part], shards: Sequence[Part]) -> dict[str, int]:
     """How many of the corpus' samples have another modality only, in words for the manifest."""
-    count = sum(shard.rows - parts[_part_name(shard)].samples_in for shard in shards)
+    own = ((shard, parts.get(_part_name(shard))) for shard in shards)
+    count = sum(shard.rows - part.samples_in for shard, part in own if part)
     return {f"samples without {modality}": count} if count else {}
 
 

@@ -1,10 +1,10 @@
 """One part of an embedding store as a unit of work: a shard is read, decoded, embedded and written."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.encode.ahead import short_turns
 from pipeline.encode.batches import Batch, stacked_batches
 from pipeline.encode.decoders import THREADS
 from pipeline.encode.fitting import FittingEncoder
 from pipeline.encode.in_flight import in_flight
-from pipeline.encode.prepare import Chunk, prepared_chunks
+from pipeline.encode.prepare import Chunk, prepared_chunks, prepared_one_by_one
 from pipeline.progress import Progress, Silent
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.store import EMBEDDING_COLUMN, Failure, Made, Part, Rows, Work, write_rows
+from pipeline.store.parts.kept import kept
 from pipeline.store.parts.work import Record, write_part
 from pipeline.store.reader import NORM_TOLERANCE
 
@@ -48,7 +50,7 @@ class EncodeSettings:
 
 
 class Encoding:
-    """What the parts of one store have in common. Pickled without the space, which another process loads for itself.
+    """What the parts of one store have in common. Pickled without the space, which another process loads for itself and keeps.
 
     Args:
         spec: The frozen space.
@@ -78,14 +80,25 @@ class Encoding:
     @property
     def encoder(self) -> FittingEncoder:
         """The space of this process; what it learned about the memory of the device, it keeps from part to part."""
-        self._encoder = self._encoder or FittingEncoder(load_space(self.spec, self.settings.device), self.modality)
+        if not self._encoder:
+            where = (self.spec, self.settings.device)
+            space = kept("space", where, lambda: load_space(*where))
+            self._encoder = kept("encoder", (*where, self.modality), lambda: FittingEncoder(space, self.modality))
         return self._encoder
 
-    def chunks(self, shards: Sequence[Part]) -> Generator[Chunk, None, None]:
-        """The samples of `shards`, decoded ahead of whoever takes them."""
+    def chunks(self, shards: Iterable[Part], passed_over: Collection[str] = ()) -> Generator[Chunk, None, None]:
+        """The samples of `shards` without those in `passed_over`, decoded ahead of whoever takes them."""
         how = self.settings
         return prepared_chunks(
-            self.encoder.space, self.modality, self.shards, shards, how.workers, how.batch_size, how.decode, how.device
+            self.encoder.space,
+            self.modality,
+            self.shards,
+            shards,
+            how.workers,
+            how.batch_size,
+            how.decode,
+            how.device,
+            passed_over,
         )
 
     def embed(self, chunks: Iterable[Chunk], progress: Progress) -> "EmbeddedShard":
@@ -106,14 +119,27 @@ class Encoding:
                 shard.add(*each)
         return shard
 
-    def reading_ahead(self, folder: Path, works: Sequence[Work], progress: Progress) -> Iterator[Record]:
-        """The engine of a single process: while one part is computed, the next is read and the last one written."""
-        shards = [work.make.shard for work in works if isinstance(work.make, EncodedShard)]
-        with closing(self.chunks(shards)) as chunks, ThreadPoolExecutor(1, "write") as writer:
-            of_shards = groupby(chunks, key=lambda chunk: chunk.shard.name)
+    def reading_ahead(self, folder: Path, works: Iterable[Work], progress: Progress) -> Generator[Record, None, None]:
+        """How one process makes parts: while one is computed, the next is read and the last one written."""
+        taken: deque[Work] = deque()
+        passed_over: set[str] = set()  # of all parts so far: a key is in one of them only
+
+        def shards() -> Iterator[Part]:
+            for work in works:
+                make = cast(EncodedShard, work.make)
+                passed_over.update(make.left_out)
+                taken.append(work)
+                yield make.shard
+
+        with (
+            short_turns(),
+            closing(self.chunks(shards(), passed_over)) as chunks,
+            ThreadPoolExecutor(1, "write") as writer,
+        ):
             written: Future[tuple[Record, float]] | None = None
             try:
-                for work, (_, own) in zip(works, of_shards, strict=True):
+                for _, own in groupby(chunks, key=lambda chunk: chunk.shard.name):
+                    work = taken.popleft()
                     embedded = self.embed(own, progress)
                     if written:
                         yield _told(written, progress)
@@ -153,20 +179,49 @@ class EmbeddedShard:
         metadata = {"fingerprint": part.encoding.fingerprint, "source": part.shard.sha256}
         none = np.empty((0, part.encoding.encoder.space.dimension), np.float32)
         write_rows(path, Rows(self.keys, {EMBEDDING_COLUMN: np.concatenate([none, *self._blocks])}, {}), metadata)
-        return Made(self.keys, self.rejected, transparent=self.transparent)
+        return Made(self.keys, [*self.rejected, *part.passed_over], transparent=self.transparent)
 
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """Makes the part of one shard; see `pipeline.store.parts.work.Make`."""
+    """Makes the part of one shard; see `pipeline.store.parts.work.Make`, and `Divisible`.
+
+    Attributes:
+        encoding: What all parts of the store have in common.
+        shard: What is embedded.
+        passed_over: Samples that end the process which embeds them.
+    """
 
     encoding: Encoding
     shard: Part
+    passed_over: tuple[Failure, ...] = ()
 
     def __call__(self, path: Path, progress: Progress) -> Made:
         """Write the part to the file `path`."""
-        with closing(self.encoding.chunks([self.shard])) as chunks:
+        with closing(self.encoding.chunks([self.shard], self.left_out)) as chunks:
             return self.encoding.embed(chunks, progress).write(self, path)
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Keys of the samples that are passed over."""
+        return frozenset(failure.key for failure in self.passed_over)
+
+    def try_samples(self, begin: Callable[[str], None], start: str) -> None:
+        """Decode and embed one sample after the other, from the key `start` on."""
+        encoding, waits = self.encoding, bool(start)
+        space, where = encoding.encoder.space, encoding.settings.decode
+        with closing(prepared_one_by_one(space, encoding.modality, encoding.shards, self.shard, where)) as samples:
+            for key, decoded in samples:
+                waits = waits and key != start
+                if waits or key in self.left_out:
+                    continue
+                begin(key)
+                for sample in decoded():
+                    encoding.encoder(sample[None])
+
+    def without(self, passed_over: Sequence[Failure]) -> "EncodedShard":
+        """The same without these samples."""
+        return replace(self, passed_over=tuple(passed_over))
 
 
 def _bad(key: str, embedding: NDArray[np.float32]) -> Failure:

@@ -3,10 +3,12 @@
 Pictures, sounds and point clouds are decoded in processes: a file can make a decoder crash, hang, or ask for all memory.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 
@@ -54,11 +56,12 @@ def prepared_chunks(
     space: Space,
     modality: str,
     folder: Path,
-    shards: Sequence[Part],
+    shards: Iterable[Part],
     workers: int,
     batch: int,
     where: str = AUTO,
     device: str = "cpu",
+    passed_over: Collection[str] = (),
 ) -> Generator[Chunk, None, None]:
     """The samples of `shards` in `folder`, decoded by `workers` threads or processes that run about a batch ahead, also
     into the next shard. Each shard has at least one chunk.
@@ -67,16 +70,19 @@ def prepared_chunks(
         space: Whose `preprocess` is called.
         modality: Of the samples that are decoded.
         folder: Of the shards.
-        shards: In their order.
+        shards: In their order; they may come as they are asked for.
         workers: How many samples are decoded at the same time.
         batch: Samples in a batch.
         where: See `decoder_of`.
         device: Where the batches go.
+        passed_over: Keys of samples that are left out.
 
     Raises:
         CorruptError: A shard is damaged; raised after the chunks of the shards before it.
     """
-    if not shards:
+    shards = iter(shards)
+    first = next(shards, None)
+    if first is None:
         return
     depth = -(-batch // CHUNK) + 2 * workers
     # The batch that is put together, those in flight, what a shard's start leaves out, and what is decoded meanwhile.
@@ -84,7 +90,8 @@ def prepared_chunks(
     with ExitStack() as stack:
         decode, slots = decoder_of(space, modality, workers, where, -(-needed // batch) * batch, device, stack)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
-        submitted = read_ahead(_Submission(decode, slots, modality, pool, batch).submit(folder, shards), depth)
+        submission = _Submission(decode, slots, modality, pool, batch, passed_over)
+        submitted = read_ahead(submission.submit(folder, chain([first], shards)), depth)
         with closing(submitted):
             try:
                 for future in submitted:
@@ -98,11 +105,18 @@ class _Submission:
     """Hands the files of shards to the threads of a pool, as far as there are slots for their samples."""
 
     def __init__(
-        self, decode: Decoder, slots: Slots | None, modality: str, pool: ThreadPoolExecutor, batch: int
+        self,
+        decode: Decoder,
+        slots: Slots | None,
+        modality: str,
+        pool: ThreadPoolExecutor,
+        batch: int,
+        passed_over: Collection[str],
     ) -> None:
         self.decode, self.slots, self.modality, self.pool, self.batch = decode, slots, modality, pool, batch
+        self.passed_over = passed_over
 
-    def submit(self, folder: Path, shards: Sequence[Part]) -> "Iterator[Future[Chunk]]":
+    def submit(self, folder: Path, shards: Iterable[Part]) -> "Iterator[Future[Chunk]]":
         """One future for each chunk."""
         for shard in shards:
             started = perf_counter()
@@ -135,12 +149,39 @@ class _Submission:
         extents: list[Extent] = []
         size = 0
         while len(keys) < most and size < CHUNK_BYTES and (sample := next(samples, None)):
-            own = (extent for name, extent in sample.members.items() if modality_of(name) == self.modality)
-            if (extent := next(own, None)) is not None:
+            extent = _file_of(sample, self.modality)
+            if extent is not None and sample.key not in self.passed_over:
                 keys.append(sample.key)
                 extents.append(extent)
                 size += extent.size
         return keys, extents
+
+
+def prepared_one_by_one(
+    space: Space, modality: str, folder: Path, shard: Part, where: str = AUTO
+) -> Generator[tuple[str, Callable[[], list[Tensor]]], None, None]:
+    """Keys of the samples of `shard`, and what decodes each when it is called and not before: a list of one, or of none if
+    it cannot be decoded."""
+    with ExitStack() as stack:
+        decode, _ = decoder_of(space, modality, 1, where, 1, "cpu", stack)
+        path = verify_shard(folder, shard)
+        for sample in list_shard(path):
+            if (extent := _file_of(sample, modality)) is not None:
+                yield sample.key, partial(_only, decode, Files(path, [sample.key], [extent], None))
+
+
+def _only(decode: Decoder, files: Files) -> list[Tensor]:
+    samples = decode(files).samples
+    if not isinstance(samples, Run):
+        return samples
+    own = [samples.row(0).clone()]
+    samples.release()
+    return own
+
+
+def _file_of(sample: ListedSample, modality: str) -> Extent | None:
+    """Where the sample's file of `modality` lies; None if it has none."""
+    return next((extent for name, extent in sample.members.items() if modality_of(name) == modality), None)
 
 
 def _decode(decode: Decoder, shard: Part, files: Files, read: float) -> Chunk:

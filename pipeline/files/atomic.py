@@ -116,6 +116,13 @@ def discard(temporary: Path) -> None:
     keep(temporary)
 
 
+def discard_temporaries(path: Path) -> None:
+    """Remove what writers of `path` left half-written; only where none is at work any more."""
+    for name in os.listdir(path.parent):
+        if name.startswith(f"{path.name}.") and LEFTOVER.fullmatch(name):
+            discard(path.with_name(name))
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

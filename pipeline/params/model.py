@@ -1,9 +1,9 @@
 """The whole of params.yaml as one typed, frozen object."""
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.encode.settings import JobSettings, SpaceSettings
 from pipeline.evaluate.settings import EvaluateSettings
@@ -27,6 +27,39 @@ class RunSettings(Settings):
         description="Where samples are decoded. In processes a file that makes its decoder crash or hang costs itself only; "
         "auto: processes on Linux, threads for text and elsewhere.",
     )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="Where parts are made: on this machine, or on those of a Ray cluster."
+    )
+    devices: Literal["auto", "cpu"] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = Field(
+        "auto",
+        description="auto: what `device` says, every GPU if it is a GPU; cpu; or the numbers of GPUs, such as [0, 1, 3].",
+    )
+    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="Worker processes on CPUs, each with `threads`; on GPUs there is one for each. auto: on this machine none "
+        "beside `mcr` itself, in a cluster as many as its cores hold.",
+    )
+    address: str = Field("", description="Of the Ray cluster; empty: one is started on this machine.")
+    time_limit: float = Field(
+        900, gt=0, description="Seconds without any progress after which a worker process is ended."
+    )
+    memory: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto",
+        description="GB that a worker process may take for a part; auto: its share of what the machine has when it starts.",
+    )
+
+    @model_validator(mode="after")
+    def _devices_of_one_kind(self) -> Self:
+        listed = not isinstance(self.devices, str)
+        if self.devices == "cpu" and self.device == "cuda":
+            raise ValueError("devices is cpu and device is cuda")
+        if listed and self.device == "cpu":
+            raise ValueError("devices names GPUs and device is cpu")
+        if listed and self.engine == "ray":
+            raise ValueError("a cluster says itself which GPUs it has: set devices to auto or cpu")
+        if listed and len(set(self.devices)) < len(self.devices):
+            raise ValueError("devices names a GPU twice")
+        return self
 
     ranks: int = Field(
         1,

@@ -1,9 +1,10 @@
 """Write one set of pairs: a folder of parts that resumes where it stopped."""
 
 import time
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,6 +17,9 @@ from pipeline.retrieve.memory.products import resolved
 from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
 from pipeline.store import PAIRS, Made, PartFolder, Source, Work, run_parts, write_rows
 from pipeline.store.parquet import write_table
+from pipeline.store.parts.kept import kept
+from pipeline.store.parts.run import ALONE, Execution, one_by_one
+from pipeline.store.parts.work import Record
 
 EXAMPLES_NAME = "_examples.parquet"
 EXAMPLES_SCHEMA = pa.schema(
@@ -32,7 +36,13 @@ EXAMPLES_SCHEMA = pa.schema(
 
 
 def write_pairs(
-    wanted: PairSet, folder: Path, device: str, threads: int, max_rejected: float, progress: Progress
+    wanted: PairSet,
+    folder: Path,
+    device: str,
+    threads: int,
+    max_rejected: float,
+    progress: Progress,
+    execution: Execution = ALONE,
 ) -> PartFolder:
     """Make the pairs of `wanted` in `folder`, one part for each part of the stores that the queries come from.
 
@@ -45,6 +55,7 @@ def write_pairs(
         threads: Threads of FAISS; those of torch are the caller's to set.
         max_rejected: Largest share of samples that one space may lack.
         progress: Told of the queries done.
+        execution: Where the parts are made, and which of them.
 
     Returns:
         The finished folder: `manifest` for the accounting, `computed` for the parts made in this run.
@@ -54,28 +65,72 @@ def write_pairs(
             the folder was begun on another kind of device.
     """
     method = method_called(wanted.method)
-    build = code(method.pair_maker, "pipeline.retrieve")
     made_from = fingerprint(wanted)
-    maker: PairMaker = build(wanted, device, threads)
+    pairing = Pairing(wanted, device, threads, made_from)
+    maker = pairing.maker
     made_from["sources"] = {column: stores_hash(folders) for column, folders in maker.shared.items()}
     if isinstance(maker, Solved):
         made_from["solved"] = dict(maker.solved)
     # True pairs are copied, whatever the device.
     arithmetic = "" if method.is_bound else arithmetic_of(device, resolved(wanted.settings.precision, device))
-    works = [Work(part.name, Source(part.source), partial(_write, maker, part), len(part.keys)) for part in maker.parts]
-    with PartFolder(folder, PAIRS, made_from, arithmetic) as pairs:
-        run_parts(pairs, works, f"retrieve {wanted.link.label}", "queries", progress)
+    works = [Work(part.name, Source(part.source), PairPart(pairing, part), len(part.keys)) for part in maker.parts]
+    with PartFolder(folder, PAIRS, made_from, arithmetic, share=execution.share) as pairs:
+        task = f"retrieve {wanted.link.label}"
+        run_parts(pairs, works, task, "queries", progress, execution.engine, pairing.make_parts)
         pairs.finish(max_rejected, {EXAMPLES_NAME: lambda path: write_examples(path, maker.examples())})
     return pairs
 
 
-def _write(maker: PairMaker, part: JoinedPart, path: Path, progress: Progress) -> Made:
-    started = time.perf_counter()
-    rows = maker.rows(part)
-    computed = time.perf_counter()
-    write_rows(path, rows, {"kind": PAIRS})
-    progress.advance(len(part.keys), compute=computed - started, write=time.perf_counter() - computed)
-    return Made(rows.keys, part.rejected)
+class Pairing:
+    """What the parts of one set have in common. Pickled without its maker, which another process builds for itself and keeps.
+
+    Args:
+        wanted: What to retrieve.
+        device: Where to compute.
+        threads: Threads of FAISS.
+        made_from: Fingerprint of the set and of all that its rows depend on: what a maker that is kept must agree with.
+    """
+
+    def __init__(self, wanted: PairSet, device: str, threads: int, made_from: Mapping[str, object]) -> None:
+        self._how = (wanted, device, threads)
+        self._made_from = made_from
+        self._maker: PairMaker | None = self._build()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maker": None}
+
+    @property
+    def maker(self) -> PairMaker:
+        """The maker of this process."""
+        self._maker = self._maker or kept("pairs", (self._how, self._made_from), self._build)
+        return self._maker
+
+    def _build(self) -> PairMaker:
+        build = code(method_called(self._how[0].method).pair_maker, "pipeline.retrieve")
+        maker: PairMaker = build(*self._how)
+        return maker
+
+    def make_parts(self, folder: Path, works: Iterable[Work], progress: Progress) -> Generator[Record, None, None]:
+        """How one process makes parts: memories first, then one part after the other."""
+        _ = self.maker
+        yield from one_by_one(folder, works, progress)
+
+
+@dataclass(frozen=True)
+class PairPart:
+    """Makes one part of the pairs; see `pipeline.store.parts.work.Make`."""
+
+    pairing: Pairing
+    part: JoinedPart
+
+    def __call__(self, path: Path, progress: Progress) -> Made:
+        """Write the part to the file `path`."""
+        started = time.perf_counter()
+        rows = self.pairing.maker.rows(self.part)
+        computed = time.perf_counter()
+        write_rows(path, rows, {"kind": PAIRS})
+        progress.advance(len(self.part.keys), compute=computed - started, write=time.perf_counter() - computed)
+        return Made(rows.keys, self.part.rejected)
 
 
 def write_examples(path: Path, examples: list[Neighbour]) -> None:

@@ -24,6 +24,7 @@ from pipeline.shard.sources.unread import Unread
 from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
 from pipeline.store.content.hashes import CONTENTS_NAME, write_contents
 from pipeline.store.integrity.overlap import refuse_overlap
+from pipeline.store.parts.run import ALONE, Execution
 from pipeline.store.scratch import scratch_database
 from pipeline.store.shards import SHARDS, shard_keys
 
@@ -63,6 +64,7 @@ def build_shards(
     settings: ShardSettings,
     progress: Progress,
     options: SourceOptions | None = None,
+    execution: Execution = ALONE,
 ) -> tuple[Manifest, int]:
     """Write the corpus in `source` as shards to `folder`.
 
@@ -77,6 +79,7 @@ def build_shards(
         settings: How the corpus is cut.
         progress: Told how far the work is.
         options: How the source is to be understood; None: as it looks.
+        execution: Where the shards are written.
 
     Returns:
         The manifest, and how many shards were written (the others were up to date).
@@ -107,7 +110,7 @@ def build_shards(
                 part = ShardPart(catalogue.samples(name), settings.modalities, settings.conversion)
                 works.append(Work(name, part.source, part, count))
             seen = lambda work, source: findings.add(work.name, cast(list[Checked], source.found))  # noqa: E731
-            run_parts(shards, works, "shard", "samples", progress, seen=seen)
+            run_parts(shards, works, "shard", "samples", progress, execution.engine, seen=seen)
             check_repeats(findings.repeated(), settings.modalities, settings.keep_repeated, folder)
             copies = dropped or findings.copies()
             tables: dict[str, Callable[[Path], None]] = {

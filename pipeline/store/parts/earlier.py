@@ -64,9 +64,19 @@ def take_over(folder: Path, now: Manifest) -> Earlier:
     known = {name: part for name, part in before.items() if still and name not in written}
     known |= written if continues else {}
     for entry in commits:
-        _finish_renaming(folder, entry)
+        finish_renaming(folder, entry)
     remove_leftovers(folder)
     return Earlier(previous, known, own, lists_all, continues)
+
+
+def committed(folder: Path, now: Manifest) -> dict[str, Part]:
+    """What is committed in a folder that another process may be writing to, with the fingerprint of this run, by name."""
+    previous = _previous_manifest(folder, now.kind)
+    header, *entries = read_journal(folder).entries or [{}]
+    found = {part.name: part for part in previous.parts} if previous and previous.fingerprint == now.fingerprint else {}
+    if header.get("fingerprint") == now.fingerprint and header.get("kind") == now.kind:
+        found |= {part.name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
+    return found
 
 
 def _previous_manifest(folder: Path, kind: str) -> Manifest | None:
@@ -83,7 +93,7 @@ def _previous_manifest(folder: Path, kind: str) -> Manifest | None:
     return previous
 
 
-def _finish_renaming(folder: Path, commit: Mapping[str, Any]) -> None:
+def finish_renaming(folder: Path, commit: Mapping[str, Any]) -> None:
     """A kill came between the entry in the journal and the renaming."""
     part, temporary = Part.of(commit["part"]), folder / commit["temporary"]
     if temporary.is_file() and sha256_file(temporary) == part.sha256:

@@ -10,14 +10,16 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.errors import UserError
-from pipeline.files.atomic import discard, move, sync_directory, temporary_file
+from pipeline.files.atomic import LEFTOVER, discard, move, sync_directory, temporary_file
 from pipeline.hashing import sha256_file
 from pipeline.progress import Progress, Silent
 from pipeline.store.integrity.unchanged import UnchangedParts, look_of
 from pipeline.store.lock import LOCK_NAME, FolderLock
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Failure, Manifest, Part
-from pipeline.store.parts.earlier import take_over
+from pipeline.store.parts.earlier import committed, take_over
 from pipeline.store.parts.journal import JOURNAL_NAME, Journal
+from pipeline.store.parts.share import WHOLE, Share
+from pipeline.store.parts.slices import made_by_slices, no_slice_at_work, remove_slices
 from pipeline.store.parts.work import Made, Record, Source, Work, write_part
 from pipeline.store.rejects import check_rejects, write_failures
 
@@ -37,6 +39,8 @@ class PartFolder:
             fingerprint: what another device has finished stays valid.
         corpus: Whose samples these are, see `Manifest`.
         decoders: Version of the decoders that this run reads samples with, see `Part`.
+        share: Which of the parts this run makes. Those of one share among several are kept apart, see `Share`, until a
+            run without shares adopts them.
 
     Attributes:
         computed: Parts adopted so far.
@@ -55,8 +59,10 @@ class PartFolder:
         arithmetic: str = "",
         corpus: str = "",
         decoders: int = 0,
+        share: Share = WHOLE,
     ) -> None:
-        self.folder = folder
+        self.share = share
+        self.folder = share.folder(folder)
         self.arithmetic = arithmetic
         self.decoders = decoders
         self.computed = 0
@@ -64,15 +70,21 @@ class PartFolder:
         self.manifest = Manifest(kind, json.loads(json.dumps(fingerprint)), corpus=corpus)
         self._parts: dict[str, Part] = {}
         self._journal: Journal | None = None
-        self._lock = FolderLock(folder)
+        self._whole = folder
+        self._of_all: dict[str, Part] = {}
+        self._lock = FolderLock(self.folder)
         try:
-            found = take_over(folder, self.manifest)
+            with no_slice_at_work(self.folder):
+                found = take_over(self.folder, self.manifest)
+                self._previous, self._known, self._own = found.manifest, found.parts, found.own
+                self._lists_all, self._continues = found.lists_all, found.continues
+                self._adopt_slices()
+            if share.partial:
+                self._of_all = committed(folder, self.manifest)
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
-        self._unchanged = UnchangedParts(folder)
-        self._previous, self._known, self._own = found.manifest, found.parts, found.own
-        self._lists_all, self._continues = found.lists_all, found.continues
+        self._unchanged = UnchangedParts(self.folder)
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -92,22 +104,24 @@ class PartFolder:
         Returns:
             What it was made from; None if it has to be made.
         """
-        name = work.name
+        name, folder = work.name, self.folder
         part = self._known.get(name)
+        if part is None and (part := self._of_all.get(name)):
+            folder = self._whole
         if part is None:
             return None
         source = work.source if isinstance(work.source, Source) else work.source()
         reason = None
         if part.source != source.digest:
             reason = f"its source changed ({part.source[:8]} -> {source.digest[:8]})"
-        elif not (self.folder / name).is_file():
+        elif not (folder / name).is_file():
             reason = "the file is missing"
-        elif not self._is_intact(part):
+        elif not (self._is_intact(part) if folder == self.folder else sha256_file(folder / name) == part.sha256):
             reason = "the file is damaged"
         elif part.decoders < self.decoders and work.outdated:
             reason = work.outdated(part)
         if reason:
-            log.info("%s/%s is stale: %s", self.folder, name, reason)
+            log.info("%s/%s is stale: %s", folder, name, reason)
             return None
         self._parts[name] = replace(part, decoders=self.decoders)
         return source
@@ -180,6 +194,13 @@ class PartFolder:
         Raises:
             UserError: No sample is left, or too many were rejected.
         """
+        if self.share.partial:  # The run that adopts the parts sees all of them.
+            self.close()
+            for folder in (self.folder, self.folder.parent):
+                with suppress(OSError):  # It goes if nothing had to be made.
+                    folder.rmdir()
+            self.manifest = replace(self.manifest, parts=tuple(part for _, part in sorted(self._parts.items())))
+            return self.manifest
         try:
             self._lock.check()
             parts = tuple(self._parts[name] for name in sorted(self._parts))
@@ -192,6 +213,8 @@ class PartFolder:
             stale = (self._own & present) - self._parts.keys() - now.files.keys()
             # Half-written files of the first version had no names of their own.
             stale |= present & {f"{name}.tmp" for name in (*self._own, *self._parts, *now.files)}
+            # Of processes on machines that were given up and went on for a while.
+            stale |= {name for name in present if LEFTOVER.fullmatch(name)}
             if now != self._previous or stale or self._journal or (self.folder / JOURNAL_NAME).exists():
                 journal = self._under_construction()
                 for name in stale:
@@ -242,6 +265,19 @@ class PartFolder:
         self._own.update(new)
         if new and self._continues:
             self._under_construction().append({"own": new})
+
+    def _adopt_slices(self) -> None:
+        """Take over what the processes of a job array made, each in a folder of its own."""
+        for part, waiting in made_by_slices(self.folder, self.manifest):
+            known = self._known.get(part.name)
+            foreign = part.name not in self._own and (self.folder / part.name).exists()
+            if foreign or (known and known.source == part.source):
+                continue
+            self._own.add(part.name)
+            self._under_construction().append({"part": asdict(part), "temporary": waiting})
+            move(self.folder / waiting, self.folder / part.name, durably=False)
+            self._known[part.name] = part
+        remove_slices(self.folder)
 
     def _refuse_mixture(self) -> None:
         """Stop before one folder would hold what different kinds of device or precisions computed."""

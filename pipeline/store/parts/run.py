@@ -1,29 +1,72 @@
 """Bring a folder to the parts that it is to have: reuse what is there, make what is not, adopt it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from pipeline.progress import Progress
 from pipeline.store.parts.folder import PartFolder
+from pipeline.store.parts.share import WHOLE, Share
 from pipeline.store.parts.work import Record, Source, Work, write_part
 
-Engine = Callable[[Path, Sequence[Work], Progress], Iterator[Record]]
-"""Makes parts in a folder, anywhere and in any order, and yields their records; it adopts nothing."""
+Making = Callable[[Path, Iterable[Any], Progress], Generator[Any, None, None]]
+"""What one process does with a stream of works, which arrive one at a time: it yields the record of each, in their order.
+Picklable, so that an engine can run it elsewhere."""
 
 
-def one_by_one(folder: Path, works: Sequence[Work], progress: Progress) -> Iterator[Record]:
-    """The engine that needs nothing: this process, one part after the other."""
+class Engine(Protocol):
+    """Decides where works are done; it adopts nothing."""
+
+    def make(
+        self, folder: Path, works: Iterable[Any], making: Making, progress: Progress
+    ) -> Generator[Any, None, None]:
+        """Do `works` by `making`, in any order, and yield their records. Works are taken from the stream as they are
+        needed."""
+        ...
+
+
+class Here:
+    """The engine that needs nothing: this process."""
+
+    def make(
+        self, folder: Path, works: Iterable[Any], making: Making, progress: Progress
+    ) -> Generator[Any, None, None]:
+        """One after the other."""
+        return making(folder, iter(works), progress)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a command makes parts: no byte of them depends on it.
+
+    Attributes:
+        engine: Where they are made.
+        share: Which of them.
+    """
+
+    engine: Engine = field(default_factory=Here)
+    share: Share = WHOLE
+
+
+ALONE = Execution()
+
+
+def one_by_one(folder: Path, works: Iterable[Work], progress: Progress) -> Generator[Record, None, None]:
+    """One part after the other."""
     for work in works:
         yield write_part(folder, work, progress)
 
 
 def run_parts(
     parts: PartFolder,
-    works: Sequence[Work],
+    works: Iterable[Work],
     task: str,
     unit: str,
     progress: Progress,
-    engine: Engine = one_by_one,
+    engine: Engine = ALONE.engine,
+    making: Making = one_by_one,
     seen: Callable[[Work, Source], None] | None = None,
 ) -> None:
     """Make every part of `works` that cannot be reused; `parts.finish` completes the folder.
@@ -32,16 +75,17 @@ def run_parts(
 
     Args:
         parts: The folder.
-        works: All parts that it is to have.
+        works: All parts that it is to have; those that are not in the folder's share are left to others.
         task: What is done, for the progress.
         unit: What the samples are called.
         progress: Told of the samples of the parts that are made.
         engine: Where the parts are made.
+        making: How one process makes them.
         seen: Told once of every part what it was made from, in any order. Nothing of it is kept here, since it may be about
             every sample.
     """
     stale = []
-    for work in works:
+    for work in parts.share.of(works):
         source = parts.reuse(work)
         if not source:
             stale.append(work)
@@ -50,7 +94,8 @@ def run_parts(
     parts.plan(stale)
     progress.start(task, sum(work.samples for work in stale), unit)
     by_name = {work.name: work for work in stale}
-    for record in engine(parts.folder, stale, progress):
-        parts.adopt(record)
-        if seen:
-            seen(by_name[record.part.name], record.source)
+    with closing(engine.make(parts.folder, stale, making, progress)) as records:
+        for record in records:
+            parts.adopt(record)
+            if seen:
+                seen(by_name[record.part.name], record.source)

@@ -1,11 +1,11 @@
 """One unit of work: the making of one part, by any process on any machine that sees the folder."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from pipeline.files.atomic import temporary_file
+from pipeline.files.atomic import discard_temporaries, temporary_file
 from pipeline.hashing import sha256_file, sha256_keys
 from pipeline.progress import Progress
 from pipeline.store.manifest import Failure, Part
@@ -50,6 +50,24 @@ class Make(Protocol):
         ...
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """What makes a part out of samples, of which one may end the process that works on it."""
+
+    def try_samples(self, begin: Callable[[str], None], start: str) -> None:
+        """Do with one sample after the other what making the part does, and tell `begin` the key of each before.
+
+        Args:
+            begin: Told of each key.
+            start: Key of the first sample that is tried; empty: the first of all.
+        """
+        ...
+
+    def without(self, passed_over: Sequence[Failure]) -> Make:
+        """What makes the part without these samples, and lists them as rejected."""
+        ...
+
+
 @dataclass(frozen=True)
 class Work:
     """One part that is to be there in the end.
@@ -68,6 +86,16 @@ class Work:
     make: Make
     samples: int = 0
     outdated: Callable[[Part], str] | None = None
+
+    @property
+    def divisible(self) -> "Divisible | None":
+        """How to find out which of the part's samples ends processes; None where that cannot be tried."""
+        return self.make if isinstance(self.make, Divisible) else None
+
+    def without(self, passed_over: Sequence[Failure]) -> "Work":
+        """The same part without samples, which are rejected as `passed_over` says."""
+        assert self.divisible
+        return replace(self, make=self.divisible.without(passed_over))
 
 
 @dataclass(frozen=True)
@@ -108,3 +136,8 @@ def write_part(folder: Path, work: Work, progress: Progress, make: Make | None =
         transparent=made.transparent,
     )
     return Record(part, temporary.name, source)
+
+
+def discard_unadopted(folder: Path, name: str) -> None:
+    """Remove what a process that ended had written of part `name`."""
+    discard_temporaries(folder / name)

@@ -1,0 +1,138 @@
+"""From `run` in params.yaml to where parts are made."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.engines.pool import Crew
+    from pipeline.engines.supervised import Limits
+    from pipeline.params.model import Params
+    from pipeline.store.parts.run import Execution
+    from pipeline.store.parts.share import Share
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+Slice = Annotated[
+    str,
+    typer.Option(
+        "--slice",
+        metavar="K/N",
+        help="Make the K-th of N shares of the parts, beside N - 1 other processes; then run the command without it.",
+        show_default=False,
+    ),
+]
+
+
+@contextmanager
+def executing(params: "Params", device: str, share: str = "") -> "Iterator[Execution]":
+    """How the parts of a command are made, as `run` says; worker processes end with the block.
+
+    Args:
+        params: The parameters.
+        device: What kind of device parts are made on, ``cpu`` or ``cuda``; empty where nothing is computed.
+        share: As ``--slice`` gives it.
+
+    Raises:
+        UserError: There is no such device, no Ray, or no such share.
+    """
+    from pipeline.store.parts.run import ALONE, Execution
+
+    part = share_of(share)
+    crew = _crew(params, device)
+    if crew is None:
+        yield Execution(ALONE.engine, part)
+        return
+    from pipeline.engines.pool import Pool
+
+    pool = Pool(crew)
+    try:
+        yield Execution(pool, part)
+    finally:
+        pool.close()
+
+
+def share_of(text: str) -> "Share":
+    """The share that ``--slice`` names; all of the work if it is empty.
+
+    Raises:
+        UserError: It is none.
+    """
+    from pipeline.store.parts.share import WHOLE, Share
+
+    if not text:
+        return WHOLE
+    number, _, count = text.partition("/")
+    if not (
+        number.isascii() and number.isdigit() and count.isascii() and count.isdigit() and 1 <= int(number) <= int(count)
+    ):
+        raise UserError(
+            f"--slice {text} is no share.", "Write K/N, with K from 1 to N: --slice 3/16 is the third of sixteen."
+        )
+    return Share(int(number), int(count))
+
+
+def decoders_of(params: "Params", device: str) -> int:
+    """How many samples each process decodes at the same time: `run.workers` is for all of them together."""
+    if params.run.engine == "ray":
+        return params.run.decoders
+    return max(1, params.run.decoders // max(1, len(_places(params, device))))
+
+
+def see_chosen_gpus(params: "Params") -> None:
+    """Let this process see the GPUs that `run.devices` lists, and no others; call it before anything asks for a GPU."""
+    chosen = params.run.devices
+    if isinstance(chosen, str):
+        return
+    seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+    if seen and max(chosen) >= len(seen):
+        raise UserError(
+            f"run.devices names GPU {max(chosen)}, and {VISIBLE} leaves {len(seen)}.",
+            "Count those that it leaves, from 0.",
+        )
+    os.environ[VISIBLE] = ",".join(seen[number] if seen else str(number) for number in chosen)
+
+
+def _crew(params: "Params", device: str) -> "Crew | None":
+    """Worker processes; None where this process does the work itself."""
+    places = _places(params, device) if params.run.engine == "local" else []
+    if params.run.engine == "local" and not places:
+        return None
+    from stages.context import set_up_threads
+
+    start = partial(set_up_threads, params.threads) if device else partial(bool)
+    if params.run.engine == "local":
+        from pipeline.engines.local import LocalCrew
+
+        return LocalCrew(places, start, _limits(params, len(places)))
+    from pipeline.engines.ray_cluster import RayCrew
+
+    return RayCrew(params.run.address, device, params.run.processes, params.threads, start, _limits(params, 1))
+
+
+def _places(params: "Params", device: str) -> list[dict[str, str]]:
+    """The environment of each worker process on this machine; none if this process is to do the work itself."""
+    wanted = params.run.processes
+    if device != "cuda":
+        return [{VISIBLE: ""}] * wanted if isinstance(wanted, int) else []
+    import torch
+
+    seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+    names = seen or [str(number) for number in range(torch.cuda.device_count())]
+    return [{VISIBLE: name} for name in names] if len(names) > 1 or isinstance(wanted, int) else []
+
+
+def _limits(params: "Params", processes: int) -> "Limits":
+    from pipeline.engines.supervised import Limits
+    from pipeline.train.memory import free_bytes
+
+    if params.run.memory != "auto":
+        return Limits(params.run.time_limit, int(params.run.memory * 1e9))
+    free = free_bytes("cpu") if params.run.engine == "local" else None
+    return Limits(params.run.time_limit, int(0.9 * (free or 0) / processes))

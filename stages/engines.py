@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,10 +86,17 @@ def decoders_of(params: "Params", device: str) -> int:
 
 
 def see_chosen_gpus(params: "Params") -> None:
-    """Let this process see the GPUs that `run.devices` lists, and no others; call it before anything asks for a GPU."""
-    chosen = params.run.devices
-    if isinstance(chosen, str):
-        return
+    """Let this process see the GPUs that `run.devices` lists, and no others; call it before anything asks for a GPU.
+
+    Raises:
+        UserError: It lists one that there is not.
+    """
+    if not isinstance(params.run.devices, str):
+        _see(params.run.devices)
+
+
+@cache  # what is seen afterwards has other numbers
+def _see(chosen: tuple[int, ...]) -> None:
     seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
     if seen and max(chosen) >= len(seen):
         raise UserError(

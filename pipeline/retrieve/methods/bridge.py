@@ -45,17 +45,18 @@ class Texts:
         self.columns = pairs.link.overlap_column(first), pairs.link.overlap_column(second)
         self._joined = JoinedStores(pairs.link.spaces, pairs.query_stores(first), pairs.query_stores(second))
         self.parts, self.count = self._joined.parts, self._joined.rows
-        self._read = self._joined.keys()
+        self._shuffled: list[str] = []
         self.shared: Sources = {}
         if pairs.settings.control == "shuffled_overlap":
             order = strangers(self.count, pairs.seed, pairs.link.label, "shuffled_overlap")
-            self._read = [self._read[row] for row in order]
+            keys = self._joined.keys()
+            self._shuffled = [keys[row] for row in order]
             self.shared = pairs.overlap_sources
 
     def rows(self, part: JoinedPart) -> Rows:
         """The texts of `part` in both spaces."""
         first, second = self.columns
-        read = self._read[part.first_row : part.first_row + len(part.keys)]
+        read = self._shuffled[part.first_row : part.first_row + len(part.keys)] or list(part.keys)
         return Rows(list(part.keys), {first: self._joined.first(part), second: self._joined.second(read)}, {})
 
     def examples(self) -> list[Neighbour]:

@@ -37,7 +37,6 @@ class CmcrPairs:
             space: Bank.read(pairs.memory_stores(space), search_of(pairs, space, device, threads))
             for space in pairs.link.spaces
         }
-        self._keys = self._joined.keys()
         self._strangers, self._all_second = self._control()
 
     def _control(self) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -45,8 +44,8 @@ class CmcrPairs:
         if control == "none":
             return None, None
         # A partner can come from any part, so a control holds the second space's queries whole.
-        partners = strangers(len(self._keys), self._pairs.seed, self._link.label, control)
-        return partners, self._joined.second(self._keys)
+        partners = strangers(self._joined.rows, self._pairs.seed, self._link.label, control)
+        return partners, self._joined.second(self._joined.keys())
 
     def _queries(self, part: JoinedPart) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Overlap embeddings of both spaces, and those that the second memory is asked with."""

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.retrieve.joined import Located
+from pipeline.retrieve.located import Located
 from pipeline.retrieve.memory.perplexity import solve_temperature
 from pipeline.retrieve.methods.coupling import CouplingPairs
 from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.profiles import Profiles, centred, profile
 from pipeline.retrieve.settings import WitnessedRetrieveSettings
+from pipeline.store.scratch import open_scratch
 
 
 class WitnessedPairs(CouplingPairs):
@@ -50,8 +51,8 @@ class WitnessedPairs(CouplingPairs):
         return self._read(texts, self._texts.keys()), self._read(samples, self._keys[self._seen])
 
     def _read(self, folders: tuple[Path, ...], keys: list[str]) -> Tensor:
-        stores = Located(folders)
-        if missing := [key for key in keys if key not in stores.where]:
+        stores = Located(folders, open_scratch(), "witness")
+        if missing := stores.missing(keys):
             raise UserError(
                 f"The witness of {self._link.label} has no embedding of {len(missing)} samples, such as {missing[0]}.",
                 "Encode the same corpora by it, or leave the witness out.",

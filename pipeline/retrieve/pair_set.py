@@ -28,6 +28,7 @@ class PairSet:
         seed: Base of every draw.
         embeddings: Folder of the embedding stores.
         name: One of the sets that the method knows.
+        scratch: Folder for what is made on the way to the pairs, and read again after a kill; nothing depends on it.
     """
 
     link: Link
@@ -36,6 +37,7 @@ class PairSet:
     seed: int
     embeddings: Path
     name: str
+    scratch: Path | None = None
 
     @property
     def place(self) -> str:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from pipeline.methods import code, method_called
 from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
+from pipeline.retrieve.earlier import Earlier
 from pipeline.retrieve.joined import JoinedPart
 from pipeline.retrieve.maker import Neighbour, PairMaker, Solved
 from pipeline.retrieve.memory.products import resolved
@@ -18,10 +20,13 @@ from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
 from pipeline.store import PAIRS, Made, PartFolder, Source, Work, run_parts, write_rows
 from pipeline.store.parquet import write_table
 from pipeline.store.parts.kept import kept
+from pipeline.store.parts.prune import remove
 from pipeline.store.parts.run import ALONE, Execution, one_by_one
 from pipeline.store.parts.work import Record
 
 EXAMPLES_NAME = "_examples.parquet"
+# For what a maker wants to find again after a kill; gone when the pairs are finished.
+SCRATCH = "_profiles"
 EXAMPLES_SCHEMA = pa.schema(
     [
         ("query", pa.string()),
@@ -66,18 +71,23 @@ def write_pairs(
     """
     method = method_called(wanted.method)
     made_from = fingerprint(wanted)
+    wanted, earlier = replace(wanted, scratch=folder / SCRATCH), Earlier(folder)
     pairing = Pairing(wanted, device, threads, made_from)
     maker = pairing.maker
     made_from["sources"] = {column: stores_hash(folders) for column, folders in maker.shared.items()}
     if isinstance(maker, Solved):
-        made_from["solved"] = dict(maker.solved)
+        made_from["solved"] = earlier.solved(made_from) or dict(maker.solved)
     # True pairs are copied, whatever the device.
     arithmetic = "" if method.is_bound else arithmetic_of(device, resolved(wanted.settings.precision, device))
     works = [Work(part.name, Source(part.source), PairPart(pairing, part), len(part.keys)) for part in maker.parts]
     with PartFolder(folder, PAIRS, made_from, arithmetic, share=execution.share) as pairs:
         task = f"retrieve {wanted.link.label}"
         run_parts(pairs, works, task, "queries", progress, execution.engine, pairing.make_parts)
-        pairs.finish(max_rejected, {EXAMPLES_NAME: lambda path: write_examples(path, maker.examples())})
+        pairs.finish(
+            max_rejected, {EXAMPLES_NAME: partial(_write_examples, maker, earlier.table(EXAMPLES_NAME, pairs))}
+        )
+    if (folder / SCRATCH).is_dir() and not execution.share.partial:
+        remove(folder / SCRATCH)
     return pairs
 
 
@@ -131,6 +141,14 @@ class PairPart:
         write_rows(path, rows, {"kind": PAIRS})
         progress.advance(len(self.part.keys), compute=computed - started, write=time.perf_counter() - computed)
         return Made(rows.keys, self.part.rejected)
+
+
+def _write_examples(maker: PairMaker, earlier: bytes | None, path: Path) -> None:
+    """Write the examples, or those of an earlier run with the same parts."""
+    if earlier is None:
+        write_examples(path, maker.examples())
+    else:
+        path.write_bytes(earlier)
 
 
 def write_examples(path: Path, examples: list[Neighbour]) -> None:

@@ -23,16 +23,17 @@ import torch
 from torch import Tensor
 
 from pipeline.hashing import seed_from
-from pipeline.precision import dtype_of, multiplying
+from pipeline.precision import arithmetic_of, dtype_of, multiplying
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
 from pipeline.retrieve.maker import Neighbour
 from pipeline.retrieve.memory.neighbours import TopK
 from pipeline.retrieve.memory.perplexity import solve_temperature
 from pipeline.retrieve.memory.products import resolved
+from pipeline.retrieve.memory.profile_parts import Asked, profiles_in_parts
 from pipeline.retrieve.memory.sampling import Sampled, sample, sample_top_k
-from pipeline.retrieve.pair_set import PairSet
-from pipeline.retrieve.profiles import Profiles, centred, features, profile
+from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
+from pipeline.retrieve.profiles import Profiles, centred, features
 from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
 from pipeline.store import Rows, open_placed, read_placed
 
@@ -138,8 +139,24 @@ class CouplingPairs:
 
     def _profile(self, space: str) -> Profiles:
         """What the texts say about the samples of `space`, read in the other space."""
-        texts, samples = self._multiplied(self._overlap), self._multiplied(self._samples)
-        return profile(samples[space], texts[space], texts[self._other(space)], self._profile_temperatures[space])
+        texts, temperature = self._multiplied(self._overlap), self._profile_temperatures[space]
+        return self._made(
+            space, self._multiplied(self._samples)[space], texts[space], texts[self._other(space)], temperature
+        )
+
+    def _made(self, name: str, samples: Tensor, texts: Tensor, there: Tensor, temperature: float) -> Profiles:
+        """Profiles of `samples`, all those of a memory; in parts of their own where there is a place for them."""
+        space = name.partition(" ")[0]
+        asked = Asked(self._keys[space], samples, texts, there, temperature)
+        if not (scratch := self._pairs.scratch):
+            return asked.profiles()
+        made_from = {
+            **fingerprint(self._pairs),
+            "sources": {column: stores_hash(folders) for column, folders in self.shared.items()},
+            "profiles": name,
+        }
+        arithmetic = arithmetic_of(self._device, resolved(self._settings.precision, self._device))
+        return profiles_in_parts(asked, scratch / name.replace(" ", "-"), made_from, arithmetic)
 
     def _multiplied(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """`rows` in the type that is multiplied; themselves where they already are."""

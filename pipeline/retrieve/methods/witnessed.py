@@ -18,7 +18,7 @@ from pipeline.retrieve.located import Located
 from pipeline.retrieve.memory.perplexity import solve_temperature
 from pipeline.retrieve.methods.coupling import CouplingPairs
 from pipeline.retrieve.pair_set import PairSet
-from pipeline.retrieve.profiles import Profiles, centred, profile
+from pipeline.retrieve.profiles import Profiles, centred
 from pipeline.retrieve.settings import WitnessedRetrieveSettings
 from pipeline.store.scratch import open_scratch
 
@@ -74,9 +74,8 @@ class WitnessedPairs(CouplingPairs):
         scale = self._weight * own / self._temperature
         asking = torch.cat([self._samples[space], samples * scale], 1)
         asked = torch.cat([self._overlap[space], texts], 1)
-        return profile(
-            asking.to(self._dtype), asked.to(self._dtype), self._overlap[self._other(space)].to(self._dtype), own
-        )
+        there = self._overlap[self._other(space)]
+        return self._made(space, asking.to(self._dtype), asked.to(self._dtype), there.to(self._dtype), own)
 
     def _compared(self, space: str) -> Tensor:
         made = super()._compared(space)
@@ -85,5 +84,6 @@ class WitnessedPairs(CouplingPairs):
         texts, samples = self._witness
         if space != self._seen:
             asking, asked, read = (rows.to(self._dtype) for rows in (self._samples[space], self._overlap[space], texts))
-            samples = profile(asking, asked, read, self._profile_temperatures[space]).vectors
+            own = self._profile_temperatures[space]
+            samples = self._made(f"{space} witness", asking, asked, read, own).vectors
         return torch.cat([made, math.sqrt(self._weight) * centred(samples)], 1)

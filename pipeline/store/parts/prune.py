@@ -35,15 +35,16 @@ def keep_only(root: Path, folders: Collection[Path]) -> None:
             keep_only(path, folders)
         elif path.is_dir() and not path.is_symlink():
             log.info("%s belongs to nothing in the parameters any more and is removed", path)
-            _remove(path)
+            remove(path)
     if root not in folders:
         _remove_files(root)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Remove what our stages wrote in `folder` and below it, and the folders that are then empty."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
-            _remove(path)
+            remove(path)
     _remove_files(folder)
     with suppress(OSError):  # Something of somebody else is in it.
         folder.rmdir()

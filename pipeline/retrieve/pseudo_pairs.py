@@ -4,8 +4,9 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from inspect import getattr_static
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -75,8 +76,9 @@ def write_pairs(
     pairing = Pairing(wanted, device, threads, made_from)
     maker = pairing.maker
     made_from["sources"] = {column: stores_hash(folders) for column, folders in maker.shared.items()}
-    if isinstance(maker, Solved):
-        made_from["solved"] = earlier.solved(made_from) or dict(maker.solved)
+    # Not `isinstance`, which asks for the value: that takes all samples, and an earlier run may have it.
+    if getattr_static(maker, "solved", None) is not None:
+        made_from["solved"] = earlier.solved(made_from) or dict(cast(Solved, maker).solved)
     # True pairs are copied, whatever the device.
     arithmetic = "" if method.is_bound else arithmetic_of(device, resolved(wanted.settings.precision, device))
     works = [Work(part.name, Source(part.source), PairPart(pairing, part), len(part.keys)) for part in maker.parts]

@@ -12,7 +12,7 @@ from pipeline.retrieve.memory.products import CPU_BLOCKS, CUDA_BLOCKS
 from pipeline.retrieve.memory.profile_parts import WINDOW, Asked, profiles_in_parts
 from pipeline.retrieve.methods import coupling
 from pipeline.retrieve.pair_set import PairSet
-from pipeline.retrieve.pseudo_pairs import SCRATCH
+from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, SCRATCH
 from pipeline.store.lock import FolderLock
 from tests.retrieve.methods.test_coupling import SETTINGS
 from tests.retrieve.test_pseudo_pairs import content, run, wanted  # noqa: F401
@@ -109,7 +109,7 @@ def test_while_another_process_makes_them_they_are_computed_here(
 
 
 def test_pairs_keep_them_until_they_are_finished_and_a_no_op_makes_none(
-    wanted: PairSet,
+    wanted: PairSet,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -128,5 +128,7 @@ def test_pairs_keep_them_until_they_are_finished_and_a_no_op_makes_none(
     before = content(tmp_path / "pairs")
     assert run(coupled, tmp_path / "pairs").computed == 0 and content(tmp_path / "pairs") == before
     monkeypatch.undo()
+    (tmp_path / "pairs" / EXAMPLES_NAME).write_bytes(b"?")
+    assert run(coupled, tmp_path / "pairs").computed == 0 and content(tmp_path / "pairs") == before
     run(coupled, tmp_path / "again")
     assert content(tmp_path / "again") == before

@@ -59,7 +59,7 @@ def encode(
                     SHARDS / job.corpus,
                     EMBEDDINGS / job.space / job.corpus,
                     EncodeSettings(
-                        settings.batch_size,
+                        settings.samples_at_once,
                         decoders_of(params, device),
                         params.limits.max_rejected,
                         device,

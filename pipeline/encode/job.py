@@ -1,11 +1,12 @@
 """Encode a corpus through a frozen space, shard by shard, into one embedding store per modality."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from pipeline.decode.earlier import VERSION
+from pipeline.encode.batch_size import find_batch_size
 from pipeline.encode.outdated import outdated
 from pipeline.encode.part import EncodedShard, EncodeSettings, Encoding
 from pipeline.errors import UserError
@@ -14,8 +15,11 @@ from pipeline.progress import Progress
 from pipeline.spaces import Space, SpaceSpec, prepared_for
 from pipeline.store import EMBEDDINGS, Manifest, Part, PartFolder, Source, Work, run_parts
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
+from pipeline.store.parts.recorded import recorded_choice
 from pipeline.store.parts.run import ALONE, Execution
 from pipeline.store.shards import open_shards
+
+SIZE = "batch_size"
 
 __all__ = ["EncodeSettings", "encode_corpus"]
 
@@ -55,8 +59,14 @@ def encode_corpus(
     arithmetic = arithmetic_of(settings.device, spec.precision)
     finished = {}
     for modality in modalities:
-        fingerprint = _fingerprint(space, name, spec, modality, settings)
-        encoding = Encoding(prepared, modality, shards, settings, fingerprint, space)
+        place = folder / modality
+        described = _fingerprint(space, name, spec, modality, settings)
+        find = partial(find_batch_size, space, modality, shards, corpus.parts, settings.decode)
+        how = replace(
+            settings, batch_size=settings.batch_size or _batch_size(place, described, settings, execution, find)
+        )
+        fingerprint = described | {SIZE: how.batch_size}
+        encoding = Encoding(prepared, modality, shards, how, fingerprint, space)
         works = [
             Work(
                 _part_name(shard),
@@ -67,13 +77,32 @@ def encode_corpus(
             )
             for shard in corpus.parts
         ]
-        place = folder / modality
         with PartFolder(place, EMBEDDINGS, fingerprint, arithmetic, corpus.corpus, VERSION, execution.share) as parts:
             task = f"encode {name} {modality}"
             run_parts(parts, works, task, "samples", progress, execution.engine, encoding.reading_ahead)
             manifest = parts.finish(settings.max_rejected, not_read=_without(modality, parts.parts, corpus.parts))
             finished[modality] = (manifest, parts.computed)
     return finished
+
+
+def _batch_size(
+    store: Path,
+    described: Mapping[str, object],
+    settings: EncodeSettings,
+    execution: Execution,
+    find: Callable[[], int],
+) -> int:
+    """What `store` says, or else what is found out."""
+    recorded = recorded_choice(store, described, SIZE)
+    if isinstance(recorded, int) and recorded:
+        return recorded
+    apart = execution.engine is not ALONE.engine and settings.device != "cpu"  # the space here is on the CPU
+    if execution.share.partial or apart:
+        raise UserError(
+            f"{store} has no batch size yet, and each of the processes that share the work would find another one.",
+            "Write a number as `batch_size` of the space in params.yaml.",
+        )
+    return find()
 
 
 def _without(modality: str, parts: Mapping[str, Part], shards: Sequence[Part]) -> dict[str, int]:
@@ -93,7 +122,7 @@ def _fingerprint(
         "dimension": space.dimension,
         "modality": modality,
         # Another batch size makes the same embeddings only up to rounding.
-        "batch_size": settings.batch_size,
+        SIZE: settings.batch_size,
         "encoder": space.fingerprint(modality),
         # Only where there are any, so that earlier embeddings stay valid.
         **({CORPUS_OPTIONS: dict(settings.options)} if settings.options else {}),

@@ -33,7 +33,7 @@ class EncodeSettings:
     """How a space is run over a corpus.
 
     Attributes:
-        batch_size: Samples per forward pass.
+        batch_size: Samples per forward pass; 0: as many as an earlier run recorded, or else found out by timing.
         workers: How many samples are decoded at the same time, while the model computes.
         max_rejected: Largest share of rejected samples, from 0 to 1.
         device: Where the space computes.

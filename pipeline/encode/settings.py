@@ -1,6 +1,6 @@
 """Settings of the `encode` stage."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,17 @@ class SpaceSettings(Settings):
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
         "fp32", description="Of weights and activations; `tf32` is fp32 whose products a GPU may round to 10 bits."
     )
-    batch_size: int = Field(256, ge=1, description="Samples per forward pass; part of the result's last bits.")
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        256,
+        description="Samples per forward pass; part of the result's last bits. auto: found out by timing once for each corpus "
+        "and modality, recorded with the embeddings, and used again.",
+    )
+
+    @property
+    def samples_at_once(self) -> int:
+        """`batch_size` as a number; 0 where it is to be found out."""
+        return 0 if self.batch_size == "auto" else self.batch_size
+
     options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Settings of the family.")
 
 

@@ -111,7 +111,8 @@ def _of_modality(
     wanted: dict[str, object] = {
         "spec": asdict(job.spec),
         "encoder": space.fingerprint(modality),
-        "batch_size": job.batch_size,
+        # Left open, it is what the embeddings say.
+        **({"batch_size": job.batch_size} if job.batch_size else {}),
     }
     wanted[CORPUS_OPTIONS] = dict(job.options) or None  # as an earlier store says that it has none
     samples, stale = samples_to_encode(corpus, store, json.loads(json.dumps(wanted)))
@@ -120,7 +121,7 @@ def _of_modality(
     size, seconds = samples * space.dimension * FLOAT_BYTES, 0.0
     said = f"encode {job.name} {modality}: {samples:,} of {corpus.rows:,} samples, {in_bytes(size)}"
     if machine.probe:
-        pace = probe_encode(space, modality, shards, min(machine.probe, job.batch_size))
+        pace = probe_encode(space, modality, shards, min(machine.probe, job.batch_size or machine.probe))
         seconds = pace.seconds(samples, machine.workers, machine.device == "cpu")
         said += f", {in_time(seconds)} at {samples / max(seconds, 1e-9):,.0f}/s"
     said += f"; stale: {'; '.join(stale)}" if stale else ""

@@ -83,7 +83,9 @@ def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "It
     yield from shard_estimates({name: corpus.places for name, corpus in params.corpora.items()}, SHARDS, runs)
     spaces = params.spaces
     jobs = [
-        EncodeJob(name, job.space, job.corpus, space_spec(spaces[job.space]), spaces[job.space].batch_size, job.options)
+        EncodeJob(
+            name, job.space, job.corpus, space_spec(spaces[job.space]), spaces[job.space].samples_at_once, job.options
+        )
         for name, job in params.encode.items()
     ]
     yield from encode_estimates(jobs, SHARDS, EMBEDDINGS, machine, widths)

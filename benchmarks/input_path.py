@@ -1,0 +1,169 @@
+"""How many pictures the way into the model carries, and what it costs the process that collects them.
+
+    python benchmarks/input_path.py                       JPEGs of 256 pixels to 224, 1 and 2 workers
+    python benchmarks/input_path.py --side 500 --json result.json
+
+`limit` is decoding and resizing alone: pictures for each second of one core. Ours reads the shards, checks their hashes,
+decodes in processes that a file cannot take down with it, and has batches ready for the model; the peer is webdataset in a
+`DataLoader` of torch, which checks nothing, with the same decoding. Both give uint8 batches [256, 3, 224, 224].
+
+`collector` is the processor time that the process of the model spends on a picture, in microseconds. However many cores
+decode, no more than a million through this number come out a second. Unlike a rate it hardly changes while other work
+runs; rates are medians of turns in which all ways alternate.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # also runs on a machine where the package is not installed
+
+from pipeline.encode.ahead import short_turns  # noqa: E402
+from pipeline.encode.batches import stacked_batches  # noqa: E402
+from pipeline.encode.decoders import PROCESSES  # noqa: E402
+from pipeline.encode.prepare import prepared_chunks  # noqa: E402
+from pipeline.store.parts.folder import PartFolder  # noqa: E402
+from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard  # noqa: E402
+
+BATCH, SHARD, DISTINCT, SIZE = 256, 1024, 64, 224
+
+
+class Pictures:
+    """A space as far as its pictures: decoded, resized, bytes in the order of torch."""
+
+    modalities = ("image",)
+    dimension = 1
+
+    def preprocess(self, modality: str, payload: bytes) -> torch.Tensor:
+        """One picture [3, 224, 224]."""
+        return decoded(payload)
+
+
+def decoded(payload: bytes) -> torch.Tensor:
+    """A picture [3, 224, 224], by the steps of OpenCLIP's transform."""
+    image = Image.open(io.BytesIO(payload)).convert("RGB")
+    image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=4096)
+    parser.add_argument("--side", type=int, default=256, help="of the pictures, in pixels")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one that does not")
+    parser.add_argument("--json", type=Path, help="write the result here")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    pictures = [picture(number, given.side) for number in range(DISTINCT)]
+    with tempfile.TemporaryDirectory() as folder:
+        shards = make_shards(Path(folder) / "shards", pictures, given.samples)
+        ways: dict[str, Callable[[], int]] = {"limit": lambda: sum(1 for each in pictures * 4 if decoded(each).numel())}
+        for workers in given.workers:
+            ways[f"ours, {workers}"] = lambda workers=workers: ours(shards, workers)
+            ways[f"peer, {workers}"] = lambda workers=workers: peer(shards, workers)
+        found = measure(ways, given.repeats)
+    for name, row in found.items():
+        print(f"{name:10} {row['rate']:8,.0f} pictures/s {row['collector']:8.1f} us of the collecting process")
+    if given.json:
+        settings = {name: value for name, value in vars(given).items() if name != "json"}
+        given.json.write_text(
+            json.dumps({"settings": settings, "cores": os.cpu_count(), "ways": found}, indent=1) + "\n"
+        )
+
+
+def measure(ways: dict[str, Callable[[], int]], repeats: int) -> dict[str, dict[str, Any]]:
+    """Pictures a second and microseconds of this process for each, medians of turns."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            before, start = own_seconds(), time.perf_counter()
+            count = way()
+            if turn:
+                rates[name].append(count / (time.perf_counter() - start))
+                spent[name].append(1e6 * (own_seconds() - before) / count)
+    return {
+        name: {
+            "rate": statistics.median(rates[name]),
+            "collector": statistics.median(spent[name]),
+            "rates": rates[name],
+            "collectors": spent[name],
+        }
+        for name in ways
+    }
+
+
+def own_seconds() -> float:
+    """Processor time of this process without its children."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def ours(shards: Path, workers: int) -> int:
+    """Number of pictures that came as batches, the way `mcr encode` takes them."""
+    parts, count = open_shards(shards).parts, 0
+    with short_turns():
+        chunks = prepared_chunks(Pictures(), "image", shards, parts, workers, BATCH, PROCESSES)  # type: ignore[arg-type]
+        for _, own in groupby(chunks, key=lambda chunk: chunk.shard.name):
+            for batch in stacked_batches(own, BATCH, "cpu"):
+                count += len(batch.keys)
+                batch.done()
+    return count
+
+
+def peer(shards: Path, workers: int) -> int:
+    """The same with webdataset and a DataLoader, each worker with shards of its own."""
+    import webdataset
+
+    paths = [str(shards / part.name) for part in open_shards(shards).parts]
+    data = (
+        webdataset.WebDataset(paths, shardshuffle=False, empty_check=False)
+        .to_tuple("__key__", "jpg")
+        .map_tuple(lambda key: key, decoded)
+        .batched(BATCH, partial=True)
+    )
+    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers)
+    return sum(len(keys) for keys, _ in loader)
+
+
+def picture(number: int, side: int) -> bytes:
+    """A JPEG with some detail."""
+    generator, buffer = np.random.default_rng(number), io.BytesIO()
+    coarse = Image.fromarray(generator.integers(0, 256, (16, 16, 3), np.uint8))
+    image = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)).astype(np.int16)
+    noisy = np.clip(image + generator.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def make_shards(folder: Path, pictures: list[bytes], count: int) -> Path:
+    """A corpus of `count` pictures, in shards as `mcr shard` writes them."""
+    shards = PartFolder(folder, SHARDS, {"modalities": ["image"]})
+    for first in range(0, count, SHARD):
+        keys = [f"{number:08d}" for number in range(first, min(first + SHARD, count))]
+        samples = [ShardSample(key, {"jpg": pictures[int(key) % len(pictures)]}) for key in keys]
+        name = f"{first // SHARD:05d}.tar"
+        shards.commit(name, name, keys, [], lambda path, samples=samples: write_shard(path, samples))
+    shards.finish(0)
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ OTHER_FAISS = $(filter-out faiss-$(EXTRA),faiss-cpu faiss-gpu)
 GPU_PYTHON ?= 3.12
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal coverage faults faults-quick clean
+.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal coverage faults faults-quick docs pictures package clean
 
 demo: install
 	dvc repro
@@ -25,7 +25,7 @@ install: .venv/.installed-$(EXTRA)
 		echo "$(OTHER_FAISS) is replaced by faiss-$(EXTRA)"; \
 		.venv/bin/pip uninstall --quiet --yes faiss-cpu faiss-gpu; \
 	fi
-	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),clap,serve,dev]"
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRA),clap,serve,docs,dev]"
 	rm -f .venv/.installed*
 	touch $@
 
@@ -83,6 +83,20 @@ coverage: install
 	coverage report --skip-covered
 	coverage report --skip-covered --fail-under=100 --include='pipeline/store/*'
 
+# The site, into site/; a link or an anchor that leads nowhere is an error.
+docs: install
+	PYTHONPATH=$(CURDIR) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+# Those of README and docs, from the demo that was made here.
+pictures: install
+	python -m benchmarks.pictures
+
+# A wheel and an sdist in dist/, checked as the index checks them: metadata, description, files.
+package: install
+	python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	python -c "import setuptools.build_meta as build; build.build_sdist('dist')"
+	pytest tests/package -k "wheel or sdist"
+
 demo-small: install
 	pytest -m "demo and not slow"
 
@@ -98,5 +112,5 @@ bench: install
 
 # What `make install` and the stages made. Weights, annotations and raw data may be yours: they stay.
 clean:
-	rm -rf .venv .venv-next data/inputs data/shards data/embeddings data/pairs data/models data/metrics data/reports data/index data/likeness data/demo/raw
+	rm -rf .venv .venv-next site data/inputs data/shards data/embeddings data/pairs data/models data/metrics data/reports data/index data/likeness data/demo/raw
 	find data/sweeps -mindepth 1 -not -path '*/tables' -not -name .gitkeep -delete

@@ -23,6 +23,7 @@ from stages.tools.compare import compare
 from stages.tools.data.adopt import app as adopt
 from stages.tools.data.convert import convert_openshape
 from stages.tools.data.cut import cut
+from stages.tools.data.export import app as export
 from stages.tools.data.fetch import fetch
 from stages.tools.data.prepare import crop, prepare
 from stages.tools.data.text_pool import text_pool
@@ -95,6 +96,7 @@ for command in (
     app.command()(command)
 
 app.add_typer(adopt, name="import")
+app.add_typer(export, name="export")
 app.add_typer(demo, name="demo")
 
 

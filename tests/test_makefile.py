@@ -41,7 +41,7 @@ if words[0] == "show":
 if words[0] == "uninstall":
     has.write_text("")
 if words[0] == "install":
-    extra = re.search(r"\\[(cpu|gpu),clap,serve,dev\\]", " ".join(words))[1]
+    extra = re.search(r"\\[(cpu|gpu),clap,serve,docs,dev\\]", " ".join(words))[1]
     assert has.read_text() in ("", f"faiss-{extra}"), "two of them in one folder"
     has.write_text(f"faiss-{extra}")
 """

@@ -167,6 +167,11 @@ class ConnectedSpace:
         )
         return found or (self.space_of(modality),)
 
+    @property
+    def connected(self) -> Connected:
+        """What maps embeddings into the connected space: unchecked, on the device, as a graph can be traced from it."""
+        return self._connected
+
     def keeps_rows_of(self, space: str) -> bool:
         """Whether the rows of `space` are returned as they are: it is a base, and no blocks stand beside it."""
         return space == self.config.base and not self._blocks

@@ -46,7 +46,8 @@ def embeddings(
     if connected and steps[0] not in connected.config.spaces:
         known = ", ".join(connected.config.spaces)
         raise UserError(f"{connection} does not connect {steps[0]!r}.", f"It connects {known}.")
-    wanted = Exported(*steps, EMBEDDINGS, SHARDS, connected)
+    space, corpus, modality = steps
+    wanted = Exported(space, corpus, modality, EMBEDDINGS, SHARDS, connected)
     rows = (write_arrays if to == "npy" else write_faiss)(wanted, folder)
     say(f"export: {rows:,} rows of {store} are in {folder}")
 

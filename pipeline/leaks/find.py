@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.leaks.tables import ALIKE, Likeness, kept_likeness, read_likeness, unit_looks
-from pipeline.store.content.hashes import read_contents
+from pipeline.store.content.hashes import contents_of, read_contents
 from pipeline.store.shards import open_shards
 
 BYTES, CONTENT, LOOK, KEY = "bytes", "content", "look", "key"
@@ -84,7 +84,7 @@ def find_leaks(evaluation: Path, corpora: Mapping[str, Path], kept: Path) -> lis
 
 
 def _modalities(folder: Path) -> set[str]:
-    next(read_contents(folder), None)
+    contents_of(folder)
     held = open_shards(folder).fingerprint.get("modalities")
     return {str(modality) for modality in held} if isinstance(held, list) else set()
 

@@ -26,6 +26,18 @@ def write_contents(path: Path, rows: Iterable[tuple[str, str, bytes]]) -> None:
     write_rows_of(path, _SCHEMA, rows)
 
 
+def contents_of(folder: Path) -> Path:
+    """The table of the corpus in `folder`.
+
+    Raises:
+        UserError: The corpus is not sharded, or was by an earlier version.
+    """
+    path = folder / CONTENTS_NAME
+    if not path.is_file():
+        raise UserError(f"{folder} has no {CONTENTS_NAME}.", "Run `mcr shard` for this corpus, or `dvc repro`.")
+    return path
+
+
 def read_contents(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     """Yield key, modality and hash of every member of the corpus in `folder`, in bounded memory.
 
@@ -33,9 +45,7 @@ def read_contents(folder: Path) -> Iterator[tuple[str, str, bytes]]:
         UserError: The corpus is not sharded, or was by an earlier version.
         CorruptError: The table cannot be read.
     """
-    path = folder / CONTENTS_NAME
-    if not path.is_file():
-        raise UserError(f"{folder} has no {CONTENTS_NAME}.", "Run `mcr shard` for this corpus, or `dvc repro`.")
+    path = contents_of(folder)
     recorded = load_manifest(folder).files.get(CONTENTS_NAME)
     if recorded:
         check_file(path, recorded, "Run `mcr shard` for this corpus again.")

@@ -8,7 +8,7 @@ OTHER_FAISS = $(filter-out faiss-$(EXTRA),faiss-cpu faiss-gpu)
 GPU_PYTHON ?= 3.12
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal coverage faults faults-quick docs pictures package clean
+.PHONY: demo demo-small install test test-next test-slow test-extras check bench demo-seeds gpu gpu-wheels gpu-rehearsal coverage mutation faults faults-quick docs pictures package clean
 
 demo: install
 	dvc repro
@@ -82,6 +82,10 @@ coverage: install
 	coverage combine --quiet
 	coverage report --skip-covered
 	coverage report --skip-covered --fail-under=100 --include='pipeline/store/*'
+
+# Small mistakes in the modules of tests/mutation/modules.toml: which of them do their tests not notice? An hour.
+mutation: install
+	python -m tests.mutation --seed $(SEED) --results benchmarks/results/mutation.json
 
 # The site, into site/; a link or an anchor that leads nowhere is an error.
 docs: install

@@ -8,7 +8,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 # Tests of more than one module, what tests are made with, and data.
-NOT_MIRRORED = ("end_to_end", "faults", "golden", "makers", "package", "plugin", "connect/version_1")
+NOT_MIRRORED = ("end_to_end", "faults", "golden", "makers", "mutation", "package", "plugin", "connect/version_1")
 
 
 def tracked() -> list[Path]:

@@ -1,7 +1,7 @@
 """The manifest: what it says and counts, which versions are read, and what it is worth beside a journal."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -88,7 +88,7 @@ def journal(folder, fingerprint, *parts, **header):
     opened = Journal(folder, {"kind": "shards", "fingerprint": fingerprint, **header})
     opened.append({"own": ["x"]})
     for part in parts:
-        opened.append({"part": {**vars(part), "rejected": [vars(one) for one in part.rejected]}, "temporary": "t"})
+        opened.append({"part": asdict(part), "temporary": "t"})
     opened.close()
 
 

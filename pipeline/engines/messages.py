@@ -31,6 +31,11 @@ class Try:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """From a worker: it is there."""
+
+
+@dataclass(frozen=True)
 class Wants:
     """From a worker: it has room for a work."""
 

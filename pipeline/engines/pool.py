@@ -15,6 +15,7 @@ from pipeline.engines.messages import (
     Logged,
     Over,
     Raised,
+    Ready,
     Stream,
     Try,
     Wants,
@@ -70,15 +71,14 @@ class _Worker:
 
     def __init__(self, place: int, hand: Hand) -> None:
         self.place, self.hand = place, hand
-        self.busy = False
+        self.there = self.busy = False
         self.tickets: list[Ticket] = []
-        self.reserved: Ticket | None = None  # what it is to have first, until it asks
+        self.reserved: Ticket | None = None  # what it is to have first, when it has loaded what that needs
         self.alone = False  # whether it is to have no other one
         self.advanced = 0  # samples told of that are in no record yet
 
-    def order(self, message: object, ticket: Ticket | None = None) -> None:
+    def order(self, message: object) -> None:
         self.busy = True
-        self.tickets += [ticket] if ticket else []
         self.hand.order(pickle.dumps(message))
 
 
@@ -106,8 +106,7 @@ class Pool:
         stream = Stream(folder, making)
         try:
             while self._assign(tickets, stream):
-                heard = self._crew.listen([worker.hand for worker in self._workers if worker.busy], LOOK)
-                for hand, messages in heard:
+                for hand, messages in self._crew.listen([worker.hand for worker in self._workers], LOOK):
                     worker = next(worker for worker in self._workers if worker.hand is hand)
                     for message in messages:
                         if isinstance(message, Done):
@@ -120,25 +119,22 @@ class Pool:
                 self._remove(worker, folder)
 
     def _assign(self, tickets: Tickets, stream: Stream) -> bool:
-        """Give those without an order one; whether anybody has one then."""
-        for place in range(self._crew.size):
-            worker = next((worker for worker in self._workers if worker.place == place), None)
-            if worker and worker.busy:
+        """Give those that are idle an order, and start more where that helps; whether anything is left to be done."""
+        for worker in self._workers:
+            if worker.busy or not worker.there or not (ticket := tickets.alone() or tickets.together()):
                 continue
-            alone = tickets.alone()
-            # A process that is started for nothing loads a model for nothing.
-            first = alone or tickets.together()
-            if not first:
-                break
-            if not worker:
-                worker = _Worker(place, self._crew.start(place))
-                self._workers.append(worker)
-            if first.trying:
-                worker.order(Try(first.work, first.start), first)
+            if ticket.trying:
+                worker.tickets = [ticket]
+                worker.order(Try(ticket.work, ticket.start))
             else:
-                worker.reserved, worker.alone = first, first.alone
+                worker.reserved, worker.alone = ticket, ticket.alone
                 worker.order(stream)
-        return any(worker.busy for worker in self._workers)
+        starting = sum(not worker.there for worker in self._workers)
+        free = set(range(self._crew.size)) - {worker.place for worker in self._workers}
+        # A process that is started for nothing loads a model for nothing.
+        for place in sorted(free)[: max(0, tickets.waiting(self._crew.size) - starting)]:
+            self._workers.append(_Worker(place, self._crew.start(place)))
+        return bool(tickets.waiting(1)) or any(worker.busy for worker in self._workers)
 
     def _heed(self, worker: _Worker, message: object, tickets: Tickets, folder: Path, progress: Progress) -> None:
         if isinstance(message, Wants):
@@ -159,6 +155,8 @@ class Pool:
                 ticket.tried_to_the_end()
                 tickets.again(ticket)
             worker.tickets = []
+        elif isinstance(message, Ready):
+            worker.there = True
         elif isinstance(message, Raised):
             raise message.error
         elif isinstance(message, Logged):

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
-from pipeline.engines.messages import Advanced, Begins, Done, Given, Logged, Over, Raised, Stream, Try, Wants
+from pipeline.engines.messages import Advanced, Begins, Done, Given, Logged, Over, Raised, Ready, Stream, Try, Wants
 from pipeline.errors import McrError
 
 # Exit code of a process that got no more memory.
@@ -87,6 +87,7 @@ class Worker:
         """Do what is asked, until nobody asks any more."""
         start = self._next()
         start()
+        self.tell(Ready())
         while True:
             try:
                 self._do(self._next())

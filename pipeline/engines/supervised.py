@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.messages import Begins, Ended, Over, Raised, Wants
+from pipeline.engines.messages import Begins, Ended, Over, Raised, Ready, Wants
 from pipeline.engines.process import GPU_FAILED, HUNGRY
 
 # How many times longer it may take until it asks for its first work.
@@ -65,7 +65,7 @@ class Supervised:
         for direction in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             ours.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", int(limits.seconds) + 1, 0))
         self.connection = Connection(ours.detach())
-        self._busy = self._asked = False
+        self._busy, self._asked = True, False
         self._heard = self._looked = time.monotonic()
         self._base: int | None = None
         self._over = ""
@@ -101,7 +101,7 @@ class Supervised:
             self._heard += now - self._looked  # everything was stopped, and that does not count
         self._looked = now
         for message in messages:
-            if isinstance(message, Over | Raised):
+            if isinstance(message, Ready | Over | Raised):
                 self._busy = False
             elif isinstance(message, Wants | Begins) and not self._asked:
                 self._asked, self._base = True, self._resident()

@@ -90,19 +90,25 @@ class Tickets:
     """Works that are waiting: first those that have to be done again, then those that nobody has had yet."""
 
     def __init__(self, works: Iterable[Any]) -> None:
-        self._fresh: Iterator[Any] = iter(works)
+        self._works: Iterator[Any] = iter(works)
+        self._fresh: deque[Ticket] = deque()  # seen already
         self._again: deque[Ticket] = deque()
 
     def again(self, ticket: Ticket) -> None:
         """It has to be done again."""
         self._again.append(ticket)
 
+    def waiting(self, most: int) -> int:
+        """How many are waiting; it looks no further than `most`."""
+        while len(self._fresh) < most and (work := next(self._works, None)) is not None:
+            self._fresh.append(Ticket(work))
+        return min(most, len(self._again) + len(self._fresh))
+
     def together(self) -> Ticket | None:
         """The next one that may be done beside others; None if the next one may not, or there is none."""
         if self._again:
             return None if self._again[0].alone else self._again.popleft()
-        work = next(self._fresh, None)
-        return None if work is None else Ticket(work)
+        return self._fresh.popleft() if self.waiting(1) else None
 
     def alone(self) -> Ticket | None:
         """The next one that must be done alone, if its turn has come."""

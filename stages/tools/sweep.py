@@ -88,12 +88,11 @@ def _with_variants(params_file: Path, sweep: "Sweep") -> "tuple[Params, dict[str
 
 
 def _train_all(params: "Params", sweep: "Sweep", names: dict[str, dict[str, str]], folder: Path, device: str) -> None:
-    from pipeline.progress import Silent
-    from pipeline.train.run import train_connection
+    from pipeline.sweep.trainings import Training, train_each
     from stages.context import PAIRS, ConsoleProgress
+    from stages.engines import executing
 
-    progress = ConsoleProgress()
-    progress.start("sweep", len(sweep.seeds) * sum(map(len, names.values())), "trainings")
+    trainings = []
     for name, rows in names.items():
         if not (PAIRS / name).is_dir():
             raise UserError(f"There are no pseudo-pairs of {name}.", f"Run `dvc repro`, or `mcr retrieve {name}`.")
@@ -102,18 +101,13 @@ def _train_all(params: "Params", sweep: "Sweep", names: dict[str, dict[str, str]
             connection = params.connections[variant]
             links = [(link, connection.train_of(link.spaces)) for link in connection.links(name)]
             for seed in sweep.seeds:
-                model = folder / "models" / f"{variant}, seed {seed}"
-                train_connection(
-                    links,
-                    connection.method,
-                    PAIRS,
-                    model,
-                    seed=seed,
-                    threads=params.threads,
-                    device=device,
-                    progress=Silent(),
-                )
-                progress.advance(1)
+                place = f"{variant}, seed {seed}"
+                trainings.append(Training(place, links, connection.method, PAIRS, seed, params.threads, device))
+    progress = ConsoleProgress()
+    progress.start("sweep", len(trainings), "trainings")
+    with executing(params, device) as execution:
+        for _ in execution.engine.make(folder / "models", trainings, train_each, progress):
+            progress.advance(1)
 
 
 def _measured(

@@ -24,7 +24,7 @@ import yaml
 from pipeline.store import load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parts.journal import JOURNAL_NAME
-from tests.conftest import png
+from tests.makers.small_project import picture
 from tests.stages.tools.tools_project import make_project
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 pictures and captions in parts of 8, and a connection of two copies of one space."""
     root = make_project(tmp_path_factory.mktemp("engines"))
     for number in range(25, 240):
-        (root / f"data/raw/photos/p{number:03d}.png").write_bytes(png(number))
+        (root / f"data/raw/photos/p{number:03d}.png").write_bytes(picture(number))
         (root / f"data/raw/photos/p{number:03d}.txt").write_text(f"a photo number {number % 25}")
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["corpora"]["photos"]["samples_per_shard"] = 8

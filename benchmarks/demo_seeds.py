@@ -6,11 +6,14 @@ its own, from the raw files to the metrics; the time of each stage is that of th
     python benchmarks/demo_seeds.py --seeds 1 2 3 --json benchmarks/results/demo.json
 
 With `--with presets/sweeps/methods.yaml` further connections are run and measured on the same worlds, and with
-`--against coupled` each is held against that one: differences paired by item, over all seeds together.
+`--against coupled` each is held against that one: differences paired by item, over all seeds together. Pairs and projectors of every
+connection are then made by the commands of the project in one process, so that the CPU seconds of each are its own; a seed whose
+folder is there (`--keep`) is continued.
 """
 
 import argparse
 import json
+import os
 import platform
 import re
 import subprocess
@@ -20,42 +23,53 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from pipeline.evaluate.results.bootstrap import Sample, interval, resample
+from benchmarks.all.methods import connected, mixed, paired
 from tests.makers.project import Project
-
-METRICS_AT = (1, 10)
 
 
 def extended(params: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]:
-    """`params` with the jobs and connections of `addition`, and by task what it measures as well."""
+    """`params` with the jobs, connections and weights of `addition`, and by task what it measures as well."""
     addition = json.loads(json.dumps(addition))  # What anchors share is written out.
     params["encode"] |= addition.get("encode", {})
     params["connections"] |= addition.get("connections", {})
+    for name, keep in addition.get("keep", {}).items():
+        params["connections"][name]["keep"] = keep
+    out = addition.get("leave_out", [])
+    for task in params["evaluate"]["tasks"].values():
+        task["connections"] = [name for name in task["connections"] if name not in out]
+    for name in out:
+        del params["connections"][name]
     for task, names in addition.get("tasks", {}).items():
         params["evaluate"]["tasks"][task]["connections"] += names
+    params["evaluate"]["headlines"] = {}
     return params
 
 
 def run(seed: int, folder: Path, addition: dict[str, Any]) -> dict[str, float]:
     """Run one seed from nothing; the seconds of each word of the pipeline."""
-    project = Project(folder)
+    if not folder.exists():
+        project = Project(folder)
 
-    def reseed(params: dict[str, Any]) -> None:
-        params["seed"] = seed
+        def reseed(params: dict[str, Any]) -> None:
+            params["seed"] = seed
 
-    project.edit("params.yaml", reseed)
-    project.edit("params.yaml", lambda params: extended(params, addition))
-    project.edit("data/demo/params.yaml", reseed)
+        project.edit("params.yaml", reseed)
+        if addition:
+            project.edit("params.yaml", lambda params: extended(params, addition))
+        project.edit("data/demo/params.yaml", reseed)
+    # Threads that wait must not count as CPU time.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **Project.at(folder).environment}
+    spaces = yaml.safe_load((folder / "params.yaml").read_text())["spaces"]
+    stages = [f"encode@{space}" for space in spaces] if addition else []
     seconds: dict[str, float] = {}
     process = subprocess.Popen(
-        ["dvc", "repro"],
+        ["dvc", "repro", *stages],
         cwd=folder,
-        env=project.environment,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -70,6 +84,8 @@ def run(seed: int, folder: Path, addition: dict[str, Any]) -> dict[str, float]:
     seconds[word] = seconds.get(word, 0.0) + time.monotonic() - since
     if process.wait():
         raise SystemExit(f"dvc repro failed for seed {seed} in {folder}")
+    if addition:
+        subprocess.run([sys.executable, "-m", "benchmarks.all.methods"], cwd=folder, env=environment, check=True)
     return {name: round(value, 1) for name, value in seconds.items()}
 
 
@@ -77,34 +93,6 @@ def measured(seed: int, folder: Path, table: str) -> pd.DataFrame:
     """A table of metrics of one seed: means of both directions, of tasks that have none what they have."""
     rows = pd.read_parquet(folder / "data/metrics" / f"{table}.parquet").assign(seed=seed)
     return rows[(rows.direction == "mean") | ~rows.task.isin(rows.task[rows.direction == "mean"])]
-
-
-def paired(ranks: pd.DataFrame, task: str, against: str) -> pd.DataFrame:
-    """Recall of every connection of `task` less that of `against`, with its 95 % interval over the items of all seeds.
-
-    Args:
-        ranks: Of all seeds, with a column `seed`.
-        task: Of the evaluation.
-        against: A connection of it.
-    """
-    ranks = ranks[(ranks.task == task) & ~ranks.method.str.endswith("_hubs") & (ranks.method != "frozen")]
-    items = ranks.groupby(["seed", "item"]).ngroup()
-    found = []
-    for k in METRICS_AT:
-        names, measures = [], []
-        for (connection, method), rows in ranks.groupby(["connection", "method"], sort=False):
-            ways = rows.groupby("direction")
-            names.append((connection, method))
-            measures.append(
-                [Sample((way["rank"] <= k).to_numpy(float), items[way.index].to_numpy()) for _, way in ways]
-            )
-        drawn = resample(measures, int(items.max()) + 1, 2000, 0)
-        place = next(at for at, (connection, _) in enumerate(names) if connection == against)
-        value = [float(np.mean([sample.value() for sample in each])) for each in measures]
-        for (connection, method), one, other in zip(names, value, drawn, strict=True):
-            low, high = interval(other - drawn[place])
-            found.append((f"{connection} {method}", f"R@{k}", 100 * (one - value[place]), 100 * low, 100 * high))
-    return pd.DataFrame(found, columns=["row", "metric", f"less {against}", "from", "to"])
 
 
 def main() -> None:
@@ -121,17 +109,20 @@ def main() -> None:
     parser.add_argument("--against", help="A connection that every other one of audio_image is held against.")
     arguments = parser.parse_args()
     addition = yaml.safe_load(arguments.addition.read_text()) if arguments.addition else {}
-    tables, differences, ranks, times = [], [], [], {}
+    tables, differences, ranks, times, costs, galleries = [], [], [], {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for seed in arguments.seeds:
             folder = (arguments.keep or Path(scratch)) / f"seed-{seed}"
             clock = folder / "seconds.json"
             if not clock.exists():
-                clock.write_text(json.dumps(run(seed, folder, addition)))
+                seconds = run(seed, folder, addition)
+                clock.write_text(json.dumps(seconds))
             times[seed] = json.loads(clock.read_text())
             tables.append(measured(seed, folder, "metrics"))
             differences.append(measured(seed, folder, "differences"))
             ranks.append(pd.read_parquet(folder / "data/metrics/ranks.parquet").assign(seed=seed))
+            if addition:
+                costs[seed], galleries[seed] = connected(folder), mixed(folder)
             print(f"seed {seed}: {sum(times[seed].values()):.0f} s  {times[seed]}", flush=True)
     rows = pd.concat(tables).assign(row=lambda r: r.task + " " + r.connection + " " + r.method)
     shares = rows[rows.metric.str.contains("R@|mAP|top-")]
@@ -139,8 +130,11 @@ def main() -> None:
         index="row", columns="metric", values="value", aggfunc=["mean", "std"], sort=False
     )
     print(summary.round(1).to_string())
-    pairs = paired(pd.concat(ranks, ignore_index=True), "audio_image", arguments.against) if arguments.against else None
-    if pairs is not None:
+    together = pd.concat(ranks, ignore_index=True)
+    pairs = None
+    if arguments.against:
+        bases = {arguments.against, best_free(rows)}
+        pairs = pd.concat([paired(together, "audio_image", each) for each in sorted(bases)])
         print(pairs.round(1).to_string(index=False))
     if arguments.json:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -156,10 +150,23 @@ def main() -> None:
             ]
             .to_dict("records"),
         }
+        if addition:
+            result |= {"load": os.getloadavg()[1], "cpu_seconds": costs, "mixed": galleries}
         if pairs is not None:
             result["paired"] = pairs.to_dict("records")
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def best_free(rows: pd.DataFrame) -> str:
+    """The row of audio_image that trains nothing and finds most among ten, on average."""
+    from pipeline.evaluate.baselines import BASELINES
+    from pipeline.methods import methods
+
+    free = {*BASELINES, *(name for name, method in methods().items() if not method.objective)}
+    chosen = rows[(rows.task == "audio_image") & (rows.metric == "R@10") & rows.method.isin(free)]
+    best: tuple[str, str] = chosen.groupby(["connection", "method"]).value.mean().idxmax()
+    return f"{best[0]} {best[1]}"
 
 
 if __name__ == "__main__":

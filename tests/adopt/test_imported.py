@@ -69,6 +69,27 @@ def test_published_heads_are_evaluated_as_a_connection_of_the_parameters(tmp_pat
     assert "Published projectors" in page and "Only bounds" not in page
 
 
+def test_published_heads_keep_both_frozen_spaces_as_any_connection_does(tmp_path, monkeypatch):
+    walked(tmp_path, monkeypatch, "theirs")
+    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw["connections"]["theirs"]["keep"] = {"weight": 0.9}
+    raw["evaluate"]["tasks"]["held_out"] |= {"modalities": ["audio", "text"], "space": "clap"}
+    Path("params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    mcr("evaluate")
+    metrics = pd.read_parquet("data/metrics/metrics.parquet")
+    assert {"imported", "imported_towers", "frozen"} == set(metrics.method)
+    assert "audio by clap, text by clip and clap" in set(metrics.through)
+    kept, ways = ConnectedSpace.load("data/models/theirs", keep=0.9), authors.WAYS["clap_clip"]
+    for number, (role, modality) in enumerate((("clip", "image"), ("clap", "audio"))):
+        rows = Store.open(Path("data/embeddings", role, "heldout", modality)).read().vectors["embedding"]
+        theirs = authors.direct(authors.published("clap_clip"), ways[role, modality], rows.astype(np.float64))
+        blocks = [np.zeros((len(rows), authors.WIDTH))] * 2
+        blocks[number] = np.sqrt(0.9) * rows
+        np.testing.assert_allclose(
+            kept.project(role, rows, modality), np.hstack([*blocks, np.sqrt(0.1) * theirs]), atol=1e-6
+        )
+
+
 def test_the_file_is_an_input_like_any_other(tmp_path, monkeypatch):
     walked(tmp_path, monkeypatch, "theirs")
     params, file = load_params(Path("params.yaml")), Path("published/clap_clip.pt")

@@ -36,6 +36,13 @@ class Project:
         ):
             subprocess.run(["git", *command], cwd=folder, check=True)
 
+    @classmethod
+    def at(cls, folder: Path) -> "Project":
+        """A copy that is there already."""
+        made = cls.__new__(cls)
+        made.folder = folder
+        return made
+
     @property
     def environment(self) -> dict[str, str]:
         """The copy's own code before any installed one, the same interpreter, no colours."""

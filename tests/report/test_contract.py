@@ -11,7 +11,7 @@ from pipeline.methods import code, methods
 from pipeline.report.connection_files import BOUND, CONNECTION, ConnectionFiles
 from pipeline.report.provenance import COUNTED
 from pipeline.report.sentences.story import PAIRS
-from pipeline.report.table import BASELINE, CONTROLS, GROUPS, HUBS, UNTRAINED, build_tables, called
+from pipeline.report.table import BASELINE, CONTROLS, GROUPS, HUBS, TOWERS, UNTRAINED, build_tables, called
 from pipeline.retrieve.maker import Neighbour
 from tests.makers.links import make_link
 from tests.report import world
@@ -43,6 +43,7 @@ def test_every_baseline_and_control_has_a_name():
 def test_every_trained_method_has_words_of_its_own(method):
     assert called(method.name) == (method.label, BOUND if method.is_bound else CONNECTION)
     assert called(f"{method.name}_hubs") == (f"{method.label}, hubs corrected", HUBS)
+    assert called(f"{method.name}_towers") == (f"{method.label}, all towers", TOWERS)
     assert {group for _, group in (called(method.name), called(f"{method.name}_hubs"))} <= set(GROUPS)
     assert method.pairs in COUNTED
     # Only what has neighbours has examples to explain: true pairs have none, nor do texts that are carried as they are.

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks.demo_seeds import extended, paired
+from benchmarks.all.methods import paired
+from benchmarks.demo_seeds import extended
 from pipeline.methods import BUILT_IN
 from pipeline.params.load import check_params
 
@@ -37,11 +38,11 @@ def test_differences_over_seeds_are_paired_by_item():
                 ranks = np.where(hits, 1, 50)
                 found = {"task": "t", "connection": name, "method": "m", "direction": way, "rank": ranks, "seed": seed}
                 rows.append(pd.DataFrame({**found, "item": np.arange(400)}))
-    table = paired(pd.concat(rows, ignore_index=True), "t", "one").set_index(["row", "metric"])
+    table = paired(pd.concat(rows, ignore_index=True), "t", "one m").set_index(["connection", "method", "metric"])
     lost = pd.concat(rows)
     share = lost.groupby("connection")["rank"].apply(lambda rank: 100 * (rank <= 1).mean())
-    row = table.loc["other m", "R@1"]
-    assert row["less one"] == pytest.approx(share["other"] - share["one"])
+    row = table.loc["other", "m", "R@1"]
+    assert row["difference"] == pytest.approx(share["other"] - share["one"])
     deviation = 100 * np.sqrt(0.05 * 0.95 / 800)
-    assert row["from"] == pytest.approx(row["less one"] - 1.96 * deviation, abs=0.5)
-    assert tuple(table.loc["one m", "R@10"]) == (0, 0, 0)
+    assert row["from"] == pytest.approx(row["difference"] - 1.96 * deviation, abs=0.5)
+    assert tuple(table.loc["one", "m", "R@10"][["difference", "from", "to"]]) == (0, 0, 0)

@@ -45,8 +45,10 @@ class Coupled:
         ]
         names = [link.overlap_column(space) for space in link.spaces]
         hop = link.overlapping_memory
-        overlap = load_tables([of_kind(store, link.memory_column(hop) if hop else link.overlap)], names, device)
-        return cls((samples[0], samples[1]), (partners[0], partners[1]), (overlap[names[0]], overlap[names[1]]))
+        held = dict(zip(columns, samples, strict=True))  # An overlapping memory is not held twice.
+        missing = [name for name in names if name not in held]
+        held |= load_tables([of_kind(store, link.memory_column(hop) if hop else link.overlap)], missing, device)
+        return cls((samples[0], samples[1]), (partners[0], partners[1]), (held[names[0]], held[names[1]]))
 
     @staticmethod
     def rows(store: Store, column: str) -> int:

@@ -1,11 +1,10 @@
 """Joint coupling: one shared space for all spaces of a graph, contrasted over all of its links at every step."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from pipeline.links import Link
 from pipeline.store import Store
@@ -15,6 +14,8 @@ from pipeline.train.methods.coupled import Coupled, items_per_epoch
 from pipeline.train.methods.coupling import draw_overlap, draw_pairs
 from pipeline.train.objective import project_together
 from pipeline.train.settings import JointTrainSettings
+
+BLOCK_ROWS = 65_536
 
 
 class JointCoupling:
@@ -53,26 +54,19 @@ class JointCoupling:
 
     def load(self, stores: Sequence[Store], device: str) -> dict[str, Tensor]:
         """Keep all tables on `device`, centred, and return the items of every link."""
-        read = [Coupled.load(store, link, device) for store, link in zip(stores, self.links, strict=True)]
-        self.centres = _centres(self.links, read)
-        self._coupled = [self._centred(link, tables) for link, tables in zip(self.links, read, strict=True)]
+        self._coupled = [Coupled.load(store, link, device) for store, link in zip(stores, self.links, strict=True)]
+        self.centres = _centres(self.links, self._coupled)
+        centred: set[int] = set()
+        for name, table in _tables(self.links, self._coupled):
+            if id(table) not in centred:  # In one hop a table is both a memory and the overlapping modality.
+                _centre(table, self.centres[name])
+            centred.add(id(table))
         each = torch.arange(self.rows(stores) // 2, device=device)
         items = {}
         for link, coupled in zip(self.links, self._coupled, strict=True):
             first, second = (len(samples) for samples in coupled.samples)
             items[link.name] = torch.cat([each % first, first + each % second])
         return items
-
-    def _centred(self, link: Link, tables: Coupled) -> Coupled:
-        def each(rows: tuple[Tensor, Tensor], modalities: Sequence[str]) -> tuple[Tensor, Tensor]:
-            first, second = (
-                normalize(table - self.centres[f"{space}.{modality}"], dim=1)
-                for table, space, modality in zip(rows, link.spaces, modalities, strict=True)
-            )
-            return first, second
-
-        samples = each(tables.samples, [link.memories[space].modality for space in link.spaces])
-        return Coupled(samples, tables.partners, each(tables.overlap, [link.overlap] * 2))
 
     def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Nothing to prepare."""
@@ -107,15 +101,27 @@ class JointCoupling:
         return {"loss": loss, **terms}
 
 
-def _centres(links: Sequence[Link], read: Sequence[Coupled]) -> dict[str, Tensor]:
-    """By space and modality the mean of all its rows in the links, summed in float64."""
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = defaultdict(int)
+def _tables(links: Sequence[Link], read: Sequence[Coupled]) -> Iterator[tuple[str, Tensor]]:
+    """Every table with ``<space>.<modality>``, memories before the overlapping modality."""
     for link, tables in zip(links, read, strict=True):
         for number, space in enumerate(link.spaces):
-            seen = {link.memories[space].modality: tables.samples[number], link.overlap: tables.overlap[number]}
-            for modality, rows in seen.items():
-                name = f"{space}.{modality}"
-                sums[name] = sums.get(name, 0) + rows.sum(0, dtype=torch.float64)
-                counts[name] += len(rows)
+            yield f"{space}.{link.memories[space].modality}", tables.samples[number]
+            yield f"{space}.{link.overlap}", tables.overlap[number]
+
+
+def _centres(links: Sequence[Link], read: Sequence[Coupled]) -> dict[str, Tensor]:
+    """By space and modality the mean of all its rows in the links, summed in float64 a block at a time."""
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = defaultdict(int)
+    for name, table in _tables(links, read):
+        for rows in table.split(BLOCK_ROWS):
+            sums[name] = sums.get(name, 0) + rows.sum(0, dtype=torch.float64)
+        counts[name] += len(table)
     return {name: (total / counts[name]).float() for name, total in sums.items()}
+
+
+def _centre(table: Tensor, mean: Tensor) -> None:
+    """Take `mean` [D] from the rows [N, D] and scale them to length one, where they lie: there may be millions."""
+    for rows in table.split(BLOCK_ROWS):
+        rows.sub_(mean)
+        rows.div_(rows.norm(dim=1, keepdim=True).clamp_min(1e-12))

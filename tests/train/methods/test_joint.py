@@ -118,6 +118,28 @@ def test_the_loss_is_its_definition_over_centred_samples(pairs, monkeypatch):
     assert terms["loss"].item() == pytest.approx((sound + 0.25 * shape).item(), rel=1e-5)
 
 
+def test_every_table_is_held_once_and_centred_where_it_lies(pairs, monkeypatch):
+    """A million rows of three spaces must not be there twice, raw and centred."""
+    held: list[torch.Tensor] = []
+    load = joint.Coupled.load
+
+    def remembering(*arguments) -> joint.Coupled:
+        read = load(*arguments)
+        held.extend([*read.samples, *read.overlap])
+        return read
+
+    monkeypatch.setattr(joint.Coupled, "load", remembering)
+    objective = JointCoupling((SOUND, SHAPE), WIDTHS, SETTINGS)
+    objective.load([Store.open(pairs / link.place / "samples", PAIRS) for link in (SOUND, SHAPE)], "cpu")
+    used = [rows for tables in objective._coupled for rows in (*tables.samples, *tables.overlap)]
+    assert {rows.data_ptr() for rows in used} == {rows.data_ptr() for rows in held}
+    assert (
+        len({rows.data_ptr() for rows in used}) == 7
+    )  # of eight: CLIP's pictures are a memory and what shapes are joined by
+    for rows in used:
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
+
+
 def test_embeddings_enter_the_connected_space_as_they_entered_the_training(pairs, tmp_path):
     train(pairs, tmp_path / "model")
     space = ConnectedSpace.load(tmp_path / "model")

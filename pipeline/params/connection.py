@@ -129,6 +129,15 @@ class Connection(Settings):
         None, description="Keep the frozen spaces as blocks. Nothing is paired or trained again for it."
     )
 
+    @model_validator(mode="after")
+    def _weights_are_those_of_its_blocks(self) -> Self:
+        if self.keep and isinstance(self.keep.weight, dict):
+            base = getattr(self.join, "base", "")
+            blocks = list(dict.fromkeys(space for pair in self.join.joined for space in pair if space != base))
+            if set(self.keep.weight) != set(blocks):
+                raise ValueError(f"keep.weight gives {', '.join(self.keep.weight)}, blocks are of {', '.join(blocks)}")
+        return self
+
     @property
     def record(self) -> Method:
         """What is known of its method."""

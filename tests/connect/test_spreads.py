@@ -102,3 +102,17 @@ def test_without_data_nothing_is_standardised():
     bare = [links[0].model_copy(update={"queries": (), "keep": Keep(weight=0.9, standardise=True)})]
     with pytest.raises(UserError, match="names no text by clip"):
         load_kept(MODEL, bare, EMBEDDINGS)
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ({"weight": {"clip": 0.9}}, "keep.weight gives clip, blocks are of clip, clap"),
+        ({"weight": {"clip": 0.9, "clap": 0.8}, "standardise": True}, "given by space are not standardised"),
+        ({"weight": {"clip": 0.9, "clap": 1.0}}, "less than 1"),
+    ],
+)
+def test_parameters_that_mean_nothing_are_refused(keep, said):
+    params(keep)
+    with pytest.raises(UserError, match=said):
+        load_params(Path("params.yaml"))

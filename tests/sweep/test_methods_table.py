@@ -1,6 +1,5 @@
 """presets/sweeps/methods.yaml fits the demo, and its paired differences are those of the ranks."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import yaml
 
 from benchmarks.all.methods import paired
 from benchmarks.demo_seeds import extended
-from benchmarks.methods_table import PAGES, RESULTS, markdown, with_table
+from benchmarks.methods_table import markdown
 from pipeline.methods import BUILT_IN
 from pipeline.params.load import check_params
 
@@ -127,9 +126,3 @@ def test_the_table_says_what_was_measured():
     # A baseline bears the name of the connection whose data it used, and has none of its numbers.
     assert set(list(table["Orthogonal Procrustes"].values())[4:]) == {"-"}
     assert "image-text 70.0" in lines[-1] and "seeds 0, 1" in lines[-1]
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_the_pages_show_the_file_as_it_is(name):
-    page = (ROOT / name).read_text()
-    assert page == with_table(page, markdown(json.loads(RESULTS.read_text()), PAGES[name]))

@@ -114,7 +114,7 @@ def _centres(links: Sequence[Link], read: Sequence[Coupled]) -> dict[str, Tensor
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = defaultdict(int)
     for name, table in _tables(links, read):
-        for rows in table.split(BLOCK_ROWS):
+        for rows in torch.split(table, BLOCK_ROWS):
             sums[name] = sums.get(name, 0) + rows.sum(0, dtype=torch.float64)
         counts[name] += len(table)
     return {name: (total / counts[name]).float() for name, total in sums.items()}
@@ -122,6 +122,6 @@ def _centres(links: Sequence[Link], read: Sequence[Coupled]) -> dict[str, Tensor
 
 def _centre(table: Tensor, mean: Tensor) -> None:
     """Take `mean` [D] from the rows [N, D] and scale them to length one, where they lie: there may be millions."""
-    for rows in table.split(BLOCK_ROWS):
+    for rows in torch.split(table, BLOCK_ROWS):
         rows.sub_(mean)
         rows.div_(rows.norm(dim=1, keepdim=True).clamp_min(1e-12))

@@ -176,7 +176,7 @@ def _sizes(link: Link, draws: int, shards: Path, embeddings: Path, widths: Mappi
 
 def in_bytes(count: float) -> str:
     """A number of bytes for people."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= scale:
             return f"{count / scale:,.1f} {unit}"
     return f"{count / 1e3:,.0f} kB"
@@ -186,4 +186,6 @@ def in_time(seconds: float) -> str:
     """A time for people."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 86400 * 4 else f"{seconds / 86400:,.0f} days"

@@ -1,5 +1,6 @@
 """`mcr plan`: what would run, how much it is, how long it takes, and whether it fits."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,14 +20,36 @@ if TYPE_CHECKING:
 
 def plan(
     probe: Annotated[int, typer.Option(min=0, help="Samples that are embedded to measure the speed; 0: none.")] = 32,
+    scale: Annotated[
+        str,
+        typer.Option(help="Instead: a corpus of so many samples, or as a .yaml file describes it.", show_default=False),
+    ] = "",
+    rates: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --scale: results of benchmarks/ to calculate with.", show_default=False),
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="With --scale: GPUs, or processes on CPUs.")] = 1,
+    cores: Annotated[
+        int, typer.Option(min=1, help="With --scale: cores that decode for each of them.")
+    ] = os.cpu_count() or 1,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Say what `dvc repro` would run and why, the samples and bytes, the time after a short probe, and the free disk.
 
     Nothing is written. Ends with 1 if the results do not fit on the disk.
 
-    Example: mcr plan --probe 64
+    With --scale: what a corpus of any size would need, from rates that are measured here or were elsewhere. No params.yaml
+    is needed.
+
+    Examples:
+
+      mcr plan --probe 64
+
+      mcr plan --scale 5.85e9 --devices 8 --cores 16 --rates benchmarks/results/gpu-h100-80gb-hbm3.json
     """
+    if scale:
+        _say_scale(scale, rates or [], devices, cores)
+        return
     from pipeline.doctor.storage import dvc
     from pipeline.params.load import load_params
     from pipeline.plan.estimates import in_bytes, in_time
@@ -55,6 +78,37 @@ def plan(
             f"The results need {in_bytes(needed)}, {in_bytes(free)} are free.",
             "Make room, move the project or its DVC cache (`dvc cache dir`), or use a disk whose links are reflinks.",
         )
+
+
+def _say_scale(scale: str, files: "list[Path]", devices: int, cores: int) -> None:
+    """Print what the corpus that `scale` names would need, and what that was calculated from."""
+    import torch
+
+    from pipeline.plan.estimates import in_bytes
+    from pipeline.plan.scale.described import described
+    from pipeline.plan.scale.measure import measured_rates
+    from pipeline.plan.scale.needs import Machines, forward_rate, needs
+
+    corpus = described(scale)
+    rates = measured_rates("cuda" if torch.cuda.is_available() else "cpu", Path("."))
+    for file in files:
+        rates = rates.updated_from(file)
+    forward = forward_rate(corpus, rates)
+    say(
+        f"scale: {corpus.samples:,.0f} samples of {in_bytes(corpus.bytes_per_sample)}, {corpus.width} wide, "
+        f"on {devices} {'device' if devices == 1 else 'devices'} with {cores} cores each"
+    )
+    figures = [
+        (f"{rates.products.value / 1e12:,.2f} TFLOP/s of products", rates.products.origin),
+        (f"{forward.value:,.0f}/s embedded by a device", forward.origin),
+        (f"{rates.decode.value:,.0f}/s decoded by a core", rates.decode.origin),
+        (f"{in_bytes(rates.write.value)}/s hashed and written", rates.write.origin),
+        (f"{rates.plan.value:,.0f}/s planned", rates.plan.origin),
+        (f"retrieval at {rates.aggregation.value:.2f} of the products", rates.aggregation.origin),
+    ]
+    say(f"rates: {'; '.join(f'{said} ({origin})' for said, origin in figures)}")
+    for need in needs(corpus, rates, Machines(devices, cores)):
+        say(need.line())
 
 
 def _print_changes(params: "Params") -> set[str]:

@@ -18,6 +18,7 @@ from stages.report import report
 from stages.retrieve import retrieve
 from stages.shard import shard
 from stages.signals import Stopped, end_at_once, say_stopped, stop_on_signals
+from stages.terminal.live import erase
 from stages.tools.check import check
 from stages.tools.compare import compare
 from stages.tools.data.adopt import app as adopt
@@ -184,6 +185,7 @@ def _run_to_the_end() -> int:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     logging.shutdown()
+    erase()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,8 +1,6 @@
 """What every stage does around its work: parameters, threads, progress, the accounting line."""
 
 import logging
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.files.atomic import write_text
@@ -12,6 +10,7 @@ from pipeline.store.manifest import Manifest
 from pipeline.store.parts.share import WHOLE, Share
 from stages.engines import see_chosen_gpus
 from stages.printing import note, say
+from stages.terminal.progress import ConsoleProgress as ConsoleProgress
 
 DATA = Path("data")
 SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
@@ -30,74 +29,6 @@ PLUGINS = FOLDER
 SWEEPS = DATA / "sweeps"
 
 log = logging.getLogger("mcr")
-
-
-@dataclass
-class _Count:
-    """How far one task is, when it began and last moved, and the seconds of each of its steps."""
-
-    total: int
-    unit: str
-    began: float
-    moved: float
-    done: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> float:
-        return max(self.moved - self.began, 1e-9)
-
-    @property
-    def rate(self) -> float:
-        return self.done / self.passed
-
-    def split(self) -> str:
-        """How busy each step was; steps that run at the same time may add up to more than 100 %."""
-        return ", ".join(f"{name} {100 * spent / self.passed:.0f} %" for name, spent in self.seconds.items())
-
-
-class ConsoleProgress:
-    """Rate and time left on the standard error stream, and what the time was spent on.
-
-    A line every few seconds rather than a bar: it reads the same in a terminal, in a log file and below `dvc repro`.
-    """
-
-    def __init__(self, interval: float = 5.0) -> None:
-        self.interval = interval
-        self.counts: dict[str, _Count] = {}
-
-    def start(self, task: str, total: int, unit: str) -> None:
-        """Begin a new count."""
-        self.printed = time.monotonic()
-        self.task = task
-        self.counts[task] = _Count(total, unit, self.printed, self.printed)
-
-    def advance(self, count: int, **seconds: float) -> None:
-        """Add to the count and, when it is time, print where it stands."""
-        current = self.counts[self.task]
-        current.moved = now = time.monotonic()
-        current.done += count
-        for name, spent in seconds.items():
-            current.seconds[name] = current.seconds.get(name, 0.0) + spent
-        if now - self.printed < self.interval or current.done >= current.total:
-            return
-        self.printed = now
-        remaining = (current.total - current.done) / max(current.rate, 1e-9)
-        note(
-            f"{self.task}: {current.done:,} of {current.total:,} {current.unit}, {current.rate:,.0f}/s, "
-            f"{remaining:.0f} s left  {current.split()}"
-        )
-
-    def summary(self, task: str) -> str:
-        """What `task` took and what kept it busy most, for the accounting line; nothing if it had nothing to do."""
-        count = self.counts[task]
-        if not count.done:
-            return ""
-        line = f"{count.passed:.1f} s, {count.rate:,.1f} {count.unit}/s"
-        if count.seconds:
-            busiest = max(count.seconds, key=lambda name: count.seconds[name])
-            line += f" ({count.split()}; bottleneck: {busiest})"
-        return line
 
 
 def set_up_torch(params: Params) -> None:

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from pipeline.errors import McrError, TryAgainError
 from pipeline.inert import inert, inert_lines
+from stages.terminal.live import erase
 
 
 def say(text: str) -> None:
@@ -41,6 +42,7 @@ def _indented(text: str) -> str:
 
 
 def _write(text: str, stream: TextIO) -> None:
+    erase()
     try:
         print(text, file=stream)
     except BrokenPipeError as error:
@@ -51,6 +53,12 @@ def _write(text: str, stream: TextIO) -> None:
         ) from error
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    def emit(self, record: logging.LogRecord) -> None:
+        erase()
+        super().emit(record)
+
+
 class _InertFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return _indented(super().format(record))
@@ -58,7 +66,7 @@ class _InertFormatter(logging.Formatter):
 
 def log_to_stderr(level: int) -> None:
     """Send log records and warnings from `level` on to the standard error stream, made inert like all else."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_InertFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
     warnings.showwarning = _show_warning

@@ -15,9 +15,7 @@ from pipeline.errors import UserError
 from pipeline.spaces.compact.space import CompactModel, save_compact
 from pipeline.spaces.compact.towers import ImageSettings, TextSettings
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, write_rows
-from stages import context
 from stages.cli import app
-from stages.context import ConsoleProgress
 from tests.stages.tools.tools_project import make_project
 
 ROOT = Path(__file__).parents[2]
@@ -86,22 +84,3 @@ def test_all_jobs_of_a_space_run_and_what_is_no_job_any_more_goes(params):
 def test_jobs_that_cannot_be_meant_are_refused(params, arguments):
     result = CliRunner().invoke(app, ["encode", *arguments])
     assert isinstance(result.exception, UserError), result.output
-
-
-def test_progress_tells_rate_time_left_and_the_busiest_step(monkeypatch, capsys):
-    now = [100.0]
-    monkeypatch.setattr(context.time, "monotonic", lambda: now[0])
-    progress = ConsoleProgress(interval=5)
-    progress.start("encode clip image", 1000, "samples")
-    for _ in range(3):
-        now[0] += 4
-        progress.advance(100, decode=1, compute=3)
-    assert capsys.readouterr().err == (
-        "encode clip image: 200 of 1,000 samples, 25/s, 32 s left  decode 25 %, compute 75 %\n"
-    )
-    progress.advance(0, write=1)
-    assert progress.summary("encode clip image") == (
-        "12.0 s, 25.0 samples/s (decode 25 %, compute 75 %, write 8 %; bottleneck: compute)"
-    )
-    progress.start("encode clip text", 0, "samples")
-    assert progress.summary("encode clip text") == ""

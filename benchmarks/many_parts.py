@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from pipeline.encode import job  # noqa: E402
 from pipeline.encode.job import EncodeSettings, encode_corpus  # noqa: E402
 from pipeline.files import atomic  # noqa: E402
 from pipeline.hashing import sha256_file, sha256_keys  # noqa: E402
-from pipeline.progress import Silent  # noqa: E402
+from pipeline.progress import Progress, Silent  # noqa: E402
 from pipeline.spaces import SpaceSpec  # noqa: E402
 from pipeline.store import Made, Part, PartFolder, Rows, Source, Work, run_parts, write_rows  # noqa: E402
 from pipeline.store.manifest import Manifest  # noqa: E402
@@ -67,6 +67,14 @@ class PlannedError(Exception):
     """Says that all was planned; nothing is to be made."""
 
 
+class NothingIsMade:
+    """An engine that ends the run before the first part."""
+
+    def make(self, folder: Path, works: Any, making: object, progress: object) -> Any:
+        """Refuse."""
+        raise PlannedError
+
+
 def make_corpus(folder: Path, count: int) -> None:
     """`count` shards of one caption each, under a manifest."""
     folder.mkdir(parents=True)
@@ -88,15 +96,10 @@ def encode(folder: Path) -> int:
 def planning(folder: Path) -> float:
     """Seconds until it is known which parts to make."""
 
-    def stop(parts: PartFolder, works: Sequence[Work], *_: Any, **more: Any) -> None:
-        def planned(where: Path, stale: Sequence[Work], progress: object) -> Iterator[Any]:
-            if len(list(stale)) != len(works):
-                raise AssertionError("something is there already")
-            raise PlannedError
+    def planned(parts: PartFolder, works: Sequence[Work], task: str, unit: str, progress: Progress, *_: Any) -> None:
+        run_parts(parts, works, task, unit, progress, NothingIsMade())
 
-        run_parts(parts, works, "encode", "samples", Silent(), planned)
-
-    job.run_parts = stop
+    job.run_parts = planned
     began = time.perf_counter()
     try:
         encode(folder)

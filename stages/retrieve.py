@@ -1,5 +1,6 @@
 """`mcr retrieve`: embedding stores become the pairs of a connection."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from stages.engines import Slice
@@ -20,15 +21,18 @@ def retrieve(
     from pipeline.retrieve.pair_set import PairSet
     from pipeline.retrieve.pseudo_pairs import write_pairs
     from pipeline.store.parts.prune import keep_only
+    from pipeline.store.parts.run import Execution
     from stages.context import EMBEDDINGS, PAIRS, ConsoleProgress, account, break_locks, device_of, set_up_torch
-    from stages.engines import executing
+    from stages.engines import executing, share_of
     from stages.options import pick
 
     params = load_params(params_file)
     connections = pick(params.connections, names, "connection")
     set_up_torch(params)
     device = device_of(params)
-    with executing(params, device, slice_) as execution:
+    # A memory is divided by one process, which sees all GPUs; queries by one for each of them.
+    divided = nullcontext(Execution(share=share_of(slice_))) if params.run.divide == "memory" else None
+    with divided or executing(params, device, slice_) as execution:
         for name, connection in connections:
             break_locks(break_lock, PAIRS / name, execution.share)
             sets = [

@@ -61,6 +61,10 @@ class RunSettings(Settings):
             raise ValueError("devices names a GPU twice")
         return self
 
+    divide: Literal["queries", "memory"] = Field(
+        "queries",
+        description="What several GPUs divide in retrieval: the queries, each GPU with the whole memory; or a memory that outgrows one.",
+    )
     ranks: int = Field(
         1,
         ge=1,

@@ -14,6 +14,7 @@ processor's cache and is overwritten in place, sums that are added into the resu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.precision import multiplying
+from pipeline.retrieve.memory.divided import Divided, Memory, place_of
 from pipeline.retrieve.memory.fused import FUSED_BLOCKS, Fused, FusedSums
 from pipeline.retrieve.memory.plain import PlainSums
 from pipeline.retrieve.memory.products import CPU_BLOCKS, CUDA_BLOCKS, Blocks, Products, low_precision
@@ -48,7 +50,7 @@ class Aggregate:
 
 @multiplying()
 def aggregate(
-    queries: Tensor, keys: Tensor, values: Sequence[Tensor], temperature: float, blocks: Blocks | None = None
+    queries: Tensor, keys: Memory, values: Sequence[Memory], temperature: float, blocks: Blocks | None = None
 ) -> Aggregate:
     """Average one or several value memories with the weights softmax(queries keys^T / temperature).
 
@@ -58,8 +60,9 @@ def aggregate(
 
     Args:
         queries: [Q, D] of any float type; all tensors on one device.
-        keys: [N, D], the memory as the queries' space sees it; N >= 1.
-        values: Any number of [N, D_j], in the order of the keys. With none, only the statistics are computed.
+        keys: [N, D], the memory as the queries' space sees it; N >= 1. Divided or not, the numbers are the same.
+        values: Any number of [N, D_j], in the order of the keys and divided as they are. With none, only the statistics are
+            computed.
         temperature: tau > 0.
         blocks: Rows per block; the buffers grow with them and with nothing else.
 
@@ -77,22 +80,32 @@ def aggregate(
     blocks = blocks or (CPU_BLOCKS if not queries.is_cuda else FUSED_BLOCKS if tile else CUDA_BLOCKS)
     blocks = Blocks(min(blocks.queries, max(len(queries), 1)), min(blocks.memory, len(keys)))
     kind: type[FusedSums] | type[PlainSums] = FusedSums if low and tile else PlainSums
-    buffers: Any = Fused(tile, blocks, queries, shared is None) if low and tile else Products(blocks, queries, keys)
+
+    @cache
+    def buffers(device: torch.device) -> Any:
+        there = queries[:0].to(device)
+        return Fused(tile, blocks, there, shared is None) if low and tile else Products(blocks, there, keys)
+
     for start in range(0, len(queries), blocks.queries):
         rows = slice(start, start + blocks.queries)
         statistics = [each[rows] for each in (result.log_normaliser, result.top_score, result.neighbours)]
         vectors = [each[rows] for each in result.vectors]
-        sums = kind(buffers, queries[rows], temperature, vectors, statistics, shared)
+        home = here = queries.device
+        sums = kind(buffers(home), queries[rows], temperature, vectors, statistics, shared)
         for first in range(0, len(keys), blocks.memory):
             part = slice(first, first + blocks.memory)
-            sums.add(keys[part], [value[part] for value in values])
+            block = keys[part]
+            if (place := place_of(block, home)) != here:
+                sums.move(buffers(place))
+                here = place
+            sums.add(block.to(place, non_blocking=True), [value[part].to(place, non_blocking=True) for value in values])
         sums.close()
     # An entropy lies between 0 and log N; the rounding of the logits may carry it past either end.
     result.neighbours.clamp_(0.0, math.log(len(keys))).exp_()
     return result
 
 
-def _empty(queries: Tensor, values: Sequence[Tensor]) -> Aggregate:
+def _empty(queries: Tensor, values: Sequence[Memory]) -> Aggregate:
     def zeros(*width: int) -> Tensor:
         return torch.zeros((len(queries), *width), dtype=torch.float32, device=queries.device)
 
@@ -100,12 +113,13 @@ def _empty(queries: Tensor, values: Sequence[Tensor]) -> Aggregate:
     return Aggregate(tuple(zeros(value.shape[1]) for value in values), zeros(), top, zeros(), zeros())
 
 
-def _check(queries: Tensor, keys: Tensor, values: Sequence[Tensor], temperature: float) -> None:
+def _check(queries: Tensor, keys: Memory, values: Sequence[Memory], temperature: float) -> None:
     if not temperature > 0:
         raise UserError(
             f"The temperature is {temperature}, but must be above 0.", "Set retrieve.temperature, such as 0.01."
         )
-    if len({tensor.device for tensor in (queries, keys, *values)}) > 1:
+    whole = [queries, *(memory for memory in (keys, *values) if not isinstance(memory, Divided))]
+    if len({tensor.device for tensor in whole}) > 1:
         raise ValueError("queries, keys and values are on different devices")
     if len(keys) == 0:
         raise UserError("The memory is empty.", "Give the connection a memory with at least one embedding.")

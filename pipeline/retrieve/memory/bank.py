@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.errors import UserError
 from pipeline.precision import dtype_of, multiplying
 from pipeline.retrieve.memory.aggregate import Aggregate, aggregate
+from pipeline.retrieve.memory.divided import Divided, devices_beside, placed
 from pipeline.retrieve.memory.neighbours import TopK, aggregate_top_k
 from pipeline.retrieve.memory.products import resolved
 from pipeline.retrieve.settings import RetrieveSettings
@@ -25,12 +27,14 @@ class Search:
         device: Where to compute.
         threads: Threads of FAISS.
         seed: Seed of an IVF index.
+        name: Of the memory, for the log.
     """
 
     settings: RetrieveSettings
     device: str
     threads: int
     seed: int
+    name: str = "the queries"
 
 
 class Bank:
@@ -49,10 +53,11 @@ class Bank:
         self.keys = keys
         self._settings = search.settings
         self._dtype = dtype_of(resolved(search.settings.precision, search.device))
-        self.embeddings = torch.from_numpy(embeddings).to(search.device, self._dtype)
-        self._values = [self.embeddings]
-        if copy is not None:
-            self._values.append(torch.from_numpy(copy).to(search.device, self._dtype))
+        devices = devices_beside(search.device)
+        self._home = devices[0]
+        tables = [torch.from_numpy(rows).to(self._dtype) for rows in (embeddings, copy) if rows is not None]
+        self._values = placed(f"the memory of {search.name}", tables, devices)
+        self.embeddings = self._values[0]
         self._index = self._build_index(search.threads, search.seed)
 
     @classmethod
@@ -64,20 +69,27 @@ class Bank:
         settings = self._settings
         if settings.search == "exact":
             return None
+        if isinstance(self.embeddings, Divided):
+            raise UserError(
+                f"retrieve.search is {settings.search}, and the memory does not fit one device.",
+                "Use search: exact, which divides it, and leaves nothing out.",
+            )
         if settings.search == "flat":
             return TopK.flat(self.embeddings, settings.top_k, threads)
         lists, probes = settings.ivf_lists, settings.ivf_probes
         return TopK.ivf(self.embeddings, settings.top_k, lists, probes, threads, seed)
 
     def _queries(self, queries: np.ndarray) -> Tensor:
-        return torch.from_numpy(queries).to(self.embeddings.device, self._dtype)
+        return torch.from_numpy(queries).to(self._home, self._dtype)
 
     def retrieve(self, queries: np.ndarray) -> Aggregate:
         """The softmax-weighted averages of the memory, and of its copy, for `queries` [Q, D]; see `Aggregate`."""
         prepared, memory, values = self._queries(queries), self.embeddings, tuple(self._values)
         if self._index is None:
             return aggregate(prepared, memory, values, self._settings.temperature)
-        return aggregate_top_k(self._index, prepared, memory, values, self._settings.temperature)
+        assert isinstance(memory, Tensor)
+        whole = tuple(value for value in values if isinstance(value, Tensor))
+        return aggregate_top_k(self._index, prepared, memory, whole, self._settings.temperature)
 
     @multiplying()
     def nearest(self, queries: np.ndarray, count: int) -> list[list[tuple[str, float, float]]]:
@@ -85,7 +97,9 @@ class Bank:
 
         Holds [Q, N] scores: for a handful of queries.
         """
-        scores = self._queries(queries).float() @ self.embeddings.float().T
+        pieces = self.embeddings.pieces if isinstance(self.embeddings, Divided) else (self.embeddings,)
+        asked = self._queries(queries).float()
+        scores = torch.cat([(asked.to(piece.device) @ piece.float().T).to(self._home) for piece in pieces], 1)
         weights = torch.softmax(scores / self._settings.temperature, 1)
         best = torch.topk(scores, min(count, len(self.keys)), 1)
         return [

@@ -95,10 +95,23 @@ class FusedSums:
         self._fused, self._vectors, self._temperature = fused, vectors, temperature
         self._statistics, self._shared = statistics, shared
         self._queries = queries if queries.stride(1) == 1 else queries.contiguous()
-        running = fused.running[:, : len(queries)]
-        self._shifts, self._factors, self._tops, self._totals, self._rounded, self._spreads = running
-        running[:3].fill_(-math.inf)
-        running[3:].zero_()
+        self._result = tuple(vectors)
+        self._running = fused.running[:, : len(queries)]
+        self._running[:3].fill_(-math.inf)
+        self._running[3:].zero_()
+        self._name()
+
+    def _name(self) -> None:
+        self._shifts, self._factors, self._tops, self._totals, self._rounded, self._spreads = self._running
+
+    def move(self, fused: Fused) -> None:
+        """Go on, with the sums so far, where `fused` is."""
+        there = fused.running[:, : len(self._queries)]
+        there.copy_(self._running)
+        self._fused, self._running = fused, there
+        self._queries = self._queries.to(there.device)
+        self._vectors = [sums.to(there.device) for sums in self._vectors]
+        self._name()
 
     def add(self, keys: Tensor, values: Sequence[Tensor]) -> None:
         """Add one block of the memory: keys [n, D] and its rows of each value memory [n, D_j]."""
@@ -149,6 +162,9 @@ class FusedSums:
         else:
             average = self._vectors[self._shared].double()
             entropy.copy_(log_total - torch.linalg.vecdot(self._queries.double(), average) / self._temperature)
+        for place, made in zip(self._result, self._vectors, strict=True):
+            if made is not place:
+                place.copy_(made)
 
 
 def _launch(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:

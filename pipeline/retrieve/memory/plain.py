@@ -46,6 +46,14 @@ class PlainSums:
         # Of the last: without an average of the keys, sum_k p_k (s_k - shift), from which the entropy follows too.
         self._total, self._top, self._spread = (each.unsqueeze(1) for each in statistics)
         self._shift = torch.full_like(self._top, -math.inf)
+        self._result = (*self._vectors, self._total, self._top, self._spread)
+
+    def move(self, products: Products) -> None:
+        """Go on, with the sums so far, where `products` are."""
+        self._products, to = products, products.device
+        self._queries, self._total, self._top = self._queries.to(to), self._total.to(to), self._top.to(to)
+        self._spread, self._shift = self._spread.to(to), self._shift.to(to)
+        self._vectors = [sums.to(to) for sums in self._vectors]
 
     def add(self, keys: Tensor, values: Sequence[Tensor]) -> None:
         """Add one block of the memory: keys [n, D] and its rows of each value memory [n, D_j]."""
@@ -93,3 +101,6 @@ class PlainSums:
             expected = torch.linalg.vecdot(self._queries.double(), self._vectors[self._shared].double())
             self._spread.copy_(self._total.double() - expected.unsqueeze(1) / self._temperature)
         self._top.mul_(self._temperature)
+        for place, made in zip(self._result, (*self._vectors, self._total, self._top, self._spread), strict=True):
+            if made is not place:
+                place.copy_(made)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.precision import SHORT, dtype_of, multiplies
+from pipeline.retrieve.memory.divided import Memory
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Products:
         headroom: Amount by which a logit may pass the shift before the sums are rescaled.
     """
 
-    def __init__(self, blocks: Blocks, queries: Tensor, keys: Tensor) -> None:
+    def __init__(self, blocks: Blocks, queries: Tensor, keys: Memory) -> None:
         self.low = low_precision(queries, keys)
         self.device = queries.device
         self.lift, self.headroom = (LIFT, 0.0) if self.low else (0.0, 16.0)
@@ -74,7 +75,7 @@ class Products:
             out.addmm_(weights, values.float())
 
 
-def low_precision(queries: Tensor, keys: Tensor) -> torch.dtype | None:
+def low_precision(queries: Tensor, keys: Memory) -> torch.dtype | None:
     """The 16-bit type in which both are multiplied with float32 sums on their device, or None."""
     if queries.dtype != keys.dtype or queries.dtype not in SHORT or not multiplies(queries.device, queries.dtype):
         return None

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.precision import multiplying
 from pipeline.retrieve.memory.aggregate import aggregate
+from pipeline.retrieve.memory.divided import Divided, Memory
 from pipeline.retrieve.memory.neighbours import SEARCH_QUERIES, TopK
 from pipeline.retrieve.memory.plain import FLOOR
 from pipeline.retrieve.memory.products import CPU_BLOCKS, CUDA_BLOCKS, Blocks, Products
@@ -43,7 +44,7 @@ class Sampled:
 @multiplying()
 def sample(
     queries: Tensor,
-    keys: Tensor,
+    keys: Memory,
     temperature: float,
     draws: int,
     generator: torch.Generator,
@@ -53,13 +54,13 @@ def sample(
 
     Args:
         queries: [Q, D].
-        keys: [N, D]; N >= 1.
+        keys: [N, D]; N >= 1. Blocks of a divided memory come to the queries.
         temperature: t > 0.
         draws: S.
         generator: Source of the uniform numbers, on the device of the queries.
         blocks: Rows per block; with other blocks the draws are other ones, of the same distribution.
     """
-    if queries.device != keys.device:
+    if not isinstance(keys, Divided) and queries.device != keys.device:
         raise ValueError(f"queries on {queries.device}, keys on {keys.device}: different devices")
     blocks = blocks or (CUDA_BLOCKS if queries.is_cuda else CPU_BLOCKS)
     blocks = Blocks(min(blocks.queries, max(len(queries), 1)), min(blocks.memory, len(keys)))
@@ -69,7 +70,8 @@ def sample(
         block = products.operand(queries[start : start + blocks.queries])
         reservoirs = _Reservoirs(len(block), draws, generator, queries.device)
         for first in range(0, len(keys), blocks.memory):
-            memory = products.operand(keys[first : first + blocks.memory])
+            there = keys[first : first + blocks.memory]
+            memory = products.operand(there.to(queries.device, non_blocking=True))
             reservoirs.add(products.scores(block, memory, 1.0 / temperature), first)
         found.append(reservoirs.close(temperature, len(keys)))
     rows, top, neighbours = (torch.cat(column) for column in zip(*found, strict=True))

@@ -89,7 +89,7 @@ class CmcrPairs:
 def search_of(pairs: PairSet, space: str, device: str, threads: int) -> Search:
     """How the memory of `space` is searched."""
     assert isinstance(pairs.settings, RetrieveSettings)
-    return Search(pairs.settings, device, threads, seed_from(pairs.seed, pairs.link.label, "index", space))
+    return Search(pairs.settings, device, threads, seed_from(pairs.seed, pairs.link.label, "index", space), space)
 
 
 def statistics(column: str, result: Aggregate) -> dict[str, np.ndarray]:

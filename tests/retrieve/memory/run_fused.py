@@ -66,6 +66,8 @@ def aggregate(queries, keys, values, temperature, shared, tile):
         )
         for first in range(0, len(keys), BLOCKS.memory):
             part = slice(first, first + BLOCKS.memory)
+            if tile.lasting:  # as if every block lay on another card
+                sums.move(Fused(tile, BLOCKS, queries, spread=shared is None))
             sums.add(keys[part], [value[part] for value in values])
         sums.close()
     return [each.numpy() for each in vectors], statistics.numpy()

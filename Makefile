@@ -116,5 +116,5 @@ bench: install
 
 # What `make install` and the stages made. Weights, annotations and raw data may be yours: they stay.
 clean:
-	rm -rf .venv .venv-next site data/inputs data/shards data/embeddings data/pairs data/models data/metrics data/reports data/index data/likeness data/demo/raw
+	rm -rf .venv .venv-next site data/inputs data/shards data/embeddings data/pairs data/models data/metrics data/reports data/index data/likeness data/cache data/demo/raw
 	find data/sweeps -mindepth 1 -not -path '*/tables' -not -name .gitkeep -delete

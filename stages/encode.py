@@ -68,6 +68,7 @@ def encode(
                     ),
                     progress,
                     execution,
+                    params.storage.of("embeddings", f"{job.space}/{job.corpus}"),
                 )
                 for modality, (manifest, computed) in stores.items():
                     made.append(EMBEDDINGS / job.space / job.corpus / modality)

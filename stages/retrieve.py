@@ -42,7 +42,8 @@ def retrieve(
             ]
             for wanted in sets:
                 folder, most = PAIRS / wanted.place, params.limits.max_rejected
-                pairs = write_pairs(wanted, folder, device, params.threads, most, ConsoleProgress(), execution)
+                address, progress = params.storage.of("pairs", wanted.place), ConsoleProgress()
+                pairs = write_pairs(wanted, folder, device, params.threads, most, progress, execution, address)
                 account("retrieve", wanted.place, pairs.manifest, pairs.computed)
             (PAIRS / name).mkdir(parents=True, exist_ok=True)  # DVC expects it, also of a method that pairs nothing.
             if not execution.share.partial:

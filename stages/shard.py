@@ -23,7 +23,8 @@ def shard(names: Names, params_file: ParamsFile = Path("params.yaml"), break_loc
         for name, corpus in pick(params.corpora, names, "corpus"):
             break_locks(break_lock, SHARDS / name)
             settings, options = settings_of(corpus, params.limits.max_rejected)
+            address = params.storage.of("shards", name)
             manifest, computed = build_shards(
-                corpus.places, SHARDS / name, settings, ConsoleProgress(), options, execution
+                corpus.places, SHARDS / name, settings, ConsoleProgress(), options, execution, address
             )
             account("shard", name, manifest, computed)

@@ -2,8 +2,9 @@
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from pipeline.errors import SampleError
 from pipeline.hashing import sha256_bytes
+
+if TYPE_CHECKING:
+    from tests.makers.s3_server import Bucket, Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,3 +101,34 @@ def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     shutil.copytree(made_project, copy)
     monkeypatch.chdir(copy)
     return copy
+
+
+@pytest.fixture(scope="session")
+def one_s3_server() -> Iterator["Server"]:
+    """The S3 server of all tests."""
+    from tests.makers.s3_server import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(one_s3_server: "Server", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Server"]:
+    """The S3 server, empty, with everything that its clients need in the environment; and a cache of this test's own."""
+    import s3fs
+
+    monkeypatch.setenv("MCR_CACHE", str(tmp_path / "cache"))
+    for name, value in one_s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    one_s3_server.empty()
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield one_s3_server
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(s3: "Server") -> "Bucket":
+    """An empty bucket on it: ``s3://bucket``."""
+    from tests.makers.s3_server import Bucket
+
+    return Bucket(s3)

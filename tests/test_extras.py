@@ -45,7 +45,7 @@ def fresh(tmp_path: Path) -> Path:
     return tmp_path / "fresh"
 
 
-@pytest.mark.parametrize("extra", ["cpu", "gpu", "video", "serve", "ray", "dev"])
+@pytest.mark.parametrize("extra", ["cpu", "gpu", "video", "serve", "ray", "s3", "dev"])
 def test_an_extra_resolves_to_the_pinned_versions(fresh: Path, tmp_path: Path, extra: str) -> None:
     """All of it, torch and CUDA's libraries included, is resolved; it is not installed, which would take 7 GB for each."""
     report = tmp_path / "report.json"

@@ -33,11 +33,13 @@ def encode_corpus(
     settings: EncodeSettings,
     progress: Progress,
     execution: Execution = ALONE,
+    address: str = "",
 ) -> dict[str, tuple[Manifest, int]]:
     """Encode every modality that the corpus in `shards` has and the space embeds, to ``folder/<modality>``.
 
     `space` was loaded by `spec` with the corpus' own options, see `prepared_for`; processes of `execution` load it for
     themselves. Parts that are committed, intact and made from the same shard by the same fingerprint are kept.
+    If `address` says so, parts lie at ``address/<modality>``, and only manifests and tables in `folder`.
 
     Returns:
         By modality: the manifest, and how many parts were computed.
@@ -77,7 +79,8 @@ def encode_corpus(
             )
             for shard in corpus.parts
         ]
-        with PartFolder(place, EMBEDDINGS, fingerprint, arithmetic, corpus.corpus, VERSION, execution.share) as parts:
+        by, to = (fingerprint, arithmetic, corpus.corpus, VERSION), f"{address}/{modality}" if address else ""
+        with PartFolder(place, EMBEDDINGS, *by, execution.share, to) as parts:
             task = f"encode {name} {modality}"
             run_parts(parts, works, task, "samples", progress, execution.engine, encoding.reading_ahead)
             manifest = parts.finish(settings.max_rejected, not_read=_without(modality, parts.parts, corpus.parts))

@@ -10,7 +10,8 @@ from pipeline.errors import McrError
 from pipeline.explore.index import state_of
 from pipeline.files.reading import open_patiently, written_by_us
 from pipeline.modalities import TEXT, modality_of
-from pipeline.store.manifest import load_manifest
+from pipeline.store.manifest import MANIFEST_NAME, Part, load_manifest
+from pipeline.store.parts.file import part_file
 from pipeline.store.shards import verify_shard
 
 SHARDS_HELD = 256
@@ -42,11 +43,25 @@ class Samples:
     def __init__(self, shards: Path) -> None:
         self._shards = shards
         self._contents: OrderedDict[Path, tuple[tuple[int, ...], Table]] = OrderedDict()
+        self._listed: dict[str, tuple[tuple[int, ...], dict[str, Part]]] = {}
         self._lock = Lock()
 
     def path(self, corpus: str, shard: str) -> Path:
-        """Where a shard lies."""
-        return self._shards / corpus / shard
+        """Where a shard lies on this machine; one that lies at an address is fetched.
+
+        Raises:
+            McrError: It cannot be.
+        """
+        part = self._parts(corpus).get(shard)
+        return part_file(self._shards / corpus, part) if part else self._shards / corpus / shard
+
+    def _parts(self, corpus: str) -> dict[str, Part]:
+        folder = self._shards / corpus
+        state = state_of(folder / MANIFEST_NAME)
+        if self._listed.get(corpus, ((), {}))[0] != state or not state:
+            parts = {part.name: part for part in load_manifest(folder).parts} if folder.is_dir() else {}
+            self._listed[corpus] = state, parts
+        return self._listed[corpus][1]
 
     def member(self, corpus: str, shard: str, key: str, modality: str) -> Member | None:
         """The first member of `modality` of a sample; None where the shard or the sample is not there.
@@ -83,12 +98,11 @@ class Samples:
             return self._contents[path][1]
 
     def _read_table(self, corpus: str, shard: str) -> Table:
-        folder = self._shards / corpus
-        parts = {part.name: part for part in load_manifest(folder).parts} if folder.is_dir() else {}
+        parts = self._parts(corpus)
         if shard not in parts:  # of an imported store there are no shards
             return {}
         found: Table = {}
-        path = verify_shard(folder, parts[shard])
+        path = verify_shard(self._shards / corpus, parts[shard])
         with (
             written_by_us(path, "Run `mcr shard` again."),
             open_patiently(path) as opened,

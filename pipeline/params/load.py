@@ -16,6 +16,7 @@ from pipeline.params.model import Params
 from pipeline.params.names import naming_problems
 from pipeline.params.references import reference_problems
 from pipeline.settings import DECLARED
+from pipeline.store.remote.address import without_password
 
 MOST_LISTED = 50
 
@@ -102,7 +103,7 @@ def _describe(detail: Any) -> str:
         return f"{where}: is required"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     close = nearest(str(detail["input"]), _choices(detail, "expected")) if detail["type"] == "literal_error" else ""
-    return f"{where} = {shown(repr(detail['input']))}: {shown(message, 200)}{close}"
+    return f"{where} = {shown(without_password(repr(detail['input'])))}: {shown(message, 200)}{close}"
 
 
 def _choices(detail: Any, field: str) -> list[str]:

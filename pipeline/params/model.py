@@ -9,6 +9,7 @@ from pipeline.encode.settings import JobSettings, SpaceSettings
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.fetch.settings import FetchedRepository
 from pipeline.params.connection import AnyConnection
+from pipeline.params.storage import StorageSettings
 from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
 from pipeline.shard.settings import CorpusSettings, Limits
@@ -104,6 +105,7 @@ class Params(Settings):
     evaluate: EvaluateSettings
     report: ReportSettings = ReportSettings()
     run: RunSettings = RunSettings()
+    storage: StorageSettings = StorageSettings()
     fetch: dict[str, list[FetchedRepository]] = Field(
         default_factory=dict, description="Published files that `mcr fetch` gets; no stage depends on it."
     )

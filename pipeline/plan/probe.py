@@ -14,6 +14,7 @@ from pipeline.modalities import modality_of
 from pipeline.precision import multiplying
 from pipeline.spaces import Space
 from pipeline.spaces.apart import preprocess_apart
+from pipeline.store.parts.file import part_file
 from pipeline.store.shards import open_shards, read_shard
 
 MATRIX = 1024
@@ -44,7 +45,7 @@ def probe_encode(space: Space, modality: str, shards: Path, count: int) -> Pace:
         UserError: None of the first samples can be used.
         CorruptError: A shard is damaged.
     """
-    samples = chain.from_iterable(read_shard(shards / part.name) for part in open_shards(shards).parts)
+    samples = chain.from_iterable(read_shard(part_file(shards, part)) for part in open_shards(shards).parts)
     inputs: list[Tensor] = []
     spent = 0.0
     with ExitStack() as stack:

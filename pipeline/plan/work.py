@@ -34,7 +34,7 @@ def samples_to_encode(corpus: Manifest, store: Path, fingerprint: Mapping[str, o
     reasons = differences({name: before.fingerprint.get(name) for name in fingerprint}, fingerprint)
     if reasons:
         return corpus.rows, reasons
-    done = {part.source for part in before.parts if (store / part.name).is_file()}
+    done = {part.source for part in before.parts if part.location or (store / part.name).is_file()}
     return sum(shard.rows for shard in corpus.parts if shard.sha256 not in done), []
 
 

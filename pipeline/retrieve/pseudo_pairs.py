@@ -49,6 +49,7 @@ def write_pairs(
     max_rejected: float,
     progress: Progress,
     execution: Execution = ALONE,
+    address: str = "",
 ) -> PartFolder:
     """Make the pairs of `wanted` in `folder`, one part for each part of the stores that the queries come from.
 
@@ -62,6 +63,7 @@ def write_pairs(
         max_rejected: Largest share of samples that one space may lack.
         progress: Told of the queries done.
         execution: Where the parts are made, and which of them.
+        address: Where they go instead; manifest and examples stay in `folder`.
 
     Returns:
         The finished folder: `manifest` for the accounting, `computed` for the parts made in this run.
@@ -82,7 +84,7 @@ def write_pairs(
     # True pairs are copied, whatever the device.
     arithmetic = "" if method.is_bound else arithmetic_of(device, resolved(wanted.settings.precision, device))
     works = [Work(part.name, Source(part.source), PairPart(pairing, part), len(part.keys)) for part in maker.parts]
-    with PartFolder(folder, PAIRS, made_from, arithmetic, share=execution.share) as pairs:
+    with PartFolder(folder, PAIRS, made_from, arithmetic, share=execution.share, address=address) as pairs:
         task = f"retrieve {wanted.link.label}"
         run_parts(pairs, works, task, "queries", progress, execution.engine, pairing.make_parts)
         pairs.finish(

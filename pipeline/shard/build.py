@@ -1,10 +1,9 @@
 """Turn a corpus into reproducible shards: same input, same bytes; what is written once does not move."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tarfile import TarError
 from typing import cast
 
 from pipeline.errors import UserError
@@ -13,6 +12,7 @@ from pipeline.progress import Progress
 from pipeline.shard.catalogue import Catalogue
 from pipeline.shard.duplicates import DUPLICATES_NAME, write_duplicates
 from pipeline.shard.findings import Copies, Findings
+from pipeline.shard.held import held_keys
 from pipeline.shard.members import Conversion
 from pipeline.shard.part import ShardPart
 from pipeline.shard.repeats import check_repeats
@@ -21,12 +21,12 @@ from pipeline.shard.settings import CorpusSettings, source_options
 from pipeline.shard.sources import find_samples
 from pipeline.shard.sources.options import SourceOptions
 from pipeline.shard.sources.unread import Unread
-from pipeline.store import Manifest, Part, PartFolder, Work, run_parts
+from pipeline.store import Manifest, PartFolder, Work, run_parts
 from pipeline.store.content.hashes import CONTENTS_NAME, write_contents
 from pipeline.store.integrity.overlap import refuse_overlap
 from pipeline.store.parts.run import ALONE, Execution
 from pipeline.store.scratch import scratch_database
-from pipeline.store.shards import SHARDS, shard_keys
+from pipeline.store.shards import SHARDS
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ def build_shards(
     progress: Progress,
     options: SourceOptions | None = None,
     execution: Execution = ALONE,
+    address: str = "",
 ) -> tuple[Manifest, int]:
     """Write the corpus in `source` as shards to `folder`.
 
@@ -80,6 +81,7 @@ def build_shards(
         progress: Told how far the work is.
         options: How the source is to be understood; None: as it looks.
         execution: Where the shards are written.
+        address: Where they go instead; manifest and tables stay in `folder`.
 
     Returns:
         The manifest, and how many shards were written (the others were up to date).
@@ -103,8 +105,11 @@ def build_shards(
         _check_keys(catalogue, settings.duplicates, ", ".join(places))
         findings = Findings(database, "found")
         dropped = settings.drop_duplicates and _drop_copies(catalogue, Findings(database, "first look"), settings)
-        with PartFolder(folder, SHARDS, _fingerprint(settings, options), corpus=folder.name) as shards:
-            _keep_places(catalogue, shards.earlier_parts, folder)
+        made_by_these = _fingerprint(settings, options)
+        with PartFolder(folder, SHARDS, made_by_these, corpus=folder.name, address=address) as shards:
+            guess = lambda number: catalogue.uncut(number, settings.samples_per_shard)  # noqa: E731
+            for name, held in held_keys(folder, shards.earlier_parts, guess):
+                catalogue.hold(name, sorted(held))
             works = []
             for name, count in catalogue.cut(settings.samples_per_shard):
                 part = ShardPart(catalogue.samples(name), settings.modalities, settings.conversion)
@@ -150,17 +155,6 @@ def _drop_copies(catalogue: Catalogue, look: Findings, settings: ShardSettings) 
     copies = look.copies()
     catalogue.drop(key for key, _ in copies)
     return copies or None
-
-
-def _keep_places(catalogue: Catalogue, earlier: Mapping[str, Part], folder: Path) -> None:
-    """Samples that an earlier run put into a shard, or rejected there, stay in it."""
-    for name, part in sorted(earlier.items()):
-        try:
-            held = {*shard_keys(folder / name), *(failure.key for failure in part.rejected)}
-        except (OSError, TarError):
-            log.info("%s/%s cannot be read: its samples are assigned again", folder, name)
-            continue
-        catalogue.hold(name, sorted(held))
 
 
 def _warn_of_duplicates(folder: Path, copies: Copies, dropped: bool) -> None:

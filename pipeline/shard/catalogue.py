@@ -61,6 +61,14 @@ class Catalogue:
         first, second = (self._read(*row) for row in rows)
         return count, first, second
 
+    def uncut(self, number: int, samples_per_shard: int) -> list[str]:
+        """Keys that `cut` would put into the shard of that number if no key was in a shard before, and none was dropped."""
+        first = number * samples_per_shard
+        found = self._database.execute(
+            "SELECT key FROM sample WHERE rowid > ? AND rowid <= ? ORDER BY rowid", (first, first + samples_per_shard)
+        )
+        return [key for (key,) in found]
+
     def drop(self, keys: Iterable[str]) -> None:
         """Leave out the samples with these keys."""
         self._database.execute("CREATE TEMP TABLE dropped (key TEXT PRIMARY KEY) WITHOUT ROWID")

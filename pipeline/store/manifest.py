@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,23 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Location:
+    """Where a file lies that is not in the folder.
+
+    Attributes:
+        address: Of the object, such as ``s3://bucket/project/shards/photos/00000.tar``.
+        size: In bytes.
+        etag: What the store calls this content; empty where it has no word for it.
+    """
+
+    address: str
+    size: int
+    etag: str = ""
+
+
+@dataclass(frozen=True)
 class Part:
-    """One file of the folder, committed.
+    """One file of the folder, or at the address that the folder has elsewhere; committed.
 
     Attributes:
         name: File name within the folder.
@@ -45,6 +60,7 @@ class Part:
             parts of earlier versions, which count as a CPU's.
         decoders: Version of the decoders that made it, or that would have made the same; 0 where nothing was decoded.
         transparent: Pictures among its samples with an alpha channel or a transparent colour; 0 also where nobody looked.
+        location: Where the file lies; None: in the folder.
     """
 
     name: str
@@ -56,6 +72,7 @@ class Part:
     arithmetic: str = ""
     decoders: int = 0
     transparent: int = 0
+    location: Location | None = None
 
     @property
     def samples_in(self) -> int:
@@ -65,7 +82,14 @@ class Part:
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Part":
         """The part that a manifest or a journal describes."""
-        return cls(**{**entry, "rejected": tuple(Failure(**failure) for failure in entry["rejected"])})
+        location = Location(**entry["location"]) if entry.get("location") else None
+        rejected = tuple(Failure(**failure) for failure in entry["rejected"])
+        return cls(**{**entry, "rejected": rejected, "location": location})
+
+    def entry(self) -> dict[str, Any]:
+        """The part as a manifest or a journal describes it: a location is named where there is one."""
+        found = asdict(self)
+        return found if self.location else {name: value for name, value in found.items() if name != "location"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +133,8 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Write the manifest to `folder` atomically."""
         # Sorted at every depth: readers take the order in a fingerprint for the alphabet's.
-        write_sealed(folder / MANIFEST_NAME, json.loads(json.dumps(asdict(self), sort_keys=True)))
+        content = {**asdict(replace(self, parts=())), "parts": [part.entry() for part in self.parts]}
+        write_sealed(folder / MANIFEST_NAME, json.loads(json.dumps(content, sort_keys=True)))
 
 
 def load_manifest(folder: Path) -> Manifest:

@@ -8,16 +8,15 @@ import numpy as np
 
 from pipeline.errors import CorruptError, UserError
 from pipeline.store.differences import differences
-from pipeline.store.integrity.check import check_file
 from pipeline.store.integrity.preparation import comparable
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parquet import Rows, read_rows
+from pipeline.store.parts.file import AGAIN, checked_part
 
 EMBEDDINGS, PAIRS = "embeddings", "pairs"
 EMBEDDING_COLUMN = "embedding"
 # A unit vector whose norm is further from 1 than this was not normalised, or is zero.
 NORM_TOLERANCE = 1e-3
-AGAIN = "Remove it and run its stage again, which makes only what is missing."
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Store:
             CorruptError: It is missing or damaged, or holds what no part of its kind may: numbers that are not finite, or
                 embeddings that are not unit vectors or of another width than the space.
         """
-        path = check_file(self.folder / part.name, part.sha256, AGAIN)
+        path = checked_part(self.folder, part)
         rows = read_rows(path, columns)
         if len(rows.keys) != part.rows:
             raise CorruptError(f"{path} holds {len(rows.keys)} rows, the manifest lists {part.rows}.", AGAIN)

@@ -14,8 +14,8 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import CorruptError
 from pipeline.files.reading import open_patiently, written_by_us
-from pipeline.store.integrity.check import check_file
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
+from pipeline.store.parts.file import checked_part
 
 SHARDS = "shards"
 _AGAIN = "Remove it and run `mcr shard` again."
@@ -134,6 +134,4 @@ def verify_shard(folder: Path, part: Part) -> Path:
     Raises:
         CorruptError: The shard is missing or damaged.
     """
-    return check_file(
-        folder / part.name, part.sha256, "Run `mcr shard` again; it writes only what is missing or damaged."
-    )
+    return checked_part(folder, part, "Run `mcr shard` again; it writes only what is missing or damaged.")

@@ -9,6 +9,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.store import Store
 from pipeline.store.parquet import FLOAT_BYTES, read_widths
+from pipeline.store.parts.file import part_bytes, part_file
 
 log = logging.getLogger(__name__)
 
@@ -24,19 +25,17 @@ def table_bytes(stores: Sequence[Store], columns: Sequence[str]) -> int:
     """
     total = 0
     for store in stores:
-        widths = next((read_widths(path) for path in paths(store) if path.is_file()), {})
+        first = store.manifest.parts[:1]
+        widths = next(
+            (read_widths(path) for path in (part_file(store.folder, part) for part in first) if path.is_file()), {}
+        )
         total += len(store) * sum(widths.get(name, 0) for name in columns) * FLOAT_BYTES
     return total
 
 
 def file_bytes(stores: Sequence[Store]) -> int:
     """What all columns of `stores` take, nearly: parts are not compressed."""
-    return sum(path.stat().st_size for store in stores for path in paths(store) if path.is_file())
-
-
-def paths(store: Store) -> list[Path]:
-    """The files of its parts; one that is missing is found out when it is read."""
-    return [store.folder / part.name for part in store.manifest.parts]
+    return sum(part_bytes(store.folder, part) for store in stores for part in store.manifest.parts)
 
 
 def place_for(name: str, tables: int, step: int, device: str, streams: bool, processes: int = 1) -> str:

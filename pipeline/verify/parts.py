@@ -7,9 +7,10 @@ from pipeline.errors import McrError
 from pipeline.hashing import sha256_json, sha256_keys, sha256_once
 from pipeline.links import Link, store_folder
 from pipeline.modalities import modality_of
-from pipeline.store import PAIRS, Manifest, Store, load_manifest
+from pipeline.store import PAIRS, Manifest, Part, Store, load_manifest
 from pipeline.store.content.hashes import CONTENTS_NAME, read_contents
 from pipeline.store.manifest import MANIFEST_NAME
+from pipeline.store.parts.file import judged_part, part_file
 from pipeline.store.shards import read_shard
 from pipeline.verify.store import StoreCheck, some
 from pipeline.verify.verdict import Verdict, judged
@@ -25,7 +26,7 @@ def check_shards(folder: Path) -> Verdict:
     damage = check_files(folder, manifest, "*.tar")
     if not damage:
         for part in manifest.parts:
-            damage += _check_shard(folder / part.name, part.rows, part.keys_sha256, held)
+            damage += _check_shard(part_file(folder, part), part, held)
     if not damage and CONTENTS_NAME in manifest.files:
         damage += _check_contents(folder, manifest, held)
     holds = f"{manifest.rows:,} samples in {len(manifest.parts)} shards, {manifest.rejected:,} rejected"
@@ -85,11 +86,8 @@ def check_files(folder: Path, manifest: Manifest, pattern: str) -> list[str]:
     """What is wrong with the parts and tables that the manifest lists, and which parts it does not list, in words."""
     damage = []
     for part in manifest.parts:
-        path = folder / part.name
-        if not path.is_file():
-            damage.append(f"{part.name} is missing")
-        elif sha256_once(path) != part.sha256:
-            damage.append(f"{part.name} is damaged: its hash is not that of the manifest")
+        if said := judged_part(folder, part):
+            damage.append(said)
     listed = {part.name for part in manifest.parts}
     if extra := sorted(path.name for path in folder.glob(pattern) if path.name not in listed):
         damage.append(f"{some(extra)} is not in the manifest")
@@ -106,7 +104,7 @@ def _check_tables(folder: Path, manifest: Manifest) -> list[str]:
     return said
 
 
-def _check_shard(path: Path, rows: int, keys_sha256: str, held: set[tuple[str, str]]) -> list[str]:
+def _check_shard(path: Path, part: Part, held: set[tuple[str, str]]) -> list[str]:
     keys = []
     try:
         for sample in read_shard(path):
@@ -114,8 +112,8 @@ def _check_shard(path: Path, rows: int, keys_sha256: str, held: set[tuple[str, s
             held |= {(sample.key, modality_of(extension)) for extension in sample.members}
     except McrError as error:
         return [error.message.rstrip(".")]
-    if len(keys) != rows or sha256_keys(keys) != keys_sha256:
-        return [f"{path.name} holds other keys than the manifest lists, or in another order"]
+    if len(keys) != part.rows or sha256_keys(keys) != part.keys_sha256:
+        return [f"{part.name} holds other keys than the manifest lists, or in another order"]
     return []
 
 

@@ -15,6 +15,7 @@ from pipeline.spaces.apart import preprocess_apart
 from pipeline.store import EMBEDDING_COLUMN, Part, Store, read_rows
 from pipeline.store.differences import differences
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
+from pipeline.store.parts.file import part_file
 from pipeline.store.shards import open_shards, read_shard, verify_shard
 
 # Largest difference of one number of an embedding, by precision. In fp32 another batch, another number of threads and
@@ -92,7 +93,7 @@ def recompute(store: Store, shards: Path, space: Space, count: int) -> Recompute
                 f"{store.folder / part.name} was made from a shard that {shards} does not hold any more.",
                 "The store is out of date: run `dvc repro`, or `mcr encode` for its job.",
             )
-        table = read_rows(store.folder / part.name)
+        table = read_rows(part_file(store.folder, part))
         wanted = [table.keys[row] for row in rows]
         payloads = _payloads(verify_shard(shards, sources[part.source]), set(wanted), modality)
         keys += wanted

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import McrError, UserError
-from pipeline.hashing import sha256_file, sha256_keys
+from pipeline.hashing import sha256_keys
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, Manifest, Part, load_manifest, read_rows
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME
+from pipeline.store.parts.file import judged_part, part_file
 from pipeline.store.reader import NORM_TOLERANCE
 
 PARTS = "part-*.parquet"
@@ -89,14 +90,13 @@ def check_store(folder: Path) -> StoreCheck:
 
 
 def _check_part(check: StoreCheck, part: Part, keys: set[str], seen: dict[bytes, str]) -> None:
-    path, say = check.folder / part.name, check.problems.append
-    if not path.is_file():
-        say(f"{part.name} is missing")
-        return
-    if sha256_file(path) != part.sha256:
-        say(f"{part.name} is damaged: its hash is not that of the manifest")
+    say = check.problems.append
+    if said := judged_part(check.folder, part):
+        say(said)
+        if part.location or said.endswith("is missing"):
+            return
     try:
-        rows = read_rows(path)
+        rows = read_rows(part_file(check.folder, part))
         matrix = rows.vectors[EMBEDDING_COLUMN]
     except McrError as error:
         say(error.message.rstrip("."))

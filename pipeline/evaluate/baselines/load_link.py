@@ -12,6 +12,7 @@ from pipeline.evaluate.folders import Folders
 from pipeline.hashing import seed_from
 from pipeline.links import Link
 from pipeline.store import PAIRS, Store, common_keys, read_placed
+from pipeline.store.parts.file import part_file
 
 
 def link_between(name: str, links: Sequence[Link], modalities: tuple[str, str]) -> tuple[Link, tuple[str, str]]:
@@ -65,7 +66,7 @@ def load_link_data(
     columns = [link.memory_column(space) for space in spaces]
     # Where partners are numbers of rows, several to one (coupling), no table of pairs lies there.
     pairs = Store.open(folders.pair_set(link, link.sets[0]), PAIRS) if link.sets else None
-    if pairs and all({*columns} <= {*pq.read_schema(pairs.folder / p.name).names} for p in pairs.manifest.parts):
+    if pairs and all({*columns} <= {*pq.read_schema(part_file(pairs.folder, p)).names} for p in pairs.manifest.parts):
         vectors = pairs.read(columns).vectors
         pseudo = evenly(vectors[columns[0]], most), evenly(vectors[columns[1]], most)
     train = next((trained.train for trained in config.links if trained.name == link.name), {})

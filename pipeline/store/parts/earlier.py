@@ -11,6 +11,7 @@ from pipeline.files.atomic import move, remove_leftovers
 from pipeline.hashing import sha256_file
 from pipeline.store.differences import differences
 from pipeline.store.manifest import MANIFEST_NAME, Manifest, Part, read_manifest
+from pipeline.store.parts.elsewhere import lies_at
 from pipeline.store.parts.journal import read_journal
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class Earlier:
     Attributes:
         manifest: Of the last run that finished; None if none did, or if it cannot be read.
         parts: What was committed with the fingerprint of this run, by name.
-        own: Names of files that may be removed: everything that a manifest or journal of this folder ever listed.
+        own: Names of files, and addresses, that may be removed: all that a manifest or journal of this folder ever listed.
         lists_all: Whether `own` is complete; what damaged files listed is not known any more.
         continues: Whether the journal that is there is one of this run's fingerprint.
     """
@@ -51,7 +52,7 @@ def take_over(folder: Path, now: Manifest) -> Earlier:
     commits = [entry for entry in entries if "part" in entry]
     written = {part.name: part for part in (Part.of(entry["part"]) for entry in commits)}
     before = {part.name: part for part in previous.parts} if previous else {}
-    own = {*before, *(previous.files if previous else ()), *written}
+    own = {lies_at(part) for part in (*before.values(), *written.values())} | set(previous.files if previous else ())
     own.update(name for entry in journal.entries for name in entry.get("own", ()))
     lists_all = not journal.damaged and (previous is not None or not (folder / MANIFEST_NAME).exists())
     continues = header.get("fingerprint") == now.fingerprint and header.get("kind") == now.kind
@@ -96,5 +97,5 @@ def _previous_manifest(folder: Path, kind: str) -> Manifest | None:
 def finish_renaming(folder: Path, commit: Mapping[str, Any]) -> None:
     """A kill came between the entry in the journal and the renaming."""
     part, temporary = Part.of(commit["part"]), folder / commit["temporary"]
-    if temporary.is_file() and sha256_file(temporary) == part.sha256:
+    if not part.location and temporary.is_file() and sha256_file(temporary) == part.sha256:
         move(temporary, folder / part.name)

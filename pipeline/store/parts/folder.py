@@ -3,9 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -17,11 +17,14 @@ from pipeline.store.integrity.unchanged import UnchangedParts, look_of
 from pipeline.store.lock import LOCK_NAME, FolderLock
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Failure, Manifest, Part
 from pipeline.store.parts.earlier import committed, take_over
+from pipeline.store.parts.elsewhere import Elsewhere
+from pipeline.store.parts.file import file_here
 from pipeline.store.parts.journal import JOURNAL_NAME, Journal
 from pipeline.store.parts.share import WHOLE, Share
 from pipeline.store.parts.slices import made_by_slices, no_slice_at_work, remove_slices
 from pipeline.store.parts.work import Made, Record, Source, Work, write_part
 from pipeline.store.rejects import check_rejects, write_failures
+from pipeline.store.remote.objects import remove
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class PartFolder:
         decoders: Version of the decoders that this run reads samples with, see `Part`.
         share: Which of the parts this run makes. Those of one share among several are kept apart, see `Share`, until a
             run without shares adopts them.
+        address: Where its parts are to lie; empty: in the folder; None: each where it lies. Parts that lie elsewhere move.
 
     Attributes:
         computed: Parts adopted so far.
@@ -60,6 +64,7 @@ class PartFolder:
         corpus: str = "",
         decoders: int = 0,
         share: Share = WHOLE,
+        address: str | None = "",
     ) -> None:
         self.share = share
         self.folder = share.folder(folder)
@@ -72,6 +77,7 @@ class PartFolder:
         self._journal: Journal | None = None
         self._whole = folder
         self._of_all: dict[str, Part] = {}
+        self._elsewhere = Elsewhere(self.folder, "" if share.partial else address)
         self._lock = FolderLock(self.folder)
         try:
             with no_slice_at_work(self.folder):
@@ -111,14 +117,17 @@ class PartFolder:
         if part is None:
             return None
         source = work.source if isinstance(work.source, Source) else work.source()
+        path = file_here(folder, part)
         reason = None
         if part.source != source.digest:
             reason = f"its source changed ({part.source[:8]} -> {source.digest[:8]})"
-        elif not (folder / name).is_file():
+        elif path is None:
+            reason = self._elsewhere.wrong(part)
+        elif not path.is_file():
             reason = "the file is missing"
-        elif not (self._is_intact(part) if folder == self.folder else sha256_file(folder / name) == part.sha256):
+        elif not (self._is_intact(part, path) if folder == self.folder else sha256_file(path) == part.sha256):
             reason = "the file is damaged"
-        elif part.decoders < self.decoders and work.outdated:
+        if not reason and part.decoders < self.decoders and work.outdated:
             reason = work.outdated(part)
         if reason:
             log.info("%s/%s is stale: %s", folder, name, reason)
@@ -126,13 +135,14 @@ class PartFolder:
         self._parts[name] = replace(part, decoders=self.decoders)
         return source
 
-    def _is_intact(self, part: Part) -> bool:
-        if self._unchanged.vouch(part.name, part.sha256):
+    def _is_intact(self, part: Part, path: Path) -> bool:
+        name = str(path) if part.location else part.name
+        if self._unchanged.vouch(name, part.sha256):
             return True
-        look = look_of(self.folder / part.name)
-        if sha256_file(self.folder / part.name) != part.sha256:
+        look = look_of(path)
+        if sha256_file(path) != part.sha256:
             return False
-        self._unchanged.hashed(part.name, part.sha256, look)
+        self._unchanged.hashed(name, part.sha256, look)
         return True
 
     def adopt(self, record: Record) -> Part:
@@ -144,24 +154,32 @@ class PartFolder:
         """
         self._lock.check()
         part = replace(record.part, arithmetic=self.arithmetic, decoders=self.decoders)
-        temporary, path = self.folder / record.temporary, self.folder / part.name
+        self._list(part, record.temporary)
+        self.computed += 1
+        return part
+
+    def _list(self, part: Part, name: str) -> None:
+        """Commit `part`, which is called `name` in the folder; empty where it lies at an address already."""
+        temporary, path = self.folder / name, self.folder / part.name
         try:
             journal = self._under_construction()
         except BaseException:
-            discard(temporary)  # Nothing lists it: under its final name it would be in everybody's way.
+            if name:
+                discard(temporary)  # Nothing lists it: under its final name it would be in everybody's way.
             raise
         try:
-            journal.append({"part": asdict(part), "temporary": record.temporary})
-            # Should a power cut bring the temporary name back, the journal still knows it.
-            move(temporary, path, durably=False)
+            journal.append({"part": part.entry(), "temporary": name})
+            if name:
+                # Should a power cut bring the temporary name back, the journal still knows it.
+                move(temporary, path, durably=False)
         except BaseException:
             with suppress(OSError):  # A signal: the journal may list the part by now.
-                os.replace(temporary, path)
+                if name:
+                    os.replace(temporary, path)
             raise
-        self._unchanged.hashed(part.name, part.sha256, look_of(path))
+        if here := file_here(self.folder, part):
+            self._unchanged.hashed(str(here) if part.location else part.name, part.sha256, look_of(here))
         self._parts[part.name] = part
-        self.computed += 1
-        return part
 
     def commit(
         self, name: str, source: str, keys: Sequence[str], rejected: Sequence[Failure], write: Callable[[Path], None]
@@ -172,7 +190,7 @@ class PartFolder:
             write(path)
             return Made(keys, rejected)
 
-        work = Work(name, Source(source), make)
+        work = Work(name, Source(source), make, address=self.address_of(name))
         self.plan([work])
         return self.adopt(write_part(self.folder, work, Silent()))
 
@@ -207,23 +225,28 @@ class PartFolder:
             now = replace(self.manifest, parts=parts, complete=True, files={}, not_read=dict(not_read or {}))
             self._write_table(now.files, FAILURES_NAME, lambda path: write_failures(path, now))
             check_rejects(now, max_rejected, self.folder)
+            now = replace(now, parts=self._settled_parts())
             for name, write in (tables or {}).items():
                 self._write_table(now.files, name, write)
             present = {path.name for path in self.folder.iterdir() if path.is_file()}
-            stale = (self._own & present) - self._parts.keys() - now.files.keys()
+            here = {part.name for part in now.parts if not part.location}
+            stale = (self._own & present) - here - now.files.keys()
             # Half-written files of the first version had no names of their own.
             stale |= present & {f"{name}.tmp" for name in (*self._own, *self._parts, *now.files)}
             # Of processes on machines that were given up and went on for a while.
             stale |= {name for name in present if LEFTOVER.fullmatch(name)}
-            if now != self._previous or stale or self._journal or (self.folder / JOURNAL_NAME).exists():
+            gone = self._elsewhere.stale(self._own, now.parts)
+            if now != self._previous or stale or gone or self._journal or (self.folder / JOURNAL_NAME).exists():
                 journal = self._under_construction()
                 for name in stale:
                     (self.folder / name).unlink()
+                for address in gone:
+                    remove(address)
                 sync_directory(self.folder)
                 now.save(self.folder)
                 journal.remove()
                 self._journal = None
-            _name_foreign(self.folder, present - stale - now.files.keys() - self._parts.keys())
+            _name_foreign(self.folder, present - stale - now.files.keys() - here)
             self.manifest = now
             self._unchanged.save()
             return now
@@ -255,16 +278,39 @@ class PartFolder:
         """
         if works:
             self._refuse_mixture()
-        new = sorted({work.name for work in works} - self._own)
-        for name in new:
-            if self._lists_all and (self.folder / name).exists():
-                raise UserError(
-                    f"{self.folder / name} is in the way: this stage did not make it.",
-                    "Move the file away; the folder belongs to the stage.",
-                )
+        self._claim({work.name for work in works})
+
+    def _claim(self, names: Collection[str]) -> None:
+        """From now on files called `names` are ours."""
+        new = sorted({self._elsewhere.place_of(name) for name in names} - self._own)
+        if self._lists_all and self._elsewhere.address:
+            self._elsewhere.refuse_strangers(new)
+        elif self._lists_all and (strange := next((name for name in new if (self.folder / name).exists()), "")):
+            raise UserError(
+                f"{self.folder / strange} is in the way: this stage did not make it.",
+                "Move the file away; the folder belongs to the stage.",
+            )
+        continues = self._continues
         self._own.update(new)
-        if new and self._continues:
+        if names and self._elsewhere.address:
+            self._under_construction()  # Before an object that a manifest lists is replaced.
+        if new and continues:
             self._under_construction().append({"own": new})
+
+    def address_of(self, name: str) -> str:
+        """Where whoever makes the part called `name` puts it; empty: in the folder."""
+        return self._elsewhere.place_of(name) if self._elsewhere.address else ""
+
+    def _settled_parts(self) -> tuple[Part, ...]:
+        """All parts, those that lie elsewhere than they are to lie moved there, and seen to be there."""
+        astray = [part for part in self._parts.values() if not self._elsewhere.settled(part)]
+        if astray:
+            self._claim({part.name for part in astray})
+        for part in astray:
+            self._list(*self._elsewhere.moved(part))
+        parts = tuple(self._parts[name] for name in sorted(self._parts))
+        self._elsewhere.confirm(parts, anew=bool(astray or self.computed))
+        return parts
 
     def _adopt_slices(self) -> None:
         """Take over what the processes of a job array made, each in a folder of its own."""
@@ -274,7 +320,7 @@ class PartFolder:
             if foreign or (known and known.source == part.source):
                 continue
             self._own.add(part.name)
-            self._under_construction().append({"part": asdict(part), "temporary": waiting})
+            self._under_construction().append({"part": part.entry(), "temporary": waiting})
             move(self.folder / waiting, self.folder / part.name, durably=False)
             self._known[part.name] = part
         remove_slices(self.folder)

@@ -34,10 +34,28 @@ def keep_only(root: Path, folders: Collection[Path]) -> None:
         if path.is_dir() and not path.is_symlink() and path in on_the_way:
             keep_only(path, folders)
         elif path.is_dir() and not path.is_symlink():
+            if kept := _addresses(path):
+                # Whoever left a job out by mistake, or in a copy of the project, loses nothing that took days.
+                log.warning(
+                    "%s belongs to nothing in the parameters any more and is left alone: its parts lie at %s. "
+                    "Remove both by hand if nobody needs them.",
+                    path, ", ".join(kept),
+                )  # fmt: skip
+                continue
             log.info("%s belongs to nothing in the parameters any more and is removed", path)
             remove(path)
     if root not in folders:
         _remove_files(root)
+
+
+def _addresses(folder: Path) -> list[str]:
+    """Where parts lie that manifests and journals in `folder` and below list, if not there."""
+    found: set[str] = set()
+    for path in (path for name in (MANIFEST_NAME, JOURNAL_NAME) for path in folder.rglob(name)):
+        with suppress(McrError):
+            parts = load_manifest(path.parent).parts
+            found |= {part.location.address.removesuffix(f"/{part.name}") for part in parts if part.location}
+    return sorted(found)
 
 
 def remove(folder: Path) -> None:
@@ -66,7 +84,7 @@ def own_files(folder: Path) -> set[str]:
     try:
         if (folder / MANIFEST_NAME).is_file() or (folder / JOURNAL_NAME).is_file():
             manifest = load_manifest(folder)
-            names |= {part.name for part in manifest.parts} | manifest.files.keys() | _FIRST_TABLES
+            names |= {part.name for part in manifest.parts if not part.location} | manifest.files.keys() | _FIRST_TABLES
             names |= {name for entry in read_journal(folder).entries for name in entry.get("own", ())}
             names |= {MANIFEST_NAME, JOURNAL_NAME}
         for record, field in (("config.json", "files"), ("state.json", "file")):

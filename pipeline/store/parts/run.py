@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,7 +88,7 @@ def run_parts(
     for work in parts.share.of(works):
         source = parts.reuse(work)
         if not source:
-            stale.append(work)
+            stale.append(replace(work, address=parts.address_of(work.name)))
         elif seen:
             seen(work, source)
     parts.plan(stale)

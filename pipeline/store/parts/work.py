@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from pipeline.files.atomic import discard_temporaries, temporary_file
+from pipeline.files.atomic import discard, discard_temporaries, temporary_file
 from pipeline.hashing import sha256_file, sha256_keys
 from pipeline.progress import Progress
 from pipeline.store.manifest import Failure, Part
+from pipeline.store.remote.cache import offer
+from pipeline.store.remote.objects import put
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Work:
         make: Writes it.
         samples: How many samples the source holds, for the progress.
         outdated: Why a part that earlier decoders made is not what they would make now; empty if it is.
+        address: Where whoever makes it puts it; empty: in the folder.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Work:
     make: Make
     samples: int = 0
     outdated: Callable[[Part], str] | None = None
+    address: str = ""
 
     @property
     def divisible(self) -> "Divisible | None":
@@ -100,11 +104,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Record:
-    """A part that lies there under a temporary name, waiting to be adopted.
+    """A part that is there under a temporary name, or at an address, waiting to be adopted.
 
     Attributes:
         part: What the manifest will say about it.
-        temporary: Its name in the folder until then.
+        temporary: Its name in the folder until then; empty of a part at an address.
         source: What it was made from.
     """
 
@@ -114,7 +118,7 @@ class Record:
 
 
 def write_part(folder: Path, work: Work, progress: Progress, make: Make | None = None) -> Record:
-    """Write one part under a temporary name in `folder`, durably.
+    """Write one part, durably: under a temporary name in `folder`, and if it is to lie at an address, put it there.
 
     Args:
         folder: Where the parts go.
@@ -135,7 +139,14 @@ def write_part(folder: Path, work: Work, progress: Progress, make: Make | None =
         tuple(made.rejected),
         transparent=made.transparent,
     )
-    return Record(part, temporary.name, source)
+    if not work.address:
+        return Record(part, temporary.name, source)
+    try:
+        part = replace(part, location=put(temporary, work.address))
+        offer(temporary, part)
+    finally:
+        discard(temporary)
+    return Record(part, "", source)
 
 
 def discard_unadopted(folder: Path, name: str) -> None:

@@ -1,0 +1,130 @@
+"""The parts of a folder that lie at an address: what is there, what is in the way, what has to move.
+
+Manifest, journal and lock stay in the folder: they decide what exists. Of the objects only those count that they list.
+"""
+
+import logging
+import shutil
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.errors import TryAgainError, UserError
+from pipeline.files.atomic import temporary_file
+from pipeline.store.manifest import Part
+from pipeline.store.parts.file import checked_part, judged_part
+from pipeline.store.remote.objects import Seen, listed, put
+
+log = logging.getLogger(__name__)
+
+
+def lies_at(part: Part) -> str:
+    """Where the file of `part` lies: its address, or its name in the folder."""
+    return part.location.address if part.location else part.name
+
+
+class Elsewhere:
+    """What `folder` keeps, or kept, at addresses. Each address is listed when it is first asked about.
+
+    Args:
+        folder: Of the manifest.
+        address: Where its parts are to lie from now on; empty: in the folder; None: each where it lies.
+    """
+
+    def __init__(self, folder: Path, address: str | None) -> None:
+        self.folder, self.address = folder, address
+        self._listings: dict[str, dict[str, Seen]] = {}
+
+    def place_of(self, name: str) -> str:
+        """Where the part called `name` is to lie: its address, or its name in the folder."""
+        return f"{self.address}/{name}" if self.address else name
+
+    def settled(self, part: Part) -> bool:
+        """Whether `part` lies where it is to lie."""
+        return self.address is None or lies_at(part) == self.place_of(part.name)
+
+    def wrong(self, part: Part) -> str:
+        """Why the object of `part` is not the one that was recorded, in words; empty if it is."""
+        if reason := self._differs(part):
+            return reason
+        if part.location and part.location.etag:
+            return ""
+        return judged_part(self.folder, part)  # The store has no word for the content, so all of it is read.
+
+    def _differs(self, part: Part) -> str:
+        assert part.location
+        base, _, name = part.location.address.rpartition("/")
+        if self.address and part.location.address.startswith(f"{self.address}/"):
+            base, name = self.address, part.location.address.removeprefix(f"{self.address}/")
+        seen = self._listing(base).get(name)
+        if seen is None:
+            return f"{part.location.address} is missing"
+        same = (seen.size, seen.etag) == (part.location.size, part.location.etag)
+        return "" if same else f"{part.location.address} was changed"
+
+    def refuse_strangers(self, places: Iterable[str]) -> None:
+        """See that nothing lies at the addresses `places`, none of which this folder ever listed.
+
+        Raises:
+            UserError: Something does, or the address cannot be used.
+        """
+        there = self._listing(self.address) if self.address else {}
+        for place in places:
+            if place.removeprefix(f"{self.address}/") in there:
+                raise UserError(
+                    f"{place} is in the way: nothing in {self.folder} says that it was made here.",
+                    "Choose another address in `storage`, or move the object away; an address belongs to one project.",
+                )
+
+    def confirm(self, parts: Collection[Part], anew: bool) -> None:
+        """See that all of `parts` lie as recorded, before a manifest says so.
+
+        Args:
+            parts: What the manifest is going to list.
+            anew: Ask the store again, because something was written.
+
+        Raises:
+            TryAgainError: One is missing or another one: somebody else writes there.
+        """
+        if anew:
+            self._listings.clear()
+        for part in parts:
+            if part.location and (reason := self._differs(part)):
+                raise TryAgainError(
+                    f"{reason} since this run saw it there.",
+                    "See that nobody else writes to this address, and run the same command again.",
+                )
+
+    def stale(self, own: Collection[str], parts: Collection[Part]) -> list[str]:
+        """Objects at the address that this folder listed and lists no more; others stay, and a warning names them.
+
+        Args:
+            own: Everything that the folder ever listed, see `lies_at`.
+            parts: What its manifest is going to list.
+        """
+        if not self.address:
+            return []
+        there = {self.place_of(name) for name in self._listing(self.address)} - {lies_at(part) for part in parts}
+        if foreign := sorted(place.removeprefix(f"{self.address}/") for place in there - set(own)):
+            shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+            log.warning("%s holds objects that this stage did not make and leaves alone: %s", self.address, shown)
+        return sorted(there & set(own))
+
+    def moved(self, part: Part) -> tuple[Part, str]:
+        """Copy the file of `part` to where it is to lie; what it is copied from stays.
+
+        Returns:
+            The part as it lies there, and the temporary name of the copy where that is in the folder.
+        """
+        source, place = checked_part(self.folder, part), self.place_of(part.name)
+        log.info("%s/%s moves from %s to %s", self.folder, part.name, lies_at(part), place)
+        if self.address:
+            return replace(part, location=put(source, place)), ""
+        with temporary_file(self.folder / part.name) as temporary:
+            shutil.copyfile(source, temporary)
+        return replace(part, location=None), temporary.name
+
+    def _listing(self, address: str) -> dict[str, Seen]:
+        if address not in self._listings:
+            self._listings[address] = listed(address)
+        return self._listings[address]

@@ -1,0 +1,67 @@
+"""Addresses of places that hold parts, such as ``s3://bucket/project``."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+_PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*")
+_USER = re.compile(r"://[^/\s]*@")
+_LOCAL = {"file", "local"}
+_READ_ONLY = {"http", "https", "data", "zip", "tar", "git", "github", "reference"}
+
+
+def checked_address(address: str) -> str:
+    """`address` without a slash at its end.
+
+    Raises:
+        ValueError: It is none that parts can be kept at. The message does not repeat what may be a password.
+    """
+    protocol, divider, place = address.partition("://")
+    if "::" in address:
+        raise ValueError("chains several protocols; name the one that keeps the files")
+    if not divider or not _PROTOCOL.fullmatch(protocol):
+        raise ValueError("is no address; write s3://bucket/folder, gs://bucket/folder or file:///absolute/folder")
+    if protocol in _READ_ONLY:
+        raise ValueError(f"cannot be written to: {protocol} only reads")
+    if "@" in place.split("/")[0]:
+        raise ValueError("holds a user or a password, which belong in the environment and in no file of the project")
+    if any(sign in place for sign in "?#*\\") or any(step in (".", "..") for step in place.split("/")):
+        raise ValueError("may hold no ?, #, *, \\, and no steps . or ..")
+    if not place.strip("/"):
+        raise ValueError("names no bucket or folder")
+    if protocol in _LOCAL and not place.startswith("/"):
+        raise ValueError("needs an absolute path: file:///folder, with three slashes")
+    return address.rstrip("/")
+
+
+def without_password(text: str) -> str:
+    """`text` with what stands before an @ in addresses left out: a user and a password, most likely."""
+    return _USER.sub("://***@", text)
+
+
+def local_path(address: str) -> Path | None:
+    """The path behind a ``file://`` address; None of every other one."""
+    protocol, _, place = address.partition("://")
+    return Path(place) if protocol in _LOCAL else None
+
+
+def filesystem_of(address: str) -> tuple[Any, str]:
+    """fsspec's file system behind `address` with nothing remembered of earlier listings, and the path there.
+
+    Raises:
+        UserError: No package for the protocol is installed, or nobody knows it.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        filesystem, path = url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        needed = "`pip install -c constraints.txt .[s3]`" if address.startswith(("s3://", "s3a://")) else "it"
+        raise UserError(f"The package that opens {address} is not installed ({error}).", f"Install {needed}.") from None
+    except ValueError:
+        raise UserError(
+            f"Nobody knows the protocol of {address}.", "Write s3://, gs://, file:// or another one that fsspec knows."
+        ) from None
+    return filesystem, path

@@ -1,0 +1,108 @@
+"""The objects at an address: put, fetched, listed, removed, each as a whole."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import TryAgainError
+from pipeline.files.atomic import atomic_path
+from pipeline.store.manifest import Location
+from pipeline.store.remote.address import filesystem_of, local_path
+from pipeline.store.remote.answers import in_words
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a store says of an object without handing it out.
+
+    Attributes:
+        size: In bytes.
+        etag: What the store calls this content; empty where it has no word for it.
+    """
+
+    size: int
+    etag: str
+
+
+def put(path: Path, address: str) -> Location:
+    """Copy the file `path` to `address`, where it appears whole or not at all; what lies there is replaced.
+
+    Raises:
+        UserError: The store does not permit it.
+        TryAgainError: The store or the network failed; `address` holds what it held before.
+    """
+    size = path.stat().st_size
+    if target := local_path(address):
+        with atomic_path(target) as temporary:
+            shutil.copyfile(path, temporary)
+        return Location(address, size)
+    filesystem, place = filesystem_of(address)
+    with in_words(address):
+        # One request, or parts of which nothing shows before the last one: not a file that is open for writing, which
+        # some clients complete with half its content when an error closes it.
+        filesystem.put_file(str(path), place)
+        seen = _seen(filesystem.info(place))
+    if seen.size != size:
+        raise TryAgainError(
+            f"{address} holds {seen.size:,} bytes after {size:,} were sent.", "Run the same command again."
+        )
+    return Location(address, size, seen.etag)
+
+
+def fetch(address: str, path: Path) -> None:
+    """Copy the object at `address` to the file `path`.
+
+    Raises:
+        FileNotFoundError: There is none.
+        UserError: The store does not permit it.
+        TryAgainError: The store or the network failed.
+    """
+    filesystem, place = filesystem_of(address)
+    try:
+        with in_words(address):
+            filesystem.get_file(place, str(path))
+    except Exception as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise FileNotFoundError(address) from None
+        raise
+
+
+def listed(address: str) -> dict[str, Seen]:
+    """Everything at or below `address`, by its name there; one request for every thousand objects.
+
+    Raises:
+        UserError: There is no such bucket, or it may not be listed.
+        TryAgainError: The store or the network failed.
+    """
+    if folder := local_path(address):
+        return {
+            str(path.relative_to(folder)): Seen(path.stat().st_size, "")
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+    filesystem, place = filesystem_of(address)
+    with in_words(address):
+        found = filesystem.find(place, detail=True)
+    cut = len(place.rstrip("/")) + 1
+    return {name[cut:]: _seen(info) for name, info in found.items() if len(name) > cut}
+
+
+def remove(address: str) -> None:
+    """Remove the object at `address`, if it is there."""
+    if path := local_path(address):
+        path.unlink(missing_ok=True)
+        return
+    filesystem, place = filesystem_of(address)
+    try:
+        with in_words(address):
+            filesystem.rm_file(place)
+    except Exception as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+
+
+def _seen(info: dict[str, object]) -> Seen:
+    etag = info.get("ETag") or info.get("etag") or ""
+    size = info["size"]
+    assert isinstance(size, int)
+    return Seen(size, str(etag).strip('"'))

@@ -84,6 +84,23 @@ def test_a_table_without_a_column_of_each_modality_is_one_error_not_a_reject_of_
     assert ("text_column" if "text" in lacking else "path_column") in error.value.hint
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_table_of_texts_may_name_their_files(tmp_path, ending):
+    (tmp_path / "texts").mkdir()
+    for number in range(3):
+        (tmp_path / f"texts/{number}.txt").write_text(f"words {number}")
+    rows = [{"key": f"k{number}", "path": f"{number}.txt"} for number in range(3)] + [{"key": "k3", "path": "../x.txt"}]
+    table = pd.DataFrame(rows)
+    path = tmp_path / f"t.{ending}"
+    if ending == "parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False) if ending == "csv" else table.to_json(path, orient="records", lines=True)
+    samples, rejected, _ = shards(path, tmp_path / "out", "text", options={"files": "texts"})
+    assert samples == {f"k{number}": {"txt": f"words {number}".encode()} for number in range(3)}
+    assert list(rejected) == ["k3"] and "leads out of its folder" in rejected["k3"]
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t", "|", ","])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_excels_line_that_names_the_delimiter_is_no_header(tmp_path, delimiter, mark):

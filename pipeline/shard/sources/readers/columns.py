@@ -64,7 +64,8 @@ def choose_columns(
         # Data sets of Hugging Face call the column of the pictures `image`.
         files = (path,) if path else tuple(name for name in media if name in found)
         files = files or tuple(name for name in file_columns if media)[:1]
-    lacking = [TEXT] * (TEXT in wanted and not text) + media * (not files)
+    # Texts alone may be in files that the rows name.
+    lacking = [TEXT] * (TEXT in wanted and not text and not (files and not media)) + media * (not files)
     if lacking:
         setting = "text_column" if lacking[0] == TEXT else "path_column"
         raise UserError(

@@ -27,13 +27,15 @@ Break = Callable[[], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a stage ended: exit code (negative: the signal), everything that it printed, seconds it took, and the
-    most memory in bytes that it or one of its processes held at a time."""
+    """How a run of a stage ended: exit code (negative: the signal), everything that it printed, seconds it took, the most
+    memory in bytes that it or one of its processes held at a time, and the seconds of processors that they used together,
+    which another load on the machine changes little."""
 
     status: int
     output: str
     seconds: float
     memory: int = 0
+    processors: float = 0.0
 
     @property
     def bug(self) -> bool:
@@ -169,7 +171,7 @@ class Run:
             time.sleep(0.003)
         code = os.waitstatus_to_exitcode(status)
         output = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return Outcome(code, output, seconds, usage.ru_maxrss << 10)
+        return Outcome(code, output, seconds, usage.ru_maxrss << 10, usage.ru_utime + usage.ru_stime)
 
 
 def load_everything() -> None:

@@ -62,7 +62,7 @@ def device_of(params: Params) -> str:
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = {"auto": params.run.device, "cpu": "cpu"}.get(str(params.run.devices), "cuda")
     device = chosen if wanted == "auto" else wanted
-    if device != "cpu":
+    if device != "cpu" and (params.run.engine == "local" or torch.cuda.is_available()):  # a cluster has its own GPUs
         check_float32(device)
     return device
 

@@ -132,6 +132,11 @@ def _places(params: "Params", device: str) -> list[dict[str, str]]:
 
     seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
     names = seen or [str(number) for number in range(torch.cuda.device_count())]
+    if len(names) > torch.cuda.device_count():
+        raise UserError(
+            f"Of the GPUs {', '.join(names)}, this machine has {torch.cuda.device_count()}.",
+            "Correct run.devices in params.yaml, or CUDA_VISIBLE_DEVICES.",
+        )
     return [{VISIBLE: name} for name in names] if len(names) > 1 or isinstance(wanted, int) else []
 
 

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from pipeline.errors import UserError
 from pipeline.store import load_manifest
 from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parts.journal import JOURNAL_NAME
@@ -66,10 +66,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+def start(folder: Path, *arguments: str, to: Any = subprocess.PIPE) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "stages.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=-1, stderr=-2, **options)
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=to, stderr=subprocess.STDOUT)
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -96,9 +96,13 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def committed(folder: Path) -> int:
+    """Parts that manifests and journals list; whoever writes them may be at it."""
     names = (MANIFEST_NAME, JOURNAL_NAME)
     folders = {path.parent for made in MADE for name in names for path in (folder / made).rglob(name)}
-    return sum(len(load_manifest(each).parts) for each in folders if "other" not in each.parts)
+    try:
+        return sum(len(load_manifest(each).parts) for each in folders if "other" not in each.parts)
+    except (OSError, UserError):  # the manifest took the journal's place in this moment
+        return committed(folder)
 
 
 def computed(output: str) -> int:
@@ -142,55 +146,53 @@ def test_slices_of_a_job_array_make_the_bytes_of_one_process(project, undisturbe
 
 
 def test_killed_workers_cost_time_and_nothing_else(project, undisturbed, capsys):
+    """Each kill comes when one to four parts more are there: on any machine they hit the work, not the start."""
     draw, kills = random.Random(0), 0
-    while kills < 20:
-        forget(project)
-        how(project, processes=2)
-        for arguments in STAGES:
-            driver = start(project, *arguments)
-            while driver.poll() is None:
-                time.sleep(draw.uniform(1.0, 4.0))
-                if workers := _workers_of(driver.pid):
-                    os.kill(draw.choice(workers), signal.SIGKILL)
-                    kills += 1
-            assert driver.returncode == 0, driver.communicate()[0]
-        assert not differing(content(project), undisturbed), f"after {kills} kills"
-        with capsys.disabled():
-            print(f"{kills} kills of workers: same bytes", flush=True)
+    forget(project)
+    how(project, processes=2)
+    for arguments in STAGES:
+        driver = start(project, *arguments)
+        due = committed(project) + draw.randint(1, 4)
+        while driver.poll() is None:
+            time.sleep(0.02)
+            workers = _workers_of(driver.pid)
+            if workers and committed(project) >= due:
+                os.kill(draw.choice(workers), signal.SIGKILL)
+                kills += 1
+                due = committed(project) + draw.randint(1, 4)
+        assert driver.returncode == 0, driver.communicate()[0]
+    assert not differing(content(project), undisturbed), f"after {kills} kills"
+    with capsys.disabled():
+        print(f"{kills} kills of workers: same bytes", flush=True)
+    assert kills >= 20
 
 
 def test_killed_drivers_lose_nothing_that_was_adopted(project, undisturbed, capsys):
     draw, kills = random.Random(1), 0
-    while kills < 10:
-        forget(project)
-        how(project, processes=2)
-        for arguments in STAGES:
-            over = False
-            while not over:
-                before = committed(project)
-                driver = start(project, *arguments)
-                try:
-                    output, _ = driver.communicate(timeout=draw.uniform(2.0, 12.0))
-                    assert driver.returncode == 0, output
-                    total = sum(len(load_manifest(path).parts) for path in _stores(project, arguments[0]))
-                    kept = sum(len(load_manifest(path).parts) for path in _stores(project, arguments[0])) - computed(
-                        output
-                    )
-                    assert 0 <= kept <= total
-                    assert committed(project) - computed(output) == before, "something was made again"
-                    over = True
-                except subprocess.TimeoutExpired:
-                    driver.kill()
-                    driver.communicate()
-                    kills += 1
-        assert not differing(content(project), undisturbed), f"after {kills} kills"
-        with capsys.disabled():
-            print(f"{kills} kills of drivers: same bytes, nothing made again", flush=True)
-
-
-def _stores(project: Path, stage: str) -> Iterator[Path]:
-    place = {"shard": "data/shards", "encode": "data/embeddings/clip", "retrieve": "data/pairs"}[stage]
-    return (path.parent for path in (project / place).rglob(MANIFEST_NAME))
+    forget(project)
+    how(project, processes=2)
+    for arguments in STAGES:
+        over = False
+        while not over:
+            before = committed(project)
+            due = before + draw.randint(2, 8)
+            with open(project / "log", "w") as log:
+                driver = start(project, *arguments, to=log)
+            while driver.poll() is None and committed(project) < due:
+                time.sleep(0.02)
+            over = driver.poll() is not None
+            if not over:
+                driver.kill()
+                kills += 1
+            driver.wait()
+            if over:
+                assert driver.returncode == 0, (project / "log").read_text()
+                made = computed((project / "log").read_text())
+                assert committed(project) - made == before, "something was made again"
+    assert not differing(content(project), undisturbed), f"after {kills} kills"
+    with capsys.disabled():
+        print(f"{kills} kills of drivers: same bytes, nothing made again", flush=True)
+    assert kills >= 10
 
 
 def _workers_of(driver: int) -> list[int]:

@@ -19,12 +19,14 @@ from torch import Tensor
 from pipeline.connect import ConnectedSpace
 from pipeline.connect.embed import embed_files, embed_payloads, modality_of
 from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
+from pipeline.export.encoder import Encoder
 from pipeline.modalities import TEXT
 from pipeline.spaces import Space, SpaceSpec, load_space
 
 __all__ = [
     "ConnectedSpace",
     "CorruptError",
+    "Encoder",
     "McrError",
     "Space",
     "SpaceSpec",

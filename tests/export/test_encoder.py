@@ -45,7 +45,8 @@ def test_all_ways_in_give_the_rows_of_embed(encoder: Encoder) -> None:
 def test_the_code_of_the_page_runs(encoder: Encoder) -> None:
     found: dict[str, Any] = {}
     exec(code("In a benchmark"), found)
-    np.testing.assert_array_equal(found["vectors"], embed(encoder.space, texts=["a dog barks", "rain"]).numpy())
+    expected = embed(encoder.space, texts=["a dog barks", "rain"]).numpy()  # in one batch, which may round otherwise
+    np.testing.assert_allclose(found["vectors"], expected, atol=1e-6)
 
 
 def test_similarities_are_cosines(encoder: Encoder) -> None:

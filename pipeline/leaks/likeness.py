@@ -84,6 +84,7 @@ def _likeness_of(shard: Path, apart: Isolated[_Member, Likeness]) -> list[Likene
         (sample.key, modality_of(extension), content)
         for sample in read_shard(shard)
         for extension, content in sample.members.items()
+        if modality_of(extension)  # others are in tars that were adopted as they are
     )
     found: list[Likeness] = []
     while few := _few(members):

@@ -62,7 +62,7 @@ class Findings:
         for one in checked:
             hashes = [(extension, bytes.fromhex(digest)) for extension, digest in one.members]
             for extension, digest in hashes:
-                modality = SOURCE_MODALITY_OF.get(extension) or modality_of(extension)
+                modality = SOURCE_MODALITY_OF.get(extension) or modality_of(extension) or extension
                 members.append((part, one.key, modality, digest))
             if hashes:
                 whole.append((one.key, b"".join(digest[:HALF] for _, digest in hashes)))
@@ -99,6 +99,16 @@ class Findings:
             same = f"SELECT key FROM member_{self._name} WHERE modality = ? AND sha256 = ? ORDER BY key LIMIT 3"
             example = [key for (key,) in self._database.execute(same, (modality, digest))]
             yield modality, Repeated(files, keys, example)
+
+    def counts(self) -> dict[str, int]:
+        """How many members there are of each modality."""
+        return dict(self._database.execute(f"SELECT modality, count(*) FROM member_{self._name} GROUP BY modality"))
+
+    def repeated_keys(self) -> tuple[int, str] | None:
+        """How many keys are there more than once, and one of them; None if all are different."""
+        again = f"SELECT key FROM whole_{self._name} GROUP BY key HAVING count(*) > 1"
+        count, key = self._database.execute(f"SELECT count(*), min(key) FROM ({again})").fetchone()
+        return (count, key) if count else None
 
     @property
     def several_lines(self) -> tuple[str, int] | None:

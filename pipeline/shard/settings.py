@@ -41,6 +41,13 @@ def _places(value: object) -> object:
     return value
 
 
+# What says how samples are made of a source and cut into shards.
+_CHANGE_SHARDS = {
+    *("index", "files", "key_column", "item_column", "captions", "caption_lines", "text_column", "path_column"),
+    *("samples_per_shard", "duplicates", "drop_duplicates", "max_side", "points", "sampling_seed"),
+}
+
+
 class CorpusSettings(Settings):
     """A corpus: unpaired raw data of one modality, or an evaluation set with several modalities per key."""
 
@@ -82,6 +89,12 @@ class CorpusSettings(Settings):
     path_column: str = Field(
         "", description="Column of the files or their paths; empty: path, file_name, filename, file, image ..."
     )
+    adopt: bool = Field(
+        False,
+        description="The tars of `source` are the shards, where they lie: read and hashed once, never copied, changed or "
+        "removed. For WebDataset tars with plain keys, such as img2dataset's; what is wrong with single files is found when "
+        "they are encoded.",
+    )
     samples_per_shard: int = Field(2048, ge=1, description="Samples in one shard, the unit of work and of resume.")
     duplicates: Literal["error", "first"] = Field(
         "error",
@@ -111,6 +124,16 @@ class CorpusSettings(Settings):
     def _keep_declared(self, info: ValidationInfo) -> Self:
         patterns = declared(info).items()
         self._declared = tuple((name, pattern.removeprefix("*.").lower()) for name, pattern in patterns)
+        return self
+
+    @model_validator(mode="after")
+    def _leave_adopted_tars_alone(self) -> Self:
+        if changed := sorted(_CHANGE_SHARDS & self.model_fields_set) if self.adopt else []:
+            raise PydanticCustomError(
+                "adopt",
+                "`adopt` takes the tars as they are, so that {names} has no meaning",
+                {"names": ", ".join(changed)},
+            )
         return self
 
     @property

@@ -134,7 +134,9 @@ def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "It
     from stages.specs import space_spec
 
     machine, widths = Machine(device, params.run.decoders, probe), dict[str, int]()
-    yield from shard_estimates({name: corpus.places for name, corpus in params.corpora.items()}, SHARDS, runs)
+    yield from shard_estimates(
+        {name: corpus.places for name, corpus in params.corpora.items() if not corpus.adopt}, SHARDS, runs
+    )
     spaces = params.spaces
     jobs = [
         EncodeJob(

@@ -13,9 +13,12 @@ from pipeline.errors import TryAgainError, UserError
 from pipeline.files.atomic import temporary_file
 from pipeline.store.manifest import Part
 from pipeline.store.parts.file import checked_part, judged_part
-from pipeline.store.remote.objects import Seen, listed, put
+from pipeline.store.remote.objects import Seen, listed, put, seen_at
 
 log = logging.getLogger(__name__)
+
+# Web servers list nothing; each object of theirs is asked about.
+_UNLISTED = ("http://", "https://")
 
 
 def lies_at(part: Part) -> str:
@@ -56,6 +59,8 @@ class Elsewhere:
         base, _, name = part.location.address.rpartition("/")
         if self.address and part.location.address.startswith(f"{self.address}/"):
             base, name = self.address, part.location.address.removeprefix(f"{self.address}/")
+        if base.startswith(_UNLISTED):
+            return "" if seen_at(part.location.address) == part.location else f"{part.location.address} was changed"
         seen = self._listing(base).get(name)
         if seen is None:
             return f"{part.location.address} is missing"

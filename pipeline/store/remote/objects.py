@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import TryAgainError
+from pipeline.errors import TryAgainError, UserError
 from pipeline.files.atomic import atomic_path
 from pipeline.store.manifest import Location
 from pipeline.store.remote.address import filesystem_of, local_path
@@ -65,6 +65,22 @@ def fetch(address: str, path: Path) -> None:
         if isinstance(error.__cause__, FileNotFoundError):
             raise FileNotFoundError(address) from None
         raise
+
+
+def seen_at(address: str) -> Location:
+    """What the store says of the object at `address`.
+
+    Raises:
+        UserError: The store does not permit it, or does not say how large it is.
+        TryAgainError: The store or the network failed, or it is not there.
+    """
+    filesystem, place = filesystem_of(address)
+    with in_words(address):
+        info = filesystem.info(place)
+    if not isinstance(info.get("size"), int):
+        raise UserError(f"{address}: the server does not say how large it is.", "Fetch it, and name the local copy.")
+    found = _seen(info)
+    return Location(address, found.size, found.etag)
 
 
 def listed(address: str) -> dict[str, Seen]:

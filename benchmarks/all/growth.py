@@ -15,11 +15,20 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from benchmarks.encode import make_shards, make_space
+from benchmarks.train import QUICK, heads_of, objective_of, random_tables, settings_of
+from pipeline.encode.job import EncodeSettings, encode_corpus
+from pipeline.evaluate.ranking.counting import rank
+from pipeline.evaluate.ranking.positives import Positives
 from pipeline.progress import Silent
 from pipeline.retrieve.memory.aggregate import aggregate
-from pipeline.shard.build import build_shards, settings_of
+from pipeline.shard.build import build_shards
+from pipeline.shard.build import settings_of as corpus_settings
 from pipeline.shard.settings import CorpusSettings
 from pipeline.store import Rows, read_rows, write_rows
+from pipeline.train.checkpoint import Checkpoint
+from pipeline.train.loop import Trainer
+from pipeline.train.steps.draws import Draws
 
 SIZES = (1, 2, 4, 8)
 REPEATS = 3
@@ -31,7 +40,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
     found = {}
-    for part in (shard, scan, retrieve):
+    for part in (shard, encode, scan, retrieve, train, evaluate):
         with tempfile.TemporaryDirectory() as folder:
             work = [part(size, Path(folder) / str(size)) for size in SIZES]
             seconds = [min(timed(one) for _ in range(REPEATS)) for one in work]
@@ -59,7 +68,7 @@ def shard(size: int, folder: Path) -> Callable[[], object]:
     for number in range(2000 * size):
         (raw / f"{number:06d}.txt").write_text(f"a photo of the number {number}")
     corpus = CorpusSettings.model_validate({"modalities": ["text"], "source": str(raw)})
-    settings, options = settings_of(corpus, 0.0)
+    settings, options = corpus_settings(corpus, 0.0)
     turns = iter(range(1000))
     return lambda: build_shards(corpus.places, folder / f"made-{next(turns)}", settings, Silent(), options)
 
@@ -77,6 +86,39 @@ def retrieve(size: int, folder: Path) -> Callable[[], object]:
     """An aggregation of 512 queries over a memory of 10,000 x `size`."""
     queries, memory = (normalize(torch.randn(rows, 512), dim=1) for rows in (512, 10_000 * size))
     return lambda: aggregate(queries, memory, [memory], 0.01)
+
+
+def encode(size: int, folder: Path) -> Callable[[], object]:
+    """Embeddings of 2,000 x `size` captions by a small space, each time into a new folder."""
+    folder.mkdir(parents=True)
+    given = argparse.Namespace(precision="fp32", device="cpu")
+    spec, space = make_space("compact", folder, given)
+    shards = make_shards(folder / "shards", "compact", "text", 2000 * size)
+    settings, turns = EncodeSettings(256, 2, 0.0), iter(range(1000))
+    return lambda: encode_corpus(space, "compact", spec, shards, folder / f"store-{next(turns)}", settings, Silent())
+
+
+def train(size: int, folder: Path) -> Callable[[], object]:
+    """An epoch of 10 x `size` steps."""
+    batch, width, hidden = QUICK
+    tables = random_tables(10 * size * batch, width, "cpu")
+    settings = settings_of(batch, width, hidden).model_copy(update={"epochs": 1})
+    turns = iter(range(1000))
+
+    def epoch() -> None:
+        heads = heads_of(width, hidden, "cpu")
+        trainer = Trainer(objective_of(width, settings), dict(tables), heads, settings, Draws(0, "benchmark"))
+        trainer.run(Checkpoint(folder / f"model-{next(turns)}", {}), Silent(), "benchmark")
+
+    return epoch
+
+
+def evaluate(size: int, folder: Path) -> Callable[[], object]:
+    """Ranks of 500 x `size` queries among 4,000 items."""
+    queries, gallery = (normalize(torch.randn(rows, 256), dim=1).numpy() for rows in (500 * size, 4000))
+    right = np.arange(500 * size)
+    positives = Positives.of_pairs(right, right % 4000, (500 * size, 4000))
+    return lambda: rank(queries, gallery, positives)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,64 @@ def of_encode(found: Found) -> list[Row]:
     ]
 
 
+def of_input(found: Found) -> list[Row]:
+    """Pictures on their way into the model beside a DataLoader; the limit of a rate is decoding alone, on as many cores."""
+    ways, rows = found["ways"], []
+    for workers in found["settings"]["workers"]:
+        own, peer = (ways[f"{name}, {workers}"] for name in ("ours", "peer"))
+        limit = ways["limit"]["rate"] * min(workers, found["cores"])
+        said = "webdataset in a DataLoader, nothing checked"
+        rows.append(Row(f"pictures decoded, workers: {workers}, a second", own["rate"], peer["rate"], said, limit))
+        cost = "processor time of the collecting process, us a picture"
+        rows.append(Row(f"{cost}, workers: {workers}", own["collector"], peer["collector"], said, 0, "lower"))
+    return rows
+
+
+def of_audio(found: Found) -> list[Row]:
+    """CLAP beside the model alone, which is its limit as well, and beside its own library."""
+    rates = found["rates"]
+    peers = {"bare": "the model alone on decoded batches", "library": "laion_clap's list of files"}
+    return [
+        Row("encoding, laion_clap audio, clips of 10 s a second", rates["whole"], rates[peer], said, rates["bare"])
+        for peer, said in peers.items()
+    ]
+
+
+def of_recall(found: Found) -> list[Row]:
+    """Seconds of both directions; the limit is the products of one sweep."""
+    what = f"recall of both directions, {found['rows']:,} x {found['rows']:,}, s"
+    return [Row(what, found["ours"], found["peer"], "blocks of scores and their top 10", found["products"], "lower")]
+
+
+def of_nothing(found: Found) -> list[Row]:
+    """Commands that find nothing to do."""
+    return [
+        Row(
+            f"{name} with nothing to do, {found['shards']:,} shards, s",
+            found[name],
+            found["dvc status"],
+            "dvc status",
+            0,
+            "lower",
+        )
+        for name in ("dvc repro", "mcr plan")
+    ]
+
+
+def of_memory(found: Found) -> list[Row]:
+    """The most memory with ten times the data beside that with the data."""
+    return [
+        Row(
+            f"most memory of {name} with ten times the data, MB",
+            *reversed(list(sizes.values())),
+            "with a tenth of it",
+            0,
+            "lower",
+        )
+        for name, sizes in found.items()
+    ]
+
+
 def of_loader(found: Found) -> list[Row]:
     """An epoch beside a DataLoader."""
     return [Row("epoch of training, s", found["ours"], found["peer"], "DataLoader and the textbook step", 0, "lower")]

@@ -28,7 +28,12 @@ PARTS = {
     "train": (["benchmarks.train", "--repeats", "3"], rows_of.of_train),
     "loader": (["benchmarks.all.loader"], rows_of.of_loader),
     "encode": (["benchmarks.encode", "--repeats", "2"], rows_of.of_encode),
+    "input": (["benchmarks.input_path", "--samples", "2048", "--repeats", "2"], rows_of.of_input),
+    "audio": (["benchmarks.all.audio"], rows_of.of_audio),
+    "recall": (["benchmarks.all.recall"], rows_of.of_recall),
+    "nothing": (["benchmarks.all.nothing_to_do"], rows_of.of_nothing),
     "growth": (["benchmarks.all.growth"], rows_of.of_growth),
+    "memory": (["benchmarks.all.memory"], rows_of.of_memory),
 }
 SECONDS = 240  # for each
 

@@ -48,10 +48,7 @@ def mcr(*arguments: str) -> str:
 
 def make_small_project(root: Path) -> Path:
     """Make the project in `root`, from raw files to metrics and report, in this process."""
-    root.mkdir(parents=True, exist_ok=True)
-    _spaces(root / "data/spaces")
-    _raw(root / "data/raw")
-    (root / "params.yaml").write_text(yaml.safe_dump(_params(), sort_keys=False))
+    (root / "params.yaml").write_text(yaml.safe_dump(make_inputs(root), sort_keys=False))
     here = Path.cwd()
     os.chdir(root)
     try:
@@ -66,6 +63,14 @@ def make_small_project(root: Path) -> Path:
     finally:
         os.chdir(here)
     return root
+
+
+def make_inputs(root: Path) -> dict[str, Any]:
+    """Make spaces and raw files below `root`; the parameters that name them."""
+    root.mkdir(parents=True, exist_ok=True)
+    _spaces(root / "data/spaces")
+    _raw(root / "data/raw")
+    return _params()
 
 
 def _spaces(folder: Path) -> None:

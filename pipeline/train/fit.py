@@ -15,7 +15,7 @@ from pipeline.connect.projectors import build_projector
 from pipeline.connect.weights import save_projectors
 from pipeline.errors import McrError, UserError
 from pipeline.hashing import sha256_file
-from pipeline.precision import arithmetic_of
+from pipeline.precision import arithmetic_of, dtype_of
 from pipeline.progress import Progress
 from pipeline.store import Store
 from pipeline.store.differences import differences
@@ -151,8 +151,9 @@ def _tables(job: Job, device: str, among: Ranks) -> dict[str, Tensor]:
     step = _step_bytes(config, objective, job.settings, device, among)
     if isinstance(objective, OwnTables):
         return objective.load(stores, place_for(name, file_bytes(stores), step, device, False, among.here))
-    size = table_bytes(stores, objective.columns)
-    return load_tables(stores, objective.columns, place_for(name, size, step, device, True, among.here))
+    dtype = dtype_of(getattr(job.settings, "tables", "fp32"))
+    size = table_bytes(stores, objective.columns, dtype)
+    return load_tables(stores, objective.columns, place_for(name, size, step, device, True, among.here), dtype)
 
 
 def _step_bytes(

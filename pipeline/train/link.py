@@ -63,6 +63,8 @@ class LinkJob:
         # How often a checkpoint is written changes no number: with another value the result stays valid. In which
         # precision it was trained is recorded beside the device.
         left_out = {"checkpoint_every"} | ({"precision"} if isinstance(self.settings, ScheduleSettings) else set())
+        if getattr(self.settings, "tables", "fp32") == "fp32":
+            left_out.add("tables")  # which earlier versions did not know
         train = self.settings.model_dump(mode="json", exclude=left_out)
         pairs = sha256_json([store.content_hash for store in self.stores])
         return ConnectionConfig.model_validate(

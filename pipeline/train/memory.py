@@ -8,7 +8,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.store import Store
-from pipeline.store.parquet import FLOAT_BYTES, read_widths
+from pipeline.store.parquet import read_widths
 from pipeline.store.parts.file import part_bytes, part_file
 
 log = logging.getLogger(__name__)
@@ -17,8 +17,8 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
-def table_bytes(stores: Sequence[Store], columns: Sequence[str]) -> int:
-    """What `columns` of all `stores` take in float32.
+def table_bytes(stores: Sequence[Store], columns: Sequence[str], dtype: torch.dtype = torch.float32) -> int:
+    """What `columns` of all `stores` take in `dtype`.
 
     Raises:
         CorruptError: A part is damaged.
@@ -29,7 +29,7 @@ def table_bytes(stores: Sequence[Store], columns: Sequence[str]) -> int:
         widths = next(
             (read_widths(path) for path in (part_file(store.folder, part) for part in first) if path.is_file()), {}
         )
-        total += len(store) * sum(widths.get(name, 0) for name in columns) * FLOAT_BYTES
+        total += len(store) * sum(widths.get(name, 0) for name in columns) * dtype.itemsize
     return total
 
 

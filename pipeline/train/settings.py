@@ -96,6 +96,11 @@ class AveragedSettings(ScheduleSettings):
     renormalise_pseudo: bool = Field(
         default=False, description="Normalise the aggregated embedding before noise is added."
     )
+    tables: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="In which type the pairs are held in memory; a batch of them is fp32. In 16 bits they take half of it, and each "
+        "number is rounded, by 5e-4 of itself in fp16 and by 4e-3 in bf16.",
+    )
 
 
 class TrainSettings(AveragedSettings):

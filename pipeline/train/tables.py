@@ -44,8 +44,10 @@ def _spaces(store: Store, link: Link, method: str) -> dict[str, dict[str, Any]]:
     return {space: spaces[space] for space in link.spaces}
 
 
-def load_tables(stores: Sequence[Store], columns: Sequence[str], device: str) -> dict[str, Tensor]:
-    """Load `columns` of `stores`, one after the other, onto `device`, part by part, as tables [N, D] float32.
+def load_tables(
+    stores: Sequence[Store], columns: Sequence[str], device: str, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """Load `columns` of `stores`, one after the other, onto `device`, part by part, as tables [N, D] of `dtype`.
 
     Everything is resident: picking a batch is an index, no loader and no worker is involved.
 
@@ -59,7 +61,7 @@ def load_tables(stores: Sequence[Store], columns: Sequence[str], device: str) ->
         for name in columns:
             matrix = torch.from_numpy(rows.vectors[name])
             if name not in tables:
-                tables[name] = torch.empty(total, matrix.shape[1], device=device)
+                tables[name] = torch.empty(total, matrix.shape[1], dtype=dtype, device=device)
             tables[name][start : start + len(matrix)] = matrix
         start += part.rows
     return tables

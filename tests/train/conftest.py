@@ -63,7 +63,7 @@ def write_pairs(folder: Path, columns: dict[str, np.ndarray], method: str = "cmc
             }
             for space in WIDTHS
         },
-        "overlap": "text" if method == "cmcr" else "",
+        "overlap": "" if method == "oracle" else "text",
         "memories": {"clip": "image", "clap": "audio"},
         "code": 1,
     }

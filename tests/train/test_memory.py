@@ -1,24 +1,29 @@
 """Where the tables of a training go, and what is said before anything is read; batches of tables that lie elsewhere."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.precision import dtype_of
 from pipeline.store import PAIRS, Store
 from pipeline.testing.fake_cuda import fake_cuda
 from pipeline.train import memory
 from pipeline.train.memory import file_bytes, free_bytes, place_for, table_bytes
 from pipeline.train.run import train_connection
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import LeafTrainSettings, TrainSettings
 from pipeline.train.steps.batches import Batches
+from pipeline.train.tables import load_tables
 from tests.makers.devices import chosen_device
 from tests.makers.links import make_link
-from tests.train.conftest import Pairs
+from tests.train.conftest import Pairs, write_pairs
 
 GB = 10**9
 FREE = {"cuda": 24 * GB, "cpu": 64 * GB}
@@ -103,6 +108,54 @@ def test_a_training_that_does_not_fit_reads_nothing(
         train_connection(
             [(make_link(), TrainSettings(batch_size=40, epochs=1))], "cmcr", pairs.root, tmp_path / "model"
         )
+
+
+@pytest.mark.parametrize(("kind", "most"), [("fp16", 5e-3), ("bf16", 5e-2)])
+@pytest.mark.parametrize("method", ["cmcr", "exmcr"])
+def test_tables_in_16_bits_take_half_and_train_nearly_the_same(
+    make_pairs: Callable[..., Pairs], tmp_path: Path, method: str, kind: str, most: float
+) -> None:
+    pairs = make_pairs(count=96)
+    folder = pairs.root / "audio_image" / "clip-clap" / "overlap"
+    link = make_link(base="clip" if method == "exmcr" else "").model_copy(update={"name": "clip-clap"})
+    if method == "exmcr":
+        shutil.rmtree(folder)
+        write_pairs(folder, pairs.columns, "exmcr")
+    warm = {"temperature": 0.1} if method == "exmcr" else {"temperature_overlap": 0.1, "temperature_pseudo": 0.1}
+    kinds = {"cmcr": TrainSettings, "exmcr": LeafTrainSettings}
+    settings = kinds[method](batch_size=40, epochs=2, **warm)
+    loss, held = {}, {}
+    for tables in ("fp32", kind):
+        chosen = settings.model_copy(update={"tables": tables})
+        output = tmp_path / tables
+        [result] = train_connection([(link, chosen)], method, pairs.root, output).values()
+        assert result.computed == 2
+        loss[tables] = pq.read_table(output / "clip-clap" / "history.parquet")["loss"].to_numpy()
+        held[tables] = json.loads((output / "clip-clap" / "config.json").read_text())["links"][0]["train"].get("tables")
+        [again] = train_connection([(link, chosen)], method, pairs.root, output).values()
+        assert again.computed == 0
+    assert held == {"fp32": None, kind: kind}, "those of earlier versions are not stale"
+    assert not np.array_equal(loss[kind], loss["fp32"])
+    np.testing.assert_allclose(loss[kind], loss["fp32"], rtol=most)
+    store, columns = Store.open(folder, PAIRS), ["clip_text", "clap_audio"]
+    assert 2 * table_bytes([store], columns, dtype_of(kind)) == table_bytes([store], columns)
+    short = load_tables([store], columns, "cpu", dtype_of(kind))
+    assert {table.dtype for table in short.values()} == {dtype_of(kind)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_batch_is_float32_whatever_the_tables_are(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    tables = {"a": torch.randn(9, 3).to(dtype), "item": torch.arange(9)}
+    rows = torch.tensor([4, 1, 8])
+    for streamed in (False, True):
+        batches = Batches(tables, ("a", "item"), torch.device("cpu"))
+        batches.streamed = streamed
+        for _ in range(2):
+            batch = batches.pick(rows)
+            assert batch["a"].dtype == torch.float32 and batch["item"].dtype == torch.int64
+            assert torch.equal(batch["a"], tables["a"][rows].float()) and batch["item"].tolist() == [4, 1, 8]
+            batches.into({name: torch.zeros_like(each) for name, each in batch.items()})
 
 
 class Event:

@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.precision import SHORT
+
 
 class Batches:
     """Batches picked by index. Tables that do not lie on the training device are streamed: the CPU gathers a batch in
-    pinned memory while the device computes the one before, and the device fetches it from there.
+    pinned memory while the device computes the one before, and the device fetches it from there. Rows that are held in 16 bits
+    are float32 in a batch.
 
     Attributes:
         rows: N.
@@ -42,9 +45,12 @@ class Batches:
         if self.streamed:
             return self._copy(rows)
         if not self._into:
-            return {name: table.index_select(0, rows) for name, table in self.tables.items()}
+            return {name: _wide(table.index_select(0, rows)) for name, table in self.tables.items()}
         for name, table in self.tables.items():
-            torch.index_select(table, 0, rows, out=self._into[name])
+            if table.dtype in SHORT:
+                self._into[name].copy_(table.index_select(0, rows))
+            else:
+                torch.index_select(table, 0, rows, out=self._into[name])
         return self._into
 
     def _copy(self, rows: Tensor) -> Mapping[str, Tensor]:
@@ -62,10 +68,19 @@ class Batches:
         self._turn = 1 - self._turn
         buffers, copied = self._pinned[self._turn], self._copied[self._turn]
         copied.synchronize()  # of the batch before the last one; one that was never recorded does not wait
-        batch = self._into or {name: torch.empty_like(rows, device=self.device) for name, rows in buffers.items()}
+        batch = self._into or {
+            name: torch.empty_like(rows, dtype=_wide(rows[:0]).dtype, device=self.device)
+            for name, rows in buffers.items()
+        }
         for name, table in self.tables.items():
             torch.index_select(table, 0, rows, out=buffers[name])
-            batch[name].copy_(buffers[name], non_blocking=True)
+            # Where types differ, they become others on the device: on the way to it they would on the CPU.
+            there = buffers[name].to(self.device, non_blocking=True) if table.dtype in SHORT else buffers[name]
+            batch[name].copy_(there, non_blocking=True)
         with torch.cuda.device_of(next(iter(batch.values()))):  # type: ignore[no-untyped-call]
             copied.record()
         return batch
+
+
+def _wide(rows: Tensor) -> Tensor:
+    return rows.float() if rows.dtype in SHORT else rows

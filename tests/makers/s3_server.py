@@ -1,6 +1,7 @@
 """An S3 server on this machine (moto's), for as long as a test needs one."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,3 +95,12 @@ class Bucket:
     def unfinished(self) -> list[str]:
         """Names of uploads that were begun and neither completed nor given up."""
         return [entry["Key"] for entry in self._client.list_multipart_uploads(Bucket=self.name).get("Uploads", ())]
+
+    def keep_versions(self) -> None:
+        """From now on count how often each object was written, see `versions`."""
+        self._client.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": "Enabled"})
+
+    def versions(self) -> dict[str, int]:
+        """How often each object was written, by address."""
+        found = self._client.list_object_versions(Bucket=self.name).get("Versions", ())
+        return dict(Counter(f"s3://{self.name}/{entry['Key']}" for entry in found))

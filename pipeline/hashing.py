@@ -1,12 +1,17 @@
 """Content hashes: SHA-256 for everything that a manifest vouches for."""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.files.reading import open_patiently
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -18,6 +23,47 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of the file at `path`, read in bounded memory."""
     with open_patiently(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class HashedFile(io.RawIOBase):
+    """A new file that is hashed while it is written from its start to its end, so that nobody has to read it for that.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what was written so far, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def write(self, content: "Buffer") -> int:
+        """Write and hash all of `content`."""
+        left = memoryview(content).cast("B")
+        self._digest.update(left)
+        size = len(left)
+        while left:
+            left = left[self._file.write(left) :]
+        return size
+
+    def tell(self) -> int:
+        """How much was written."""
+        return self._file.tell()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed and hasattr(self, "_file"):  # Python closes it too when it could not be opened
+            self._file.close()
+        super().close()
 
 
 def sha256_once(path: Path) -> str:

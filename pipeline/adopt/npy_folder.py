@@ -139,9 +139,11 @@ class ImportedBlock:
             Failure(self.block.keys[row], "import", "BadEmbedding", "the embedding is zero or not finite")
             for row in np.flatnonzero(~good)
         ]
-        write_rows(path, Rows(keys, {EMBEDDING_COLUMN: matrix[good] if rejected else matrix}, {}), self.metadata)
+        digest = write_rows(
+            path, Rows(keys, {EMBEDDING_COLUMN: matrix[good] if rejected else matrix}, {}), self.metadata
+        )
         progress.advance(len(good))
-        return Made(keys, rejected)
+        return Made(keys, rejected, sha256=digest)
 
 
 def _unit_rows(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -178,8 +178,10 @@ class EmbeddedShard:
         """Write them to the file `path` as `part`."""
         metadata = {"fingerprint": part.encoding.fingerprint, "source": part.shard.sha256}
         none = np.empty((0, part.encoding.encoder.space.dimension), np.float32)
-        write_rows(path, Rows(self.keys, {EMBEDDING_COLUMN: np.concatenate([none, *self._blocks])}, {}), metadata)
-        return Made(self.keys, [*self.rejected, *part.passed_over], transparent=self.transparent)
+        rows = Rows(self.keys, {EMBEDDING_COLUMN: np.concatenate([none, *self._blocks])}, {})
+        digest = write_rows(path, rows, metadata)
+        rejected = [*self.rejected, *part.passed_over]
+        return Made(self.keys, rejected, transparent=self.transparent, sha256=digest)
 
 
 @dataclass(frozen=True)

@@ -142,9 +142,9 @@ class PairPart:
         started = time.perf_counter()
         rows = self.pairing.maker.rows(self.part)
         computed = time.perf_counter()
-        write_rows(path, rows, {"kind": PAIRS})
+        digest = write_rows(path, rows, {"kind": PAIRS})
         progress.advance(len(self.part.keys), compute=computed - started, write=time.perf_counter() - computed)
-        return Made(rows.keys, self.part.rejected)
+        return Made(rows.keys, self.part.rejected, sha256=digest)
 
 
 def _write_examples(maker: PairMaker, earlier: bytes | None, path: Path) -> None:

@@ -53,8 +53,8 @@ class ShardPart:
                     keys.append(one.key)
                     yield ShardSample(one.key, members)
 
-        write_shard(path, usable())
-        return Made(keys, rejected, _source(checked))
+        digest = write_shard(path, usable())
+        return Made(keys, rejected, _source(checked), sha256=digest)
 
     def _converted(self, sample: RawSample, key: str, contents: dict[str, bytes]) -> dict[str, bytes]:
         if not contents:

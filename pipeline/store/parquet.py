@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.files.reading import retried, written_by_us
+from pipeline.hashing import HashedFile
 
 METADATA_KEY = b"mcr"
 ROW_GROUP_ROWS = 65_536
@@ -77,10 +78,13 @@ def read_table(path: Path) -> pa.Table:
         return retried(lambda: _read_table(path, None))
 
 
-def write_rows(path: Path, rows: Rows, metadata: Mapping[str, object]) -> None:
+def write_rows(path: Path, rows: Rows, metadata: Mapping[str, object]) -> str:
     """Write `rows` to `path`; equal rows and metadata give equal bytes.
 
     Page checksums are on: a reader that verifies them turns every flipped bit into an error.
+
+    Returns:
+        SHA-256 of the file.
     """
     columns: list[pa.Array] = [pa.array(rows.keys, pa.string())]
     fields = [pa.field("key", pa.string(), nullable=False)]
@@ -95,15 +99,17 @@ def write_rows(path: Path, rows: Rows, metadata: Mapping[str, object]) -> None:
     dimensions = {name: int(matrix.shape[1]) for name, matrix in rows.vectors.items()}
     described = {**metadata, "vectors": {name: {"dimension": d, "dtype": "<f4"} for name, d in dimensions.items()}}
     schema = pa.schema(fields, metadata={METADATA_KEY: json.dumps(described, sort_keys=True)})
-    pq.write_table(
-        pa.Table.from_arrays(columns, schema=schema),
-        path,
-        compression="NONE",
-        use_dictionary=False,
-        write_statistics=False,
-        write_page_checksum=True,
-        row_group_size=ROW_GROUP_ROWS,
-    )
+    with HashedFile(path) as file:
+        pq.write_table(
+            pa.Table.from_arrays(columns, schema=schema),
+            file,
+            compression="NONE",
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+            row_group_size=ROW_GROUP_ROWS,
+        )
+    return file.sha256
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Rows:

@@ -14,10 +14,12 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import CorruptError
 from pipeline.files.reading import open_patiently, written_by_us
+from pipeline.hashing import HashedFile
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parts.file import checked_part
 
 SHARDS = "shards"
+BUFFER_BYTES = 1 << 20
 _AGAIN = "Remove it and run `mcr shard` again."
 
 
@@ -43,15 +45,24 @@ class ListedSample(NamedTuple):
     members: dict[str, Extent]
 
 
-def write_shard(path: Path, samples: Iterable[ShardSample]) -> None:
-    """Write `samples` as a tar; equal samples in equal order give equal bytes."""
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-        for sample in samples:
-            for extension, content in sorted(sample.members.items()):
-                info = tarfile.TarInfo(f"{sample.key}.{extension}")  # no owner, no time
-                info.size = len(content)
-                info.mode = 0o444
-                archive.addfile(info, io.BytesIO(content))
+def write_shard(path: Path, samples: Iterable[ShardSample]) -> str:
+    """Write `samples` as a tar; equal samples in equal order give equal bytes.
+
+    Returns:
+        Its SHA-256.
+    """
+    with HashedFile(path) as hashed:
+        with (
+            io.BufferedWriter(hashed, BUFFER_BYTES) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive,
+        ):
+            for sample in samples:
+                for extension, content in sorted(sample.members.items()):
+                    info = tarfile.TarInfo(f"{sample.key}.{extension}")  # no owner, no time
+                    info.size = len(content)
+                    info.mode = 0o444
+                    archive.addfile(info, io.BytesIO(content))
+        return hashed.sha256
 
 
 def list_shard(path: Path) -> Iterator[ListedSample]:

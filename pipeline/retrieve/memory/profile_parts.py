@@ -98,5 +98,5 @@ def _write(asked: Asked, rows: slice, path: Path, progress: Progress) -> Made:
     made = asked.profiles(rows)
     numbers = {name: getattr(made, name).double().cpu().numpy() for name in ("neighbours", "top_score")}
     keys = list(asked.keys[rows])
-    write_rows(path, Rows(keys, {"profile": made.vectors.cpu().numpy()}, numbers), {"kind": PAIRS})
-    return Made(keys)
+    digest = write_rows(path, Rows(keys, {"profile": made.vectors.cpu().numpy()}, numbers), {"kind": PAIRS})
+    return Made(keys, sha256=digest)

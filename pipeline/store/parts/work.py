@@ -35,12 +35,14 @@ class Made:
         rejected: Samples of the source that are not in it.
         source: What it was made from, where only the making tells.
         transparent: Pictures with an alpha channel or a transparent colour among the samples of the source.
+        sha256: Hash of the file, where it was hashed while it was written.
     """
 
     keys: Sequence[str]
     rejected: Sequence[Failure] = ()
     source: Source | None = None
     transparent: int = 0
+    sha256: str = ""
 
 
 class Make(Protocol):
@@ -128,7 +130,7 @@ def write_part(folder: Path, work: Work, progress: Progress, make: Make | None =
     """
     with temporary_file(folder / work.name) as temporary:
         made = (make or work.make)(temporary, progress)
-        digest = sha256_file(temporary)
+        digest = made.sha256 or sha256_file(temporary)
     source = made.source or (work.source if isinstance(work.source, Source) else work.source())
     part = Part(
         work.name,

@@ -110,7 +110,7 @@ def killed(project: Path, command: list[str], moment: Callable[[], bool]) -> boo
         start_new_session=True,
     )
     while run.poll() is None and not moment():
-        time.sleep(0.002)
+        time.sleep(0.02)
     finished = run.poll() is not None
     if not finished:
         os.killpg(run.pid, signal.SIGKILL)
@@ -131,7 +131,7 @@ def test_killed_at_every_stage_it_continues_to_the_same_bytes_and_makes_nothing_
             finished = False
             while not finished:
                 settled = {name: count for name, count in bucket.versions().items() if name in recorded(away)}
-                goal, wait = sum(bucket.versions().values()) + draw.randint(1, 2), draw.uniform(0, 0.05)
+                goal, wait = sum(bucket.versions().values()) + draw.randint(1, 4), draw.uniform(0, 0.05)
                 known = set((away / "data/models").rglob("state.json"))
 
                 def moment(kind: str = kind, goal: int = goal, wait: float = wait, known: set[Path] = known) -> bool:

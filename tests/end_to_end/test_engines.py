@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -131,6 +132,35 @@ def test_two_processes_make_the_bytes_of_one(project, undisturbed, engine):
     assert not differing(content(project), undisturbed)
     how(project)  # nothing is made again where another engine made it
     assert not sum(computed(run(project, *arguments)) for arguments in STAGES)
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
+def test_a_cluster_that_loses_a_node_makes_the_bytes_of_one_process(project, undisturbed, monkeypatch):
+    monkeypatch.setenv(
+        "RAY_AUTH_MODE", "token"
+    )  # Ray would leave a token in the home folder; it looks when it is imported
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    from ray.cluster_utils import Cluster
+
+    forget(project)
+    run(project, *STAGES[0])
+    for arguments in STAGES[1:]:
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        node = cluster.add_node(num_cpus=1)
+        how(project, engine="ray", address=cluster.address)
+        before = committed(project)
+        with open(project / "log", "w") as log:
+            driver = start(project, *arguments, to=log)
+        while driver.poll() is None and committed(project) < before + 5:
+            time.sleep(0.02)
+        alive = driver.poll() is None
+        cluster.remove_node(node, allow_graceful=False)
+        driver.wait()
+        cluster.shutdown()
+        output = (project / "log").read_text()
+        assert alive and driver.returncode == 0, output
+        assert committed(project) - computed(output) == before
+    assert not differing(content(project), undisturbed)
 
 
 def test_slices_of_a_job_array_make_the_bytes_of_one_process(project, undisturbed):

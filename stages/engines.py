@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import UserError
+from stages.printing import note
 
 if TYPE_CHECKING:
     from pipeline.engines.pool import Crew
@@ -48,14 +49,13 @@ def executing(params: "Params", device: str, share: str = "") -> "Iterator[Execu
     crew = _crew(params, device)
     if crew is None:
         yield Execution(ALONE.engine, part)
-        return
-    from pipeline.engines.pool import Pool
+    else:
+        from pipeline.engines.pool import Pool
 
-    pool = Pool(crew)
-    try:
-        yield Execution(pool, part)
-    finally:
-        pool.close()
+        with closing(Pool(crew)) as pool:
+            yield Execution(pool, part)
+    if part.partial:
+        note(f"That was slice {part}. When all {part.count} are done, run the command without --slice.")
 
 
 def share_of(text: str) -> "Share":

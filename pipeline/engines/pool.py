@@ -51,7 +51,10 @@ class Hand(Protocol):
 class Crew(Protocol):
     """Starts worker processes, one for each device, and listens to them."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many there are at most."""
+        ...
 
     def start(self, place: int) -> Hand:
         """Start the one at `place`, below `size`."""
@@ -103,6 +106,8 @@ class Pool:
     ) -> Generator[Any, None, None]:
         """Do `works` by `making` in as many processes as there are devices, and yield their records as they come."""
         tickets = Tickets(works)
+        if not tickets.waiting(1):
+            return
         stream = Stream(folder, making)
         try:
             while self._assign(tickets, stream):

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from pipeline.engines.messages import Ended
@@ -37,37 +38,63 @@ class RayCrew:
         threads: Of each.
         start: What each process calls first.
         limits: What each may take; memory 0: its share of what its machine has when it starts.
-
-    Raises:
-        UserError: Ray is not installed, or the cluster has no such device.
-        TryAgainError: There is no cluster at the address.
     """
 
     def __init__(
         self, address: str, device: str, processes: int | str, threads: int, start: Callable[[], object], limits: Limits
     ) -> None:
-        self._ray = _ray(bool(address))
-        self._own = not self._ray.is_initialized()
+        self._address, self._device, self._processes, self._threads = address, device, processes, threads
+        self._start, self._limits = start, limits
+        self._own = False
+
+    @cached_property
+    def _ray(self) -> Any:
+        """Ray, connected: not before there is work, for a cluster takes seconds to start.
+
+        Raises:
+            UserError: Ray is not installed.
+            TryAgainError: There is no cluster at the address.
+        """
+        ray = _ray(bool(self._address))
+        self._own = not ray.is_initialized()
         if self._own:
-            _connect(self._ray, address, processes, threads)
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if device == "cuda":
-            held, self._needs = sum(int(node.get("GPU", 0)) for node in nodes), {"num_gpus": 1, "num_cpus": 0}
+            _connect(ray, self._address, self._processes, self._threads)
+        return ray
+
+    @cached_property
+    def size(self) -> int:
+        """How many there are at most.
+
+        Raises:
+            UserError: The cluster has no such device.
+        """
+        if self._device == "cuda":
+            held = sum(int(node.get("GPU", 0)) for node in self._nodes)
         else:
-            held, self._needs = sum(int(node.get("CPU", 0) // threads) for node in nodes), {"num_cpus": threads}
-        self.size = min(held, processes) if isinstance(processes, int) and device != "cuda" else held
-        if not self.size:
-            self.close()
-            what = "GPU" if device == "cuda" else f"machine with {threads} cores"
+            held = sum(int(node.get("CPU", 0) // self._threads) for node in self._nodes)
+        if not held:
+            what = "GPU" if self._device == "cuda" else f"machine with {self._threads} cores"
             raise UserError(
                 f"The Ray cluster has no {what}.", "See `ray status`, and `threads` and `run.devices` in params.yaml."
             )
+        few = isinstance(self._processes, int) and self._device != "cuda"
+        return min(held, int(self._processes)) if few else held
+
+    @property
+    def _nodes(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    @cached_property
+    def _actor(self) -> Any:
+        needs = {"num_gpus": 1, "num_cpus": 0} if self._device == "cuda" else {"num_cpus": self._threads}
+        options = {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+        return self._ray.remote(**options, **needs)(_actor_class())
+
+    @cached_property
+    def _made_of(self) -> bytes:
         environment = {name: value for name, value in os.environ.items() if name.startswith(SHARED)}
-        share = math.ceil(self.size / len(nodes))
-        self._made_of = pickle.dumps((pickle.dumps(start), limits, environment, share))
-        self._actor = self._ray.remote(max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **self._needs)(
-            _actor_class()
-        )
+        share = math.ceil(self.size / len(self._nodes))
+        return pickle.dumps((pickle.dumps(self._start), self._limits, environment, share))
 
     def start(self, place: int) -> "_Remote":
         """Start one; it counts as there until it should have answered."""

@@ -92,7 +92,7 @@ def test_sick_samples_are_reported_by_key_and_passed_over(tmp_path, cluster, cap
 
 def test_a_cluster_without_what_is_needed_is_told_at_once(cluster):
     with pytest.raises(UserError, match="no GPU"):
-        ray_cluster.RayCrew("", "cuda", "auto", 1, bool, Limits(60))
+        _ = ray_cluster.RayCrew("", "cuda", "auto", 1, bool, Limits(60)).size
     with pytest.raises(UserError, match="no machine with 2 cores"):
-        ray_cluster.RayCrew("", "cpu", "auto", 2, bool, Limits(60))
+        _ = ray_cluster.RayCrew("", "cpu", "auto", 2, bool, Limits(60)).size
     assert crew(processes=1).size == 1

@@ -160,3 +160,34 @@ def test_where_there_are_no_links(tmp_path, monkeypatch):
         FolderLock(tmp_path)
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("error", "dead"), [(ProcessLookupError, True), (PermissionError, False), (None, False)])
+def test_processes_of_systems_without_proc_are_asked_for_with_a_signal(monkeypatch, error, dead):
+    """Where nothing says when a process began (macOS), only one that is not there at all is dead."""
+    living = replace(Holder.here(), started="")
+
+    def kill(pid: int, number: int) -> None:
+        assert (pid, number) == (living.pid, 0), "a signal that does nothing"
+        if error:
+            raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert living.dead() is dead
+
+
+def test_a_system_that_tells_no_namespace(monkeypatch):
+    def unknown(path: str) -> str:
+        raise OSError(path)
+
+    monkeypatch.setattr(os, "readlink", unknown)
+    assert Holder.here().namespace == "" and not Holder.here().dead()
+
+
+def test_released_after_somebody_broke_it_the_other_ones_stays(tmp_path):
+    lock = FolderLock(tmp_path)
+    (tmp_path / LOCK_NAME).write_text("another one's")
+    lock.release()
+    assert (tmp_path / LOCK_NAME).read_text() == "another one's"
+    (tmp_path / LOCK_NAME).unlink()
+    lock.release()

@@ -212,3 +212,28 @@ def test_join_is_by_key_whatever_the_order():
 
 def test_key_hash_depends_on_order_and_on_boundaries():
     assert len({sha256_keys(keys) for keys in (["ab", "c"], ["c", "ab"], ["a", "bc"], ["ab", "c", ""])}) == 4
+
+
+def test_a_part_of_another_number_of_rows_than_the_manifest_lists_is_damaged(tmp_path):
+    store = make_store(tmp_path, [rows(5)])
+    content = read_sealed(tmp_path / MANIFEST_NAME)
+    content["parts"][0]["rows"] = 6
+    write_sealed(tmp_path / MANIFEST_NAME, content)
+    with pytest.raises(CorruptError, match="holds 5 rows, the manifest lists 6"):
+        Store.open(tmp_path).read()
+    assert len(store) == 5
+
+
+def test_a_store_of_no_part_is_empty(tmp_path):
+    make_store(tmp_path, [rows(5)])
+    content = read_sealed(tmp_path / MANIFEST_NAME)
+    content["parts"] = []
+    write_sealed(tmp_path / MANIFEST_NAME, content)
+    with pytest.raises(UserError, match="is empty"):
+        Store.open(tmp_path).read()
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path):
+    write_rows(tmp_path / "a", rows(5), {})
+    with pytest.raises(CorruptError, match="no column other"):
+        read_rows(tmp_path / "a", ["embedding", "other"])

@@ -21,6 +21,7 @@ from pipeline.store import Made, PartFolder, Source, Work, load_manifest, run_pa
 from pipeline.store.manifest import MANIFEST_NAME, load_complete_manifest
 from pipeline.store.parts.journal import JOURNAL_NAME, Journal, read_journal
 from pipeline.store.parts.names import number_of, numbered
+from pipeline.store.parts.work import write_part
 
 
 class Killed(BaseException):
@@ -246,3 +247,27 @@ def test_a_change_in_the_manifest_alone_is_one_too(tmp_path):
     replace(manifest, complete=False).save(tmp_path)
     assert build(tmp_path, works(0)) == 0
     assert load_manifest(tmp_path) == manifest
+
+
+@pytest.mark.parametrize("moment", ["before it is listed", "after it is listed"])
+def test_a_failure_while_a_part_is_adopted_leaves_no_half_of_it(tmp_path, monkeypatch, moment):
+    """Before its line there is no part and no file; after it the part has its name, as the line says."""
+    parts = PartFolder(tmp_path, "shards", {"code": 1})
+    todo = works(0)
+    parts.plan(todo)
+    record = write_part(tmp_path, todo[0], Silent())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if moment == "before it is listed":
+        monkeypatch.setattr(PartFolder, "_under_construction", full)
+    else:
+        monkeypatch.setattr("pipeline.store.parts.folder.move", full)
+    with pytest.raises(OSError, match="No space left"):
+        parts.adopt(record)
+    monkeypatch.undo()
+    parts.close()
+    assert ("00000.tar" in names(tmp_path)) == (moment == "after it is listed")
+    assert not [name for name in names(tmp_path) if name.endswith(".tmp")]
+    assert build(tmp_path, works(0)) == (moment == "before it is listed")

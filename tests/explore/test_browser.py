@@ -98,6 +98,8 @@ def test_words_by_keyboard_alone(page: Any) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector(".found .item")
     assert len(results(page)) == 12
+    tall = "(one) => { one.previousSibling.textContent = 'long/'.repeat(20); return one.offsetHeight; }"
+    assert page.locator(".found .score").first.evaluate(tall) < 30, "a number beside a long key is broken in two"
     until(page, "[...document.querySelectorAll('.found img')].some((one) => one.naturalWidth > 0)")
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -251,3 +253,14 @@ def test_an_example_of_the_report_opens_here(page: Any, address: str, tmp_path: 
     opened.wait_for_selector(".found .item")
     assert opened.inner_text("#query").startswith("Like ") and opened.is_checked("#into input[value=image]")
     opened.close()
+
+
+def test_nothing_of_the_report_is_cut(browser: Any, address: str) -> None:
+    """Every table is as wide as its frame at most, also on a phone."""
+    for width, height in WIDTHS.values():
+        opened = browser.new_page(viewport={"width": width, "height": height})
+        opened.goto(Path("data/reports/index.html").resolve().as_uri())
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert opened.evaluate(cut) == 0
+        opened.close()

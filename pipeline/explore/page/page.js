@@ -230,7 +230,7 @@ async function map() {
   state.at = -1;
   const kinds = [...new Set(state.map.places.map((one) => one.item.modality))];
   const keys = kinds.map((kind) => made("span", { className: "key" }, made("i", { className: kind in COLOURS ? kind : "other" }), kind));
-  $("map-note").replaceChildren(...keys, `${state.map.places.length} items; two directions with ${(100 * state.map.explained).toFixed(0)} % of the variance, each modality centred.`);
+  $("map-note").replaceChildren(...keys, `${state.map.places.length.toLocaleString("en")} items; two directions with ${(100 * state.map.explained).toFixed(0)} % of the variance, each modality centred.`);
   draw();
 }
 

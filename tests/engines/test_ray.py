@@ -77,7 +77,7 @@ def test_a_lost_node_costs_time_and_nothing_else(tmp_path, cluster, caplog):
 
 def test_sick_samples_are_reported_by_key_and_passed_over(tmp_path, cluster, caplog):
     sick = {"p0s1": "crash", "p2s0": "hang", "p3s2": "hog"}
-    pool = Pool(crew(seconds=3, memory=200 << 20))
+    pool = Pool(crew(seconds=15, memory=200 << 20))
     try:
         with caplog.at_level(logging.WARNING):
             made = build(tmp_path, works(5, kind=Divisible, **sick), pool, two_ahead, 0.5)
@@ -85,7 +85,7 @@ def test_sick_samples_are_reported_by_key_and_passed_over(tmp_path, cluster, cap
         pool.close()
     reasons = {failure.key: failure.message for part in made.parts for failure in part.rejected}
     assert set(reasons) == {f"{key} {word}" for key, word in sick.items()}
-    for key, word in {"p0s1": "SIGSEGV", "p2s0": "3 s", "p3s2": "more than 200 MB"}.items():
+    for key, word in {"p0s1": "SIGSEGV", "p2s0": "15 s", "p3s2": "more than 200 MB"}.items():
         assert word in reasons[f"{key} {sick[key]}"]
     assert made.rows == 25 - len(sick)
 

@@ -62,7 +62,7 @@ def live_with(key: str) -> None:
     if key.endswith("hog"):
         held = []
         while True:
-            held.append(bytearray(b"x" * (8 << 20)))
+            held.append(bytearray(b"x" * (32 << 20)))
             time.sleep(0.01)
     if key.endswith("exit"):
         os._exit(3)

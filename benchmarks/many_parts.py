@@ -181,7 +181,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             rows.append(measure(count, Path(folder)))
         for step in ("encoding", *STEPS):
-            print(f"{count:>8,} parts  {step:<16} {rows[-1][step]['seconds']:8.2f} s  {rows[-1][step]['mb']:5.0f} MB")
+            print(
+                f"{count:>8,} parts  {step:<16} {rows[-1][step]['seconds']:8.2f} s  "
+                f"{rows[-1][step]['processor']:8.2f} s of the processor  {rows[-1][step]['mb']:5.0f} MB"
+            )
     slopes = {step: slope(rows[0], rows[-1], step) for step in STEPS} if len(rows) > 1 else {}
     print("slopes  " + "  ".join(f"{step} {value:.2f}" for step, value in slopes.items()))
     if given.json:
@@ -194,10 +197,11 @@ def main() -> None:
 def one(step: str, folder: Path, count: int) -> dict[str, float]:
     """Run one step here."""
     torch.set_num_threads(1)
-    before = peak()
+    before, used = peak(), time.process_time()
     began = time.perf_counter()
     seconds = RUNS[step](folder, count) if step in RUNS else encode(folder) and time.perf_counter() - began
-    return {"seconds": round(seconds, 3), "libraries_mb": before, "mb": peak() - before}
+    used = time.process_time() - used
+    return {"seconds": round(seconds, 3), "processor": round(used, 3), "libraries_mb": before, "mb": peak() - before}
 
 
 def peak() -> int:
@@ -206,8 +210,8 @@ def peak() -> int:
 
 
 def slope(few: dict[str, Any], many: dict[str, Any], step: str) -> float:
-    """How the seconds of a step grow between two sizes."""
-    return math.log(many[step]["seconds"] / few[step]["seconds"]) / math.log(many["parts"] / few["parts"])
+    """How the processor's seconds of a step grow between two sizes, which another load on the machine hardly changes."""
+    return math.log(many[step]["processor"] / few[step]["processor"]) / math.log(many["parts"] / few["parts"])
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def encode(
                         device,
                         params.run.decode,
                         job.options,
+                        settings.store_as,
                     ),
                     progress,
                     execution,

@@ -17,6 +17,7 @@ from pipeline.store import EMBEDDINGS, Manifest, Part, PartFolder, Source, Work,
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
 from pipeline.store.parts.recorded import recorded_choice
 from pipeline.store.parts.run import ALONE, Execution
+from pipeline.store.reader import STORE_AS
 from pipeline.store.shards import open_shards
 
 SIZE = "batch_size"
@@ -129,6 +130,7 @@ def _fingerprint(
         "encoder": space.fingerprint(modality),
         # Only where there are any, so that earlier embeddings stay valid.
         **({CORPUS_OPTIONS: dict(settings.options)} if settings.options else {}),
+        **({STORE_AS: settings.store_as} if settings.store_as != "float32" else {}),
     }
 
 

@@ -39,6 +39,7 @@ class EncodeSettings:
         device: Where the space computes.
         decode: Where samples are decoded, see `decoder_of`.
         options: What the corpus has in place of options of the space, see `prepared_for`.
+        store_as: Type of the numbers in the store: ``float32``, or ``float16`` in half the bytes.
     """
 
     batch_size: int
@@ -47,6 +48,7 @@ class EncodeSettings:
     device: str = "cpu"
     decode: str = THREADS
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    store_as: str = "float32"
 
 
 class Encoding:
@@ -178,8 +180,8 @@ class EmbeddedShard:
         """Write them to the file `path` as `part`."""
         metadata = {"fingerprint": part.encoding.fingerprint, "source": part.shard.sha256}
         none = np.empty((0, part.encoding.encoder.space.dimension), np.float32)
-        rows = Rows(self.keys, {EMBEDDING_COLUMN: np.concatenate([none, *self._blocks])}, {})
-        digest = write_rows(path, rows, metadata)
+        embeddings = np.concatenate([none, *self._blocks]).astype(part.encoding.settings.store_as, copy=False)
+        digest = write_rows(path, Rows(self.keys, {EMBEDDING_COLUMN: embeddings}, {}), metadata)
         rejected = [*self.rejected, *part.passed_over]
         return Made(self.keys, rejected, transparent=self.transparent, sha256=digest)
 

@@ -23,6 +23,12 @@ class SpaceSettings(Settings):
         "and modality, recorded with the embeddings, and used again.",
     )
 
+    store_as: Literal["float32", "float16"] = Field(
+        "float32",
+        description="Numbers in the embedding stores: float16 takes half the bytes and rounds each to 11 bits; readers compute "
+        "in float32. Another value encodes anew.",
+    )
+
     @property
     def samples_at_once(self) -> int:
         """`batch_size` as a number; 0 where it is to be found out."""

@@ -9,9 +9,10 @@ from pipeline.errors import McrError
 from pipeline.links import Link
 from pipeline.plan.pairs import Cost, Sizes, cost_of
 from pipeline.plan.probe import operations_per_second, probe_encode
-from pipeline.plan.work import FLOAT_BYTES, bytes_of, finished_shards, known_dimension, samples_to_encode
+from pipeline.plan.work import NUMBER_BYTES, bytes_of, finished_shards, known_dimension, samples_to_encode
 from pipeline.spaces import Space, SpaceSpec, load_space, prepared_for
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
+from pipeline.store.reader import STORE_AS
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class EncodeJob:
     spec: SpaceSpec
     batch_size: int
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    store_as: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,11 @@ def _of_modality(
         **({"batch_size": job.batch_size} if job.batch_size else {}),
     }
     wanted[CORPUS_OPTIONS] = dict(job.options) or None  # as an earlier store says that it has none
+    wanted[STORE_AS] = None if job.store_as == "float32" else job.store_as
     samples, stale = samples_to_encode(corpus, store, json.loads(json.dumps(wanted)))
     if not samples:
         return
-    size, seconds = samples * space.dimension * FLOAT_BYTES, 0.0
+    size, seconds = samples * space.dimension * NUMBER_BYTES[job.store_as], 0.0
     said = f"encode {job.name} {modality}: {samples:,} of {corpus.rows:,} samples, {in_bytes(size)}"
     if machine.probe:
         pace = probe_encode(space, modality, shards, min(machine.probe, job.batch_size or machine.probe))

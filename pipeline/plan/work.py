@@ -9,6 +9,7 @@ from pipeline.store.differences import differences
 from pipeline.store.shards import open_shards
 
 FLOAT_BYTES = 4
+NUMBER_BYTES = {"float32": FLOAT_BYTES, "float16": 2}
 
 
 def finished_shards(folder: Path) -> Manifest | None:

@@ -15,7 +15,10 @@ from pipeline.store.parts.file import AGAIN, checked_part
 
 EMBEDDINGS, PAIRS = "embeddings", "pairs"
 EMBEDDING_COLUMN = "embedding"
-# A unit vector whose norm is further from 1 than this was not normalised, or is zero.
+# What a fingerprint says of the numbers in the store; nothing of float32.
+STORE_AS = "store_as"
+# A unit vector whose norm is further from 1 than this was not normalised, or is zero. Rounding
+# to float16 changes a norm by 2**-11 at most, which is half of this.
 NORM_TOLERANCE = 1e-3
 
 

@@ -140,7 +140,13 @@ def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "It
     spaces = params.spaces
     jobs = [
         EncodeJob(
-            name, job.space, job.corpus, space_spec(spaces[job.space]), spaces[job.space].samples_at_once, job.options
+            name,
+            job.space,
+            job.corpus,
+            space_spec(spaces[job.space]),
+            spaces[job.space].samples_at_once,
+            job.options,
+            spaces[job.space].store_as,
         )
         for name, job in params.encode.items()
     ]

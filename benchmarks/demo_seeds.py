@@ -45,7 +45,11 @@ def extended(params: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]
         del params["connections"][name]
     for task, names in addition.get("tasks", {}).items():
         params["evaluate"]["tasks"][task]["connections"] += names
-    params["evaluate"]["headlines"] = {}
+    if addition:  # What the table over methods has no column for, is not measured.
+        params["evaluate"] |= {"headlines": {}, "bootstrap": 200}
+        params["evaluate"]["tasks"]["audio_image"].pop("hub_temperature")
+        for task in ("geometry", "audio_point_shape"):
+            del params["evaluate"]["tasks"][task]
     return params
 
 

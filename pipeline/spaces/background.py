@@ -41,15 +41,17 @@ def recorded(background: Colour | None) -> dict[str, object]:
     return {OPTION: "#{:02x}{:02x}{:02x}".format(*background)} if background else {}
 
 
-def picture_on(payload: bytes, background: Colour | None, mode: str = "RGB") -> Image.Image:
-    """The picture in a file, see `decode_image`; over `background` where it has transparent pixels.
+def picture_on(
+    payload: bytes, background: Colour | None, mode: str = "RGB", at_least: tuple[int, int] | None = None
+) -> Image.Image:
+    """The picture in a file, see `decode_image`, which also says what `at_least` does; over `background` where it has transparent pixels.
 
     Raises:
         SampleError: The bytes cannot be used.
     """
     if background is None:
-        return decode_image(payload, mode=mode)
-    image = decode_image(payload, mode="")
+        return decode_image(payload, mode=mode, at_least=at_least)
+    image = decode_image(payload, mode="", at_least=at_least)
     if not image.has_transparency_data:
         return image.convert(mode) if mode else image
     below = Image.new("RGBA", image.size, (*background, 255))

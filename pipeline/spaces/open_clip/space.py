@@ -28,14 +28,17 @@ from pipeline.spaces.open_clip.tokenizer import tokenizer_sha256
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
-OPTIONS = (QUICK_GELU, backgrounds.OPTION)
+# How large JPEGs are decoded: ``whole``, as in the library, or ``reduced``: at half, a quarter or an eighth of the width and
+# height, as long as these are at least twice what the model takes.
+JPEG, JPEG_SIZES = "jpeg", ("whole", "reduced")
+OPTIONS = (QUICK_GELU, backgrounds.OPTION, JPEG)
 
 
 class OpenClipSpace:
     """An OpenCLIP model behind the protocol of frozen spaces."""
 
     modalities = (TEXT, IMAGE)
-    preparation = (backgrounds.OPTION,)
+    preparation = (backgrounds.OPTION, JPEG)
 
     def __init__(
         self,
@@ -45,8 +48,9 @@ class OpenClipSpace:
         device: str,
         sha256: Mapping[str, str],
         background: backgrounds.Colour | None = None,
+        jpeg: str = "whole",
     ) -> None:
-        self.background = background
+        self.background, self.jpeg = background, jpeg
         self.precision, self.device, self.sha256 = precision, device, dict(sha256)
         self.dtype = dtype_of(precision)
         self.model = model.to(device, self.dtype).eval()
@@ -61,6 +65,7 @@ class OpenClipSpace:
         )
         size = self.config.size if isinstance(self.config.size, tuple | list) else (self.config.size,) * 2
         self.size = (size[1], size[0])
+        self.at_least = (2 * self.size[0], 2 * self.size[1]) if jpeg == "reduced" else None
         self.dimension = self._measure_dimension()
 
     @classmethod
@@ -75,6 +80,9 @@ class OpenClipSpace:
         if unknown := sorted(set(spec.options) - set(OPTIONS)):
             raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
         background = backgrounds.background_of(spec.options)
+        jpeg = spec.options.get(JPEG, JPEG_SIZES[0])
+        if jpeg not in JPEG_SIZES:
+            raise UserError(f"The option {JPEG} is {jpeg!r}.", f"Choose one of: {', '.join(JPEG_SIZES)}.")
         files = OpenClipFiles.of(spec)
         sha256 = files.hashes()
         _check_hash(spec, sha256)
@@ -93,7 +101,7 @@ class OpenClipSpace:
         if not sha256:  # a tag or hub name says where the weights came from, not which they are: hash what was loaded
             sha256 = {"weights": _tensors_hash(model)}
             _check_hash(spec, sha256)
-        return cls(model, tokenizer, spec.precision, device, sha256, background)
+        return cls(model, tokenizer, spec.precision, device, sha256, background, str(jpeg))
 
     @staticmethod
     def weight_files(spec: SpaceSpec) -> list[Path]:
@@ -108,7 +116,7 @@ class OpenClipSpace:
             # Lists, as in the JSON that a stored fingerprint is compared with.
             preprocessing: object = {
                 name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.config).items()
-            } | backgrounds.recorded(self.background)
+            } | {**backgrounds.recorded(self.background), **({JPEG: self.jpeg} if self.at_least else {})}
         else:
             names = ("context_length", "vocab_size")
             preprocessing = {"tokenizer": type(self.tokenizer).__name__, "truncate": "end"} | {
@@ -132,7 +140,7 @@ class OpenClipSpace:
         """
         if modality == TEXT:
             return self.tokenizer(decode_text(payload))[0]
-        return self._fit(backgrounds.picture_on(payload, self.background, mode=""))
+        return self._fit(backgrounds.picture_on(payload, self.background, mode="", at_least=self.at_least))
 
     @torch.inference_mode()
     def encode(self, modality: str, batch: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ def build_shards(
                 part = ShardPart(catalogue.samples(name), settings.modalities, settings.conversion)
                 works.append(Work(name, part.source, part, count))
             seen = lambda work, source: findings.add(work.name, cast(list[Checked], source.found))  # noqa: E731
-            run_parts(shards, works, "shard", "samples", progress, execution.engine, seen=seen)
+            run_parts(shards, works, "shard", "samples", progress, execution.engine, seen=seen, in_order=True)
             check_repeats(findings.repeated(), settings.modalities, settings.keep_repeated, folder)
             copies = dropped or findings.copies()
             tables: dict[str, Callable[[Path], None]] = {

@@ -1,7 +1,9 @@
 """Shards: reproducible, append-only, every sample accounted for."""
 
 import json
+import random
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.progress import Silent
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.store import load_manifest
+from pipeline.store.parts.run import Execution
 from pipeline.store.shards import read_shard
 from tests.conftest import png
 
@@ -195,3 +198,26 @@ def test_unusable_source_is_one_clear_error(tmp_path, name, sentence):
     with pytest.raises(UserError, match=sentence) as error:
         build(tmp_path / name, tmp_path / "out")
     assert error.value.hint
+
+
+class Unordered:
+    """An engine whose parts come in any order, and whose driver is killed after so many."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def make(self, folder, works, making, progress):
+        works = list(works)
+        for number in random.Random(self.most).sample(range(len(works)), self.most):
+            yield from making(folder, iter([works[number]]), progress)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("most", range(6))
+def test_parts_that_come_in_any_order_before_a_kill_leave_the_shards_of_one_run(photos, tmp_path, tree_bytes, most):
+    five = replace(IMAGES, samples_per_shard=5)
+    build(photos, tmp_path / "whole/c", five)
+    with pytest.raises(KeyboardInterrupt):
+        build_shards(photos, tmp_path / "killed/c", five, Silent(), execution=Execution(Unordered(most)))
+    build(photos, tmp_path / "killed/c", five)
+    assert tree_bytes(tmp_path / "whole") == tree_bytes(tmp_path / "killed")

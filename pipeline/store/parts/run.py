@@ -68,6 +68,7 @@ def run_parts(
     engine: Engine = ALONE.engine,
     making: Making = one_by_one,
     seen: Callable[[Work, Source], None] | None = None,
+    in_order: bool = False,
 ) -> None:
     """Make every part of `works` that cannot be reused; `parts.finish` completes the folder.
 
@@ -83,6 +84,8 @@ def run_parts(
         making: How one process makes them.
         seen: Told once of every part what it was made from, in any order. Nothing of it is kept here, since it may be about
             every sample.
+        in_order: Adopt parts in the order of `works` only, however they come in: for a folder whose next plan depends on
+            which parts there are, so that a kill leaves no gap in them.
     """
     stale = []
     for work in parts.share.of(works):
@@ -95,7 +98,19 @@ def run_parts(
     progress.start(task, sum(work.samples for work in stale), unit)
     by_name = {work.name: work for work in stale}
     with closing(engine.make(parts.folder, stale, making, progress)) as records:
-        for record in records:
+        for record in _sorted(records, by_name) if in_order else records:
             parts.adopt(record)
             if seen:
                 seen(by_name[record.part.name], record.source)
+
+
+def _sorted(records: Iterable[Record], names: Iterable[str]) -> Generator[Record, None, None]:
+    """`records` in the order of `names`; those that come before their turn wait."""
+    early: dict[str, Record] = {}
+    due = iter(names)
+    name = next(due, None)
+    for record in records:
+        early[record.part.name] = record
+        while name in early:
+            yield early.pop(name)
+            name = next(due, None)

@@ -176,7 +176,7 @@ def test_a_method_in_the_projects_folder_walks_to_the_same_numbers(walked, insta
 
 
 def test_without_its_package_a_method_is_none_of_the_known_ones(walked):
-    known = "cmcr, coupling, exmcr, excoupling, joint_coupling, textme, oracle, bridge, imported, imported_leaves"
+    known = ", ".join(method.name for method in BUILT_IN)
     with pytest.raises(UserError, match=f"connections.main.method = 'nearest': is none of {known}"):
         load_params(walked / "nearest" / "params.yaml")
 

@@ -66,7 +66,7 @@ class Answer:
     def marks(self) -> dict[str, float]:
         """Where the lines of the chart stand, by what they are."""
         found = {"chance": self.chance}
-        found |= {name: bar.cell.value for name, bar in (("free", self.free), ("oracle", self.oracle)) if bar}
+        found |= {name: bar.cell.value for name, bar in (("free", self.free), ("ceiling", self.oracle)) if bar}
         return {name: value for name, value in found.items() if value is not None}
 
 

@@ -26,6 +26,8 @@ from pipeline.methods import BUILT_IN, CMCR, Method, method_called, methods
 from pipeline.params.load import load_params
 from pipeline.plan.pairs import Sizes, cost_of
 from pipeline.store import PAIRS, Store
+from pipeline.verify.results import check_model
+from pipeline.verify.verdict import State
 from tests.makers.walk import FIRST, MODALITIES, ROWS, WIDTHS, walk
 from tests.report.test_page import Page, spaced
 
@@ -108,6 +110,7 @@ def test_every_method_walks_from_the_parameters_to_the_page(method, tmp_path, mo
     assert {path.parent.name for path in (Path("data/pairs") / place).glob("*/_manifest.json")} == set(method.sets)
     model = Path("data/models") / (FIRST if method.joint else place)
     assert (model / "projector.safetensors").is_file() == bool(method.objective)
+    assert check_model(Path("data/models") / FIRST, Path("data/pairs")).state is State.SOUND
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,14 @@
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from pipeline.connect import ConnectedSpace
 from pipeline.connect.config import CONFIG_NAME, ConnectionConfig, load_config, other_pairs
-from pipeline.connect.weights import load_projectors
 from pipeline.errors import McrError
 from pipeline.files.reading import read_bytes
 from pipeline.hashing import sha256_once
 from pipeline.store.integrity.made_from import read_made_from
 from pipeline.store.parquet import read_table
 from pipeline.verify.verdict import State, Verdict, judged
-
-PROJECTORS = ".safetensors"
 
 
 def check_model(folder: Path, pairs: Path) -> Verdict:
@@ -25,6 +23,9 @@ def check_model(folder: Path, pairs: Path) -> Verdict:
         parts = {link.name: folder / link.name for link in config.links if (folder / link.name / CONFIG_NAME).is_file()}
         for name, part in parts.items():
             damage += _check_part(part, name, config, damage)
+        if not damage:
+            # Each method has files of its own; whether they fit each other tells what reads them.
+            ConnectedSpace.load(folder)
     except McrError as error:
         return judged(folder, [error.message.rstrip(".")])
     changes = [
@@ -92,11 +93,7 @@ def _check_part(part: Path, name: str, config: ConnectionConfig, known: Collecti
     ]  # fmt: skip
     if own.links[0].pairs != recorded.pairs or own.links[0].train != recorded.train:
         damage.append(f"{name}/{CONFIG_NAME} is not the one that {CONFIG_NAME} unites")
-    damage = [said for said in damage if said not in known]
-    for file in own.files if not damage and not known else ():
-        if file.endswith(PROJECTORS):
-            load_projectors(part / file, own.projectors)
-    return damage
+    return [said for said in damage if said not in known]
 
 
 def _check_file(folder: Path, name: str, digest: str) -> list[str]:

@@ -157,21 +157,27 @@ def described(evaluation: str, leaks: list[Leak]) -> list[str]:
             said.append(_same(corpus, evaluation, same))
         if looks := [leak for leak in here if leak.reason == LOOK]:
             said.append(
-                f"{_count(looks)} pictures of {corpus} look like one of the evaluation set {evaluation} (such as "
-                f"{looks[0].key} and {looks[0].evaluation_key}): the same in another size or compression, or much alike"
+                f"{_count(looks, 'picture')} of {corpus} {'looks' if _number(looks) == 1 else 'look'} like one of the "
+                f"evaluation set {evaluation} (such as {looks[0].key} and {looks[0].evaluation_key}): the same in another size or compression, or much alike"
             )
     return said
 
 
 def _same(corpus: str, evaluation: str, leaks: list[Leak]) -> str:
-    share = f"{_count(leaks)} samples of {corpus} are also in the evaluation set {evaluation}"
+    verb = "is" if _number(leaks) == 1 else "are"
+    share = f"{_count(leaks, 'sample')} of {corpus} {verb} also in the evaluation set {evaluation}"
     strong = {reason: [leak for leak in leaks if leak.reason == reason] for reason in (BYTES, CONTENT)}
     if not any(strong.values()):
         return f"{share} {_SAID[KEY]} (such as {leaks[0].key}); row numbers as keys may agree by chance"
-    counts = [f"{_count(found)} {_SAID[reason]}" for reason, found in strong.items() if found]
+    counts = [f"{_number(found):,} {_SAID[reason]}" for reason, found in strong.items() if found]
     example = next(found[0] for found in strong.values() if found)
     return f"{share}, {', '.join(counts)} (such as {example.key} = {example.evaluation_key})"
 
 
-def _count(leaks: list[Leak]) -> str:
-    return f"{len({leak.key for leak in leaks}):,}"
+def _number(leaks: list[Leak]) -> int:
+    return len({leak.key for leak in leaks})
+
+
+def _count(leaks: list[Leak], noun: str) -> str:
+    number = _number(leaks)
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -49,7 +49,7 @@ def test_leaks_in_words():
     ]
     assert described("heldout", leaks) == [
         "2 samples of photos are also in the evaluation set heldout, 1 with the same bytes (such as p5 = x)",
-        "1 samples of c are also in the evaluation set heldout by their keys (such as 7); "
+        "1 sample of c is also in the evaluation set heldout by their keys (such as 7); "
         "row numbers as keys may agree by chance",
     ]
     assert described("heldout", []) == []

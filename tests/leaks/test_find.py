@@ -73,7 +73,7 @@ def test_copies_between_corpora_are_found_and_named(tmp_path):
     assert same.startswith(
         "3 samples of t are also in the evaluation set e, 1 with the same bytes, 1 with the same content"
     )
-    assert looks.startswith("1 pictures of t look like one of the evaluation set e (such as c and e2)")
+    assert looks.startswith("1 picture of t looks like one of the evaluation set e (such as c and e2)")
     sounds = corpus(tmp_path / "s", {"x.wav": sound(format="WAV")})
     tests = corpus(tmp_path / "h", {"y.flac": sound(format="FLAC")})
     assert [(leak.key, leak.modality, leak.reason) for leak in leaks(tmp_path, tests, s=sounds)] == [

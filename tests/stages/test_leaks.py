@@ -48,7 +48,7 @@ def test_before_training_and_once(project, capsys):
     (project / "data/raw/heldout/h1.txt").write_text("a photo number 7")
     shard_all(project)
     params = load_params(project / "params.yaml")
-    said = "1 samples of photos are also in the evaluation set heldout, 1 with the same bytes (such as p007 = h1)"
+    said = "1 sample of photos is also in the evaluation set heldout, 1 with the same bytes (such as p007 = h1)"
     for name, expected in (("first", f"LEAK: {said}: numbers on that set will be too good\n"), ("second", "")):
         warn_of_leaks(params, name)
         assert capsys.readouterr().out == expected
@@ -84,8 +84,8 @@ def resaved(project, kind, **options):
     [
         ("png", {"compress_level": 0}, "1 with the same content in another file (such as copy = h1)"),
         ("webp", {"lossless": True}, "1 with the same content in another file (such as copy = h1)"),
-        ("jpg", {"quality": 70}, "look like one of the evaluation set heldout (such as copy and h1)"),
-        ("png", {"size": (48, 48)}, "look like one of the evaluation set heldout (such as copy and h1)"),
+        ("jpg", {"quality": 70}, "looks like one of the evaluation set heldout (such as copy and h1)"),
+        ("png", {"size": (48, 48)}, "looks like one of the evaluation set heldout (such as copy and h1)"),
     ],
 )
 def test_pictures_that_were_saved_anew(project, capsys, kind, options, how):

@@ -109,7 +109,7 @@ def test_sources(tmp_path):
     (tmp_path / "a.txt").write_text("a")
     assert found(str(tmp_path)).level == found(f"{tmp_path}/*.txt").level == OK
     assert found(f"{tmp_path}/{{00..10}}.tar").level == FAIL, "a pattern that matches nothing"
-    for place, package in (("s3://bucket/a", "s3fs"), ("gs://bucket/a", "gcsfs"), ("az://a/b", "adlfs")):
+    for place, package in (("oss://bucket/a", "ossfs"), ("gs://bucket/a", "gcsfs"), ("az://a/b", "adlfs")):
         assert found(place).level == FAIL and package in found(place).said
     for place in ("gone", "gone/*.png", "gone/{0..3}.tar", "gone/below/a.jsonl"):
         assert found(f"{tmp_path}/{place}").level == FAIL

@@ -121,8 +121,10 @@ def test_memory_ends_the_search(shards):
 
 def test_a_corpus_without_a_usable_sample_has_a_size_as_well(photos, tmp_path):
     for path in photos.iterdir():
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+        path.write_bytes(b"\x89PNG\r\n\x1a\nbad" + bytes(40))  # HashSpace decodes what is not called bad
     (photos / "good.txt").write_text("x")
     build_shards(photos, tmp_path / "shards", ShardSettings(("image",), 10, "error", 1.0), Silent())
     parts = load_manifest(tmp_path / "shards").parts
-    assert batch_size.find_batch_size(HashSpace(), "image", tmp_path / "shards", parts, "threads") == batch_size.UNKNOWN
+    space = HashSpace()
+    assert batch_size.find_batch_size(space, "image", tmp_path / "shards", parts, "threads") == batch_size.UNKNOWN
+    assert not space.encoded

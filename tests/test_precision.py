@@ -177,7 +177,7 @@ def test_what_multiplies_says_in_which_format(entry: str) -> None:
 # Modules that multiply tensors: those that say the format themselves, and those that only run inside of such a one.
 SAYS = {
     "pipeline/connect/connected_space.py", "pipeline/connect/text_profile.py", "pipeline/demo/pretrain/contrast.py",
-    "pipeline/explore/explorer.py", "pipeline/explore/index.py", "pipeline/explore/plane.py",
+    "pipeline/explore/explorer.py", "pipeline/explore/index.py", "pipeline/explore/plane.py", "pipeline/export/encoder.py",
     "pipeline/evaluate/ranking/counting.py", "pipeline/plan/probe.py", "pipeline/precision.py", "pipeline/retrieve/memory/aggregate.py",
     "pipeline/retrieve/memory/bank.py", "pipeline/retrieve/methods/coupling.py", "pipeline/retrieve/memory/sampling.py",
     "pipeline/spaces/__init__.py", "pipeline/train/loop.py",
@@ -190,6 +190,7 @@ INSIDE = {
     "pipeline/train/info_nce/": "a step of the loop",
     "pipeline/train/methods/textme.py": "a step of the loop",
     "pipeline/connect/projectors.py": "a step of the loop, or a connected space",
+    "pipeline/connect/bridge.py": "a connected space",
     "pipeline/evaluate/ranking/sorted_ranks.py": "float64",
     "pipeline/spaces/": "encode, which load_space wraps; test_conformance.py watches every family",
     "pipeline/testing/": "watches what others multiply",

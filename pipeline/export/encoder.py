@@ -17,6 +17,7 @@ from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.connect.embed import modality_of
 from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, IMAGE, TEXT
+from pipeline.precision import multiplying
 
 # What a batch of mteb may hold; anything else in it says something about the items.
 MODALITIES = (TEXT, IMAGE, AUDIO)
@@ -59,6 +60,7 @@ class Encoder:
         rows = [self._batch(batch) for batch in _batches(inputs)]
         return torch.cat(rows).numpy() if rows else np.empty((0, self.space.dimension), np.float32)
 
+    @multiplying()
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Cosines [N, M] of rows [N, E] and [M, E]."""
         return _unit(embeddings1) @ _unit(embeddings2).T

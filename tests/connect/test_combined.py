@@ -12,7 +12,7 @@ from pipeline.connect import ConnectedSpace
 from pipeline.connect.combined import FACTORS
 from pipeline.errors import UserError
 from pipeline.store import Store
-from tests.makers.walk import FIRST, WIDTHS, build, mcr
+from tests.makers.walk import FIRST, WIDTHS, build, build_trained, mcr
 from tests.train.methods.test_cmcr import linear, unit
 
 MODEL = Path("data/models") / FIRST
@@ -23,9 +23,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("freebind")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        build("freebind")
-        mcr("retrieve", FIRST)
-        mcr("train", FIRST)
+        build_trained("freebind")
     return folder
 
 

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.links import Keep
 from pipeline.params.load import load_params
 from pipeline.store import Store
-from tests.makers.walk import FIRST, WIDTHS, build, mcr
+from tests.makers.walk import FIRST, WIDTHS, build_trained, mcr
 
 MODEL, EMBEDDINGS = Path("data/models") / FIRST, Path("data/embeddings")
 SIDES = {"clip": ("photos", "image"), "clap": ("sounds", "audio")}
@@ -24,9 +24,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spreads")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        build("cmcr")
-        mcr("retrieve", FIRST)
-        mcr("train", FIRST)
+        build_trained("cmcr")
     return folder
 
 

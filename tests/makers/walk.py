@@ -128,6 +128,13 @@ def mcr(*arguments: str) -> str:
     return done.output
 
 
+def build_trained(method: str) -> None:
+    """`build`, with its pairs retrieved and its projectors trained."""
+    build(method)
+    mcr("retrieve", FIRST)
+    mcr("train", FIRST)
+
+
 def walk(method: str) -> str:
     """Everything from the parameters to the page; what the commands printed."""
     build(method)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as TableError
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -106,8 +107,18 @@ def made_by(group: str, name: str) -> dict[str, dict[str, str]]:
 
 
 def _of_packages(group: str) -> Iterator[Plugin]:
-    for entry in entry_points(group=group):
+    for entry in installed(group, tuple(sys.path)):
         yield Plugin(entry, entry.dist.name, entry.dist.version) if entry.dist else Plugin(entry, entry.value)
+
+
+@cache
+def installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Entry points of `group` in the packages on `path`, which is `sys.path`.
+
+    They are looked up once: a stage asks many times, and each look reads the metadata of every package.
+    """
+    assert path == tuple(sys.path)
+    return tuple(entry_points(group=group))
 
 
 def _of_folder(group: str) -> Iterator[Plugin]:

@@ -212,7 +212,7 @@ def test_a_method_may_train_nothing_and_have_coordinates_of_its_own(walked, inst
     ],
 )
 def test_a_package_whose_method_cannot_be_used_is_named(monkeypatch, name, value, message):
-    monkeypatch.setattr(plugged, "entry_points", lambda group: [EntryPoint(name, value, group)])
+    monkeypatch.setattr(plugged, "installed", lambda group, path: [EntryPoint(name, value, group)])
     methods.cache_clear()
     try:
         with pytest.raises(UserError, match=message):

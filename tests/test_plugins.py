@@ -177,7 +177,9 @@ def test_the_table_may_come_from_windows_and_is_never_overlooked(project: Path) 
 
 def test_two_of_the_same_name_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_into_folder()
-    monkeypatch.setattr(plugged, "entry_points", lambda group: [EntryPoint("letters", "letters.space:Letters", group)])
+    monkeypatch.setattr(
+        plugged, "installed", lambda group, path: [EntryPoint("letters", "letters.space:Letters", group)]
+    )
     with pytest.raises(UserError, match="name of another one"):
         plugins(ENCODERS)
 

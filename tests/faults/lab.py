@@ -1,10 +1,11 @@
 """Where trials are made: the project as it is before each stage, and real stages run in forked processes."""
 
 import codecs
+import hashlib
 import importlib
 import itertools
 import os
-import pkgutil
+import re
 import shutil
 import signal
 import sys
@@ -13,11 +14,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from pipeline.store.lock import LOCK_NAME
 from pipeline.store.parts.journal import JOURNAL_NAME
 from tests.faults import shim
 from tests.faults.project import STAGES, make_project
 
+# What stages import only when they come to it; `torch._dynamo` is the optimizers'.
+LIBRARIES = (
+    "faiss", "pandas", "pyarrow.pandas_compat", "pyarrow.parquet", "rich.table", "safetensors.torch", "threadpoolctl",
+    "torch._dynamo", "typer._adapters",
+)  # fmt: skip
+# Encoder families whose libraries double the time that a fork takes, and which the project does not use.
+NOT_AT_WORK = tuple(
+    f"pipeline.spaces.{family}" for family in ("laion_clap", "onnx", "open_clip", "transformers", "ulip2")
+)
+# What is drawn at random in the name of a temporary file; and the checksum of a line in a journal, which names such files.
+OF_THE_RUN = re.compile(rb"(?<=\.)[0-9a-f]{8}(?=\.tmp)|^[0-9a-f]{8}(?= )", re.MULTILINE)
 PATIENCE = 60.0  # seconds after which a stage counts as hanging
 # What a stage keeps for itself while it is at work; everything else in its folder is a result.
 PRIVATE = (LOCK_NAME, JOURNAL_NAME)
@@ -94,6 +108,17 @@ class Lab:
             for path in sorted(root.rglob("*"))
             if path.is_file() and not path.name.endswith(PRIVATE)
         }
+
+    def state(self) -> str:
+        """A hash of every name and every byte in the trial folder, but for the names of temporary files."""
+        found = []
+        for path in self.trial.rglob("*"):
+            name, content = bytes(path.relative_to(self.trial)), path.read_bytes() if path.is_file() else b""
+            journal = path.name.endswith(JOURNAL_NAME)
+            found.append(
+                [OF_THE_RUN.sub(b"", name), path.is_dir(), OF_THE_RUN.sub(b"", content) if journal else content]
+            )
+        return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
 
     def start(
         self,
@@ -175,18 +200,22 @@ class Run:
 
 
 def load_everything() -> None:
-    """Import all code and its libraries, so that a forked process starts at once."""
+    """Import all code that the stages of the project run, and its libraries, so that a forked process starts at once."""
     import pipeline
     import stages
 
     for package in (pipeline, stages):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name not in ("pipeline.spaces.laion_clap.library",):
-                try:
-                    importlib.import_module(module.name)
-                except ImportError:
-                    continue  # an extra that is not installed
-    for name in ("utf-8-sig", "idna", "latin-1", "ascii"):
+        root = Path(package.__path__[0]).parent
+        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+            name = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            if name.startswith(NOT_AT_WORK):
+                continue
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                continue  # an extra that is not installed
+    for name in ("utf-8-sig", "idna", "latin-1", "ascii", "unicode_escape"):
         codecs.lookup(name)  # Another user may not be able to read this one's Python.
-    for name in ("pandas", "pyarrow.parquet", "safetensors.torch", "faiss", "rich.table", "threadpoolctl"):
+    Image.init()
+    for name in LIBRARIES:
         importlib.import_module(name)

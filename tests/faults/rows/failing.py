@@ -21,21 +21,22 @@ def calls(lab: Lab, stage: str, kind: int) -> int:
 
 
 def failing(
-    kind: int, ways: Mapping[str, tuple[int, int]], attempt: Attempt
+    kind: int, ways: Mapping[str, tuple[int, int, int]], attempt: Attempt
 ) -> Callable[[Lab, random.Random, bool], Iterator[Trial]]:
     """Trials of every way at every call; quick: at the first and the last call of each stage.
 
     Args:
         kind: ``shim.WRITE`` or ``shim.READ``.
-        ways: By name: what happens to the call, and the system's number for it.
+        ways: By name: what happens to the call, the system's number for it, and to how many of the calls: 1 for all, 8
+            for every eighth.
         attempt: Runs a stage with such a fault.
     """
 
     def trials(lab: Lab, draw: random.Random, quick: bool) -> Iterator[Trial]:
         for stage in STAGES:
             numbers = range(1, calls(lab, stage, kind) + 1)
-            for way, (action, error) in ways.items():
-                for number in chosen(numbers, MOST_WHEN_QUICK, draw) if quick else numbers:
+            for way, (action, error, every) in ways.items():
+                for number in chosen(numbers, MOST_WHEN_QUICK, draw) if quick else numbers[::every]:
                     run = partial(attempt, stage=stage, fault=shim.Fault(kind, number, action, error))
                     yield Trial(f"{stage}, call {number}: {way}", run)
 

@@ -4,11 +4,13 @@ Durable is what a local file system promises: the bytes of a file at its last sy
 names in a folder (renames and removals, too) at the last sync of the folder; and everything that was there before.
 """
 
+import itertools
 import json
 import os
 import random
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -78,23 +80,25 @@ def _run(lab: Lab, stage: str, last: int | None) -> list[list[object]]:
 
 def _watch(shadow: Path, last: int | None) -> None:
     """From now on every sync of this process is written down, with what it made durable."""
-    real, count = os.fsync, [0]
+    real, numbers = os.fsync, itertools.count(1)
     held: list[int] = []
     log = open(shadow / "log", "a", buffering=1)  # noqa: SIM115
+    one_at_a_time = threading.Lock()  # Stages write from several threads; a copy and its line belong together.
 
     def fsync(descriptor: int) -> None:
-        real(descriptor)
-        path, status = os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor)
-        count[0] += 1
-        if stat.S_ISDIR(status.st_mode):
-            names = {entry.name: entry.inode() for entry in os.scandir(path) if entry.is_file(follow_symlinks=False)}
-            log.write(json.dumps(["folder", path, names]) + "\n")
-        else:
-            held.append(os.open(path, os.O_RDONLY))  # so that its inode is not given to another file
-            shutil.copyfile(path, shadow / str(count[0]))
-            log.write(json.dumps(["file", path, status.st_ino, count[0]]) + "\n")
-        if count[0] == last:
-            os._exit(_GONE)
+        with one_at_a_time:
+            real(descriptor)
+            number = next(numbers)
+            path, status = os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                names = {one.name: one.inode() for one in os.scandir(path) if one.is_file(follow_symlinks=False)}
+                log.write(json.dumps(["folder", path, names]) + "\n")
+            else:
+                held.append(os.open(path, os.O_RDONLY))  # so that its inode is not given to another file
+                shutil.copyfile(path, shadow / str(number))
+                log.write(json.dumps(["file", path, status.st_ino, number]) + "\n")
+            if number == last:
+                os._exit(_GONE)
 
     os.fsync = fsync
 

@@ -8,9 +8,9 @@ from tests.faults.row import Row, differences, rerun, said_clearly
 from tests.faults.rows.failing import failing
 
 WAYS = {
-    "EIO once": (shim.FAIL, errno.EIO),
-    "EIO from there on": (shim.LASTING, errno.EIO),
-    "short read": (shim.SHORT, 0),
+    "EIO once": (shim.FAIL, errno.EIO, 1),
+    "EIO from there on": (shim.LASTING, errno.EIO, 8),
+    "short read": (shim.SHORT, 0, 8),
 }
 
 

@@ -8,10 +8,10 @@ from tests.faults.row import Row, differences, leftovers, partial_finals, rerun,
 from tests.faults.rows.failing import failing
 
 WAYS = {
-    "ENOSPC": (shim.FAIL, errno.ENOSPC),
-    "EIO": (shim.FAIL, errno.EIO),
-    "ENOSPC from there on": (shim.LASTING, errno.ENOSPC),
-    "short write": (shim.SHORT, 0),
+    "ENOSPC": (shim.FAIL, errno.ENOSPC, 1),
+    "EIO": (shim.FAIL, errno.EIO, 1),
+    "ENOSPC from there on": (shim.LASTING, errno.ENOSPC, 8),
+    "short write": (shim.SHORT, 0, 1),
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 import venv
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.extras
 
 ROOT = Path(__file__).parents[1]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 FAISS = {"cpu": "faiss-cpu", "gpu": "faiss-gpu"}
 SEARCH = """
 import faiss, numpy
@@ -45,7 +47,7 @@ def fresh(tmp_path: Path) -> Path:
     return tmp_path / "fresh"
 
 
-@pytest.mark.parametrize("extra", ["cpu", "gpu", "video", "serve", "ray", "s3", "dev"])
+@pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_resolves_to_the_pinned_versions(fresh: Path, tmp_path: Path, extra: str) -> None:
     """All of it, torch and CUDA's libraries included, is resolved; it is not installed, which would take 7 GB for each."""
     report = tmp_path / "report.json"

@@ -15,9 +15,9 @@ from pipeline.progress import Progress
 from pipeline.spaces import Space, SpaceSpec, prepared_for
 from pipeline.store import EMBEDDINGS, Manifest, Part, PartFolder, Source, Work, run_parts
 from pipeline.store.integrity.preparation import CORPUS_OPTIONS
-from pipeline.store.parts.recorded import recorded_choice
 from pipeline.store.parts.run import ALONE, Execution
 from pipeline.store.reader import STORE_AS
+from pipeline.store.recorded import recorded_choice
 from pipeline.store.shards import open_shards
 
 SIZE = "batch_size"

@@ -23,7 +23,7 @@ from pipeline.encode.prepare import Chunk, prepared_chunks, prepared_one_by_one
 from pipeline.progress import Progress, Silent
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.store import EMBEDDING_COLUMN, Failure, Made, Part, Rows, Work, write_rows
-from pipeline.store.parts.kept import kept
+from pipeline.store.kept import kept
 from pipeline.store.parts.work import Record, write_part
 from pipeline.store.reader import NORM_TOLERANCE
 

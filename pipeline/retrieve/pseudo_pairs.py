@@ -19,8 +19,8 @@ from pipeline.retrieve.maker import Neighbour, PairMaker, Solved
 from pipeline.retrieve.memory.products import resolved
 from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
 from pipeline.store import PAIRS, Made, PartFolder, Source, Work, run_parts, write_rows
+from pipeline.store.kept import kept
 from pipeline.store.parquet import write_table
-from pipeline.store.parts.kept import kept
 from pipeline.store.parts.prune import remove
 from pipeline.store.parts.run import ALONE, Execution, one_by_one
 from pipeline.store.parts.work import Record

@@ -12,7 +12,7 @@ from pipeline.store import Made, PartFolder, Source, Work, run_parts
 from pipeline.store.integrity import unchanged
 from pipeline.store.integrity.check import check_file
 from pipeline.store.manifest import load_manifest
-from pipeline.store.parts import folder as part_folder
+from pipeline.store.parts import ledger
 
 NAMES = [f"{number:05d}.tar" for number in range(5)]
 
@@ -32,13 +32,13 @@ def build(folder: Path) -> int:
 def hashed(monkeypatch) -> list[str]:
     """Names of the parts whose hash a driver took."""
     taken: list[str] = []
-    real = part_folder.sha256_file
+    real = ledger.sha256_file
 
     def counted(path: Path) -> str:
         taken.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(part_folder, "sha256_file", counted)
+    monkeypatch.setattr(ledger, "sha256_file", counted)
     return taken
 
 
@@ -104,9 +104,7 @@ def test_damage_that_leaves_no_trace_is_found_by_readers_and_then_made_again(fol
     part = load_manifest(folder).parts[3]
     look = unchanged.look_of(folder / part.name)
     damage(folder / part.name)
-    monkeypatch.setattr(
-        part_folder, "look_of", lambda path: look if path.name == part.name else unchanged.look_of(path)
-    )
+    monkeypatch.setattr(ledger, "look_of", lambda path: look if path.name == part.name else unchanged.look_of(path))
     real = unchanged.look_of
     monkeypatch.setattr(unchanged, "look_of", lambda path: look if path.name == part.name else real(path))
     assert build(folder) == 0, "which is what the record is trusted with"

@@ -20,6 +20,7 @@ from pipeline.progress import Silent
 from pipeline.store import Made, PartFolder, Source, Work, load_manifest, run_parts
 from pipeline.store.manifest import MANIFEST_NAME, load_complete_manifest
 from pipeline.store.parts.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.store.parts.ledger import Ledger
 from pipeline.store.parts.names import number_of, numbered
 from pipeline.store.parts.work import write_part
 
@@ -261,9 +262,9 @@ def test_a_failure_while_a_part_is_adopted_leaves_no_half_of_it(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     if moment == "before it is listed":
-        monkeypatch.setattr(PartFolder, "_under_construction", full)
+        monkeypatch.setattr(Ledger, "journal", full)
     else:
-        monkeypatch.setattr("pipeline.store.parts.folder.move", full)
+        monkeypatch.setattr("pipeline.store.parts.ledger.move", full)
     with pytest.raises(OSError, match="No space left"):
         parts.adopt(record)
     monkeypatch.undo()

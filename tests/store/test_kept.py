@@ -5,8 +5,8 @@ import weakref
 
 import pytest
 
-from pipeline.store.parts import kept as module
-from pipeline.store.parts.kept import kept
+from pipeline.store import kept as module
+from pipeline.store.kept import kept
 
 
 class Thing:

@@ -58,10 +58,10 @@ class Centring(Protocol):
 
 
 def project_together(projector: Callable[[Tensor], Tensor], inputs: list[Tensor], statistics: str) -> list[Tensor]:
-    """Project `inputs`, each [B, D], by one forward pass over all of them (``joint``) or by one each (``separate``).
+    """Project `inputs`, each [B, D] with a B of its own, by one forward pass over all of them (``joint``) or by one each (``separate``).
 
     It decides what BatchNorm normalises by, and its running statistics: jointly, both modalities share one mean.
     """
     if statistics == "separate":
         return [projector(rows) for rows in inputs]
-    return list(projector(torch.cat(inputs)).chunk(len(inputs)))
+    return list(torch.split(projector(torch.cat(inputs)), [len(rows) for rows in inputs]))

@@ -154,6 +154,13 @@ class LinkTerms(Settings):
         default=0.1, gt=0, description="InfoNCE temperature of the overlapping modality."
     )
     temperature_pseudo: float = Field(default=0.1, gt=0, description="InfoNCE temperature of the coupled samples.")
+    share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of each batch that the link takes; a link of little weight costs less with half of it.",
+        exclude_if=lambda share: share == 1,  # earlier versions did not know it
+    )
 
 
 class JointTrainSettings(ScheduleSettings):

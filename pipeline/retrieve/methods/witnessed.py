@@ -7,11 +7,13 @@ in the witness's space as well: w cos(u - m_U, ut(a) - m_UT) joins the score. Wi
 """
 
 import math
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from pipeline.errors import UserError
 from pipeline.retrieve.located import Located
@@ -66,8 +68,10 @@ class WitnessedPairs(CouplingPairs):
         return solve_temperature(self._softness, samples, texts, self._seed("witness sample"), what)
 
     def _profile(self, space: str) -> Profiles:
-        if space != self._seen:
+        if not self._seen:
             return super()._profile(space)
+        if space != self._seen:
+            return self._both[0]
         texts, samples = self._witness
         own = self._profile_temperatures[space]
         # The same softmax at the space's own temperature, with the witness's logits as further coordinates.
@@ -77,13 +81,20 @@ class WitnessedPairs(CouplingPairs):
         there = self._overlap[self._other(space)]
         return self._made(space, asking.to(self._dtype), asked.to(self._dtype), there.to(self._dtype), own)
 
+    @cached_property
+    def _both(self) -> tuple[Profiles, Tensor]:
+        """Profiles of the samples that the witness has not seen, in the other space and in its own [N, D]."""
+        space, there = self._other(self._seen), self._overlap[self._seen]
+        asking, asked = self._samples[space].to(self._dtype), self._overlap[space].to(self._dtype)
+        # Both have the same weights, so one pass over the texts reads them side by side.
+        read = torch.cat([there, self._witness[0]], 1).to(self._dtype)
+        made = self._made(f"{space} and witness", asking, asked, read, self._profile_temperatures[space])
+        own, seen = (normalize(rows, dim=1) for rows in made.vectors.tensor_split([there.shape[1]], 1))
+        return replace(made, vectors=own), seen
+
     def _compared(self, space: str) -> Tensor:
         made = super()._compared(space)
         if not self._seen:
             return made
-        texts, samples = self._witness
-        if space != self._seen:
-            asking, asked, read = (rows.to(self._dtype) for rows in (self._samples[space], self._overlap[space], texts))
-            own = self._profile_temperatures[space]
-            samples = self._made(f"{space} witness", asking, asked, read, own).vectors
+        samples = self._witness[1] if space == self._seen else self._both[1]
         return torch.cat([made, math.sqrt(self._weight) * centred(samples)], 1)

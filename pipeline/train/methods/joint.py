@@ -25,7 +25,8 @@ class JointCoupling:
     mean of its modality in its space is taken away, and what is left is scaled to length one. The means are those of the
     unpaired data. So no projector has to learn to close the gap between two modalities of its space.
 
-    An epoch goes once through the samples of the largest memory; a smaller link comes round more often.
+    An epoch goes once through the samples of the largest memory; a smaller link comes round more often. A link with a `share`
+    takes only so much of each batch: a link of little weight need not cost as much as the others.
 
     Attributes:
         centres: Mean embedding [D] by ``<space>.<modality>``, known once the tables are loaded.
@@ -72,13 +73,17 @@ class JointCoupling:
         """Nothing to prepare."""
         return tables
 
+    def _share(self, link: Link, items: Tensor) -> Tensor:
+        """The first of `items` [B], which are in random order; at least two, without which there is nothing to contrast."""
+        return items[: max(2, round(self.settings.terms_of(link.name).share * len(items)))]
+
     def __call__(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of items of every link."""
         inputs: dict[str, list[Tensor]] = defaultdict(list)
         for link, coupled in zip(self.links, self._coupled, strict=True):
-            items = batch[link.name]
+            items = self._share(link, batch[link.name])
             pairs, texts = draw_pairs(coupled, items, generator), draw_overlap(coupled, len(items), generator)
             for number, space in enumerate(link.spaces):
                 overlap = complete(coupled.overlap[number][texts], self.variances[space], generator)

@@ -8,6 +8,8 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.links import Witness
 from pipeline.params.load import check_params
+from pipeline.retrieve.memory.profile_parts import Asked
+from pipeline.retrieve.profiles import Profiles
 from pipeline.retrieve.settings import Softness, WitnessedRetrieveSettings
 from pipeline.store import PAIRS, Store
 from tests.makers.walk import parameters
@@ -62,6 +64,19 @@ def test_partners_are_drawn_with_the_witness(asked, tmp_path):
         statistic = (DRAWS * np.square(frequencies - expected) / expected).sum()
         assert abs(statistic - degrees) < 4 * np.sqrt(2 * degrees)
         np.testing.assert_allclose(rows.numbers[f"{other}_top_score"], matrix.max(1), atol=1e-5)
+
+
+def test_every_memory_passes_over_the_texts_once(asked, tmp_path, monkeypatch):
+    """What a sound's texts say is read in CLIP and by the witness at once: the weights are the same."""
+    profiles, made = Asked.profiles, list[int]()
+
+    def counted(self: Asked, rows: slice = slice(None)) -> Profiles:
+        made.append(self.there.shape[1])
+        return profiles(self, rows)
+
+    monkeypatch.setattr(Asked, "profiles", counted)
+    run(replace(asked, settings=SETTINGS.model_copy(update={"draws": 4})), tmp_path / "pairs")
+    assert made == [stores.WIDTH["clap"], stores.WIDTH["clip"] + stores.WIDTH["ulip"]]
 
 
 def test_without_a_witness_they_are_those_of_coupling(asked, tmp_path):

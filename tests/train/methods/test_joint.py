@@ -79,8 +79,11 @@ def centred(space: str, modality: str) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_the_loss_is_its_definition_over_centred_samples(pairs, monkeypatch):
-    objective = JointCoupling((SOUND, SHAPE), WIDTHS, SETTINGS)
+@pytest.mark.parametrize(("share", "items"), [(1.0, 32), (0.5, 16), (0.01, 2)])
+def test_the_loss_is_its_definition_over_centred_samples(pairs, monkeypatch, share, items):
+    shape = TERMS["shape"].model_copy(update={"share": share})
+    settings = SETTINGS.model_copy(update={"links": {**TERMS, "shape": shape}})
+    objective = JointCoupling((SOUND, SHAPE), WIDTHS, settings)
     tables = objective.load(opened(pairs), "cpu")
     assert objective.rows(opened(pairs)) == 2 * COUNTS["point"] and set(tables) == {"sound", "shape"}
     drawn = {}
@@ -111,8 +114,10 @@ def test_the_loss_is_its_definition_over_centred_samples(pairs, monkeypatch):
             asked[space] += [centred(space, link.overlap)[texts], centred(space, link.memories[space].modality)[chosen]]
     # One pass of each projector over all that it sees in a step: BatchNorm normalises by all links together.
     made = {
-        space: heads[space](torch.from_numpy(np.concatenate(rows))).chunk(len(rows)) for space, rows in asked.items()
+        space: torch.split(heads[space](torch.from_numpy(np.concatenate(rows))), [len(each) for each in rows])
+        for space, rows in asked.items()
     }
+    assert [len(rows) for rows in asked["clip"]] == [32, 32, items, items]
     sound = info_nce(made["clip"][1], made["clap"][1], 0.1) + 0.5 * info_nce(made["clip"][0], made["clap"][0], 0.1)
     shape = info_nce(made["clip"][3], made["ulip"][1], 0.2) + 0.4 * info_nce(made["clip"][2], made["ulip"][0], 0.1)
     assert terms["loss"].item() == pytest.approx((sound + 0.25 * shape).item(), rel=1e-5)
@@ -183,6 +188,7 @@ def test_two_runs_give_the_same_bytes_and_a_kill_leaves_no_trace(pairs, tmp_path
         {**TERMS, "shape": TERMS["shape"].model_copy(update={"overlap_weight": 0.0})},
         {**TERMS, "shape": TERMS["shape"].model_copy(update={"temperature_pseudo": 0.1})},
         {**TERMS, "sound": TERMS["sound"].model_copy(update={"temperature_overlap": 0.2})},
+        {**TERMS, "shape": TERMS["shape"].model_copy(update={"share": 0.5})},
     ],
 )
 def test_every_term_of_a_link_has_an_effect(pairs, tmp_path, links):
@@ -196,6 +202,9 @@ def test_other_pairs_of_one_link_train_all_again(pairs, tmp_path):
     config = tmp_path / "model" / "config.json"
     content = json.loads(config.read_text())
     assert [link["name"] for link in content["links"]] == ["sound", "shape"]
+    assert (
+        "share" not in content["links"][1]["train"]["links"]["shape"]
+    )  # or models of earlier versions would be trained again
     content["links"][1]["pairs"] = "0" * 64
     config.write_text(json.dumps(content))
     assert [result.computed for result in train(pairs, tmp_path / "model").values()] == [3]

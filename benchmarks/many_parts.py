@@ -37,6 +37,7 @@ from pipeline.progress import Progress, Silent  # noqa: E402
 from pipeline.spaces import SpaceSpec  # noqa: E402
 from pipeline.store import Made, Part, PartFolder, Rows, Source, Work, run_parts, write_rows  # noqa: E402
 from pipeline.store.manifest import Manifest  # noqa: E402
+from pipeline.store.parts.names import numbered, path_in_folder  # noqa: E402
 from pipeline.store.shards import SHARDS, ShardSample, write_shard  # noqa: E402
 
 SIZES = (1_000, 10_000)
@@ -80,9 +81,11 @@ def make_corpus(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     parts = []
     for number in range(count):
-        path, key = folder / f"{number:05d}.tar", f"{number:012d}"
+        name, key = f"{numbered(number)}.tar", f"{number:012d}"
+        path = folder / path_in_folder(name)
+        path.parent.mkdir(exist_ok=True)
         write_shard(path, [ShardSample(key, {"txt": f"caption {number}".encode()})])
-        parts.append(Part(path.name, 1, sha256_file(path), sha256_keys([key]), path.name))
+        parts.append(Part(path_in_folder(name), 1, sha256_file(path), sha256_keys([key]), name))
     Manifest(SHARDS, {"modalities": ["text"]}, tuple(parts), complete=True, corpus=folder.name).save(folder)
 
 
@@ -129,7 +132,7 @@ def bookkeeping(folder: Path, count: int) -> float:
         return Made(["k"])
 
     began = time.process_time()
-    works = [Work(f"part-{number:05d}.parquet", Source(str(number)), make, 1) for number in range(count)]
+    works = [Work(f"part-{numbered(number)}.parquet", Source(str(number)), make, 1) for number in range(count)]
     with PartFolder(folder / "parts", "embeddings", {"code": 1}) as parts:
         run_parts(parts, works, "test", "samples", Silent())
         parts.finish(0.0)

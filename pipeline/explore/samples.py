@@ -59,7 +59,7 @@ class Samples:
         folder = self._shards / corpus
         state = state_of(folder / MANIFEST_NAME)
         if self._listed.get(corpus, ((), {}))[0] != state or not state:
-            parts = {part.name: part for part in load_manifest(folder).parts} if folder.is_dir() else {}
+            parts = {part.file_name: part for part in load_manifest(folder).parts} if folder.is_dir() else {}
             self._listed[corpus] = state, parts
         return self._listed[corpus][1]
 

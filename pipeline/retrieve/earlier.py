@@ -37,7 +37,7 @@ class Earlier:
         manifest = self._manifest
         if not manifest or manifest.fingerprint != pairs.manifest.fingerprint or name not in manifest.files:
             return None
-        before = {part.name: part.sha256 for part in manifest.parts}
+        before = {part.file_name: part.sha256 for part in manifest.parts}
         if before != {name: part.sha256 for name, part in pairs.parts.items()}:
             return None
         path = self._folder / name

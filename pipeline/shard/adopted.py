@@ -147,12 +147,12 @@ def _known(folder: Path, parts: Mapping[str, Part]) -> Iterator[tuple[str, list[
                 Checked(key, [[modality, digest.hex()] for _, modality, digest in members], [])
                 for key, members in islice(rows, part.rows)
             ]
-            now = parts.get(part.name)
+            now = parts.get(part.file_name)
             # Of samples without a wanted file the table says nothing; then the tar itself is asked.
             if sha256_keys(one.key for one in some) != part.keys_sha256:
                 return
             if now and now.sha256 == part.sha256:
-                yield part.name, some
+                yield part.file_name, some
     except McrError as error:
         log.info("%s: what the tars hold is read from them (%s)", folder, error.message)
 

@@ -65,6 +65,6 @@ def _listed(folder: Path) -> Iterator[tuple[str, list[str]]]:
         rows = read_contents(folder) if (folder / CONTENTS_NAME).is_file() else iter(())
         keys = (key for key, _ in groupby(rows, itemgetter(0)) if key not in rejected)
         for part in parts:
-            yield part.name, list(islice(keys, part.rows))
+            yield part.file_name, list(islice(keys, part.rows))
     except McrError as error:
         log.info("%s: which shard holds what is read from the shards (%s)", folder, error.message)

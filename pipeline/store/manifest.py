@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import CorruptError, UserError
 from pipeline.files.reading import written_by_us
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_json
 from pipeline.store.parts.journal import read_journal
+from pipeline.store.parts.names import file_name_of, stays_inside
 
 SCHEMA_VERSION = 2
 # Version 1 lists no tables and names no corpus.
@@ -50,7 +51,7 @@ class Part:
     """One file of the folder, or at the address that the folder has elsewhere; committed.
 
     Attributes:
-        name: File name within the folder.
+        name: Path within the folder, see `path_in_folder`.
         rows: Samples in the file.
         sha256: Hash of the file.
         keys_sha256: Hash of the keys in their order.
@@ -75,13 +76,27 @@ class Part:
     location: Location | None = None
 
     @property
+    def file_name(self) -> str:
+        """What the part is called, in whichever subfolder it lies."""
+        return file_name_of(self.name)
+
+    @property
     def samples_in(self) -> int:
         """Samples that the source held: rows plus rejects."""
         return self.rows + len(self.rejected)
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Part":
-        """The part that a manifest or a journal describes."""
+        """The part that a manifest or a journal describes.
+
+        Raises:
+            CorruptError: Its name leads out of the folder.
+        """
+        if not stays_inside(entry["name"]):
+            raise CorruptError(
+                f"A part is called {entry['name']!r}, which leads out of its folder.",
+                "Remove the folder and run the stage again.",
+            )
         location = Location(**entry["location"]) if entry.get("location") else None
         rejected = tuple(Failure(**failure) for failure in entry["rejected"])
         return cls(**{**entry, "rejected": rejected, "location": location})
@@ -99,7 +114,7 @@ class Manifest:
     Attributes:
         kind: ``shards``, ``embeddings`` or ``pairs``.
         fingerprint: Everything that can change the content of a part, apart from the part's own source.
-        parts: Committed parts in the order of their names.
+        parts: Committed parts in the order of their file names, which is that of their numbers.
         complete: Whether every part that the stage planned is there; readers refuse an incomplete folder.
         files: SHA-256 by name of the tables beside the parts: failures, contents, examples.
         corpus: Whose samples these are; empty for pairs, and in manifests of the first version.
@@ -154,8 +169,10 @@ def load_manifest(folder: Path) -> Manifest:
         return manifest
     header = entries[0]
     fingerprint = header.get("fingerprint", {})
-    parts = {part.name: part for part in manifest.parts} if manifest and manifest.fingerprint == fingerprint else {}
-    parts |= {part.name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
+    parts = (
+        {part.file_name: part for part in manifest.parts} if manifest and manifest.fingerprint == fingerprint else {}
+    )
+    parts |= {part.file_name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
     listed = tuple(parts[name] for name in sorted(parts))
     return Manifest(header.get("kind", ""), fingerprint, listed, corpus=header.get("corpus", ""))
 

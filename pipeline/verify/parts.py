@@ -11,6 +11,7 @@ from pipeline.store import PAIRS, Manifest, Part, Store, load_manifest
 from pipeline.store.content.hashes import CONTENTS_NAME, read_contents
 from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parts.file import judged_part, part_file
+from pipeline.store.parts.subfolders import unlisted_parts
 from pipeline.store.shards import read_shard
 from pipeline.verify.store import StoreCheck, some
 from pipeline.verify.verdict import Verdict, judged
@@ -88,8 +89,7 @@ def check_files(folder: Path, manifest: Manifest, pattern: str) -> list[str]:
     for part in manifest.parts:
         if said := judged_part(folder, part):
             damage.append(said)
-    listed = {part.name for part in manifest.parts}
-    if extra := sorted(path.name for path in folder.glob(pattern) if path.name not in listed):
+    if extra := unlisted_parts(folder, pattern, {part.name for part in manifest.parts}):
         damage.append(f"{some(extra)} is not in the manifest")
     return damage + _check_tables(folder, manifest)
 

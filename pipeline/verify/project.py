@@ -8,6 +8,7 @@ from pipeline.links import Link
 from pipeline.store.integrity.made_from import MADE_FROM_NAME
 from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parts.journal import JOURNAL_NAME
+from pipeline.store.parts.names import folder_of
 
 PARTS = {"shards": "*.tar", "embeddings": "part-*.parquet", "pairs": "part-*.parquet"}
 RESULTS = {"metrics": (MADE_FROM_NAME, "metrics.parquet"), "reports": (MADE_FROM_NAME, "index.html")}
@@ -37,7 +38,7 @@ def find_places(roots: Mapping[str, Path]) -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     for kind, pattern in PARTS.items():
         names = (MANIFEST_NAME, JOURNAL_NAME, pattern)
-        folders = {path.parent for name in names for path in _below(roots[kind], name)}
+        folders = {folder_of(path) for name in names for path in _below(roots[kind], name)}
         found += [(kind, folder) for folder in sorted(folders)]
     models = sorted(path for path in roots["models"].glob("*") if path.is_dir() and any(path.rglob("*.*")))
     found += [("models", folder) for folder in models]

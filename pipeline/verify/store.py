@@ -13,6 +13,8 @@ from pipeline.hashing import sha256_keys
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, Manifest, Part, load_manifest, read_rows
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME
 from pipeline.store.parts.file import judged_part, part_file
+from pipeline.store.parts.names import folder_of
+from pipeline.store.parts.subfolders import unlisted_parts
 from pipeline.store.reader import NORM_TOLERANCE
 
 PARTS = "part-*.parquet"
@@ -53,7 +55,7 @@ def find_stores(root: Path) -> list[Path]:
         UserError: There is none.
     """
     names = (*root.rglob(MANIFEST_NAME), *root.rglob(PARTS)) if root.is_dir() else ()
-    found = sorted({path.parent for path in names})
+    found = sorted({folder_of(path) for path in names})
     if not found:
         raise UserError(f"There is no store in {root}.", "Name a folder below data/embeddings, or run `mcr encode`.")
     return found
@@ -80,9 +82,7 @@ def check_store(folder: Path) -> StoreCheck:
     seen: dict[bytes, str] = {}
     for part in manifest.parts:
         _check_part(check, part, keys, seen)
-    listed = {part.name for part in manifest.parts}
-    extra = sorted(path.name for path in folder.glob(PARTS) if path.name not in listed)
-    if extra:
+    if extra := unlisted_parts(folder, PARTS, {part.name for part in manifest.parts}):
         check.problems.append(f"{some(extra)} is not in the manifest")
     if manifest.complete:
         _check_failures(check, manifest)

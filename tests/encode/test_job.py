@@ -21,6 +21,7 @@ from pipeline.report.provenance import _account
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.spaces import SpaceSpec
 from pipeline.store import Store, load_manifest, read_embeddings
+from pipeline.store.parts import names
 from stages.context import account
 from tests.conftest import HashSpace, png
 
@@ -47,7 +48,9 @@ def test_every_row_is_the_embedding_of_its_own_file(photos, shards, tmp_path, ha
         np.testing.assert_allclose(row, tensor / np.linalg.norm(tensor), atol=1e-7)
 
 
-def test_pandas_opens_the_store_without_our_code(shards, tmp_path, hash_space):
+@pytest.mark.parametrize("parts_in_a_folder", [1000, 2])
+def test_pandas_opens_the_store_without_our_code(shards, tmp_path, hash_space, monkeypatch, parts_in_a_folder):
+    monkeypatch.setattr(names, "PER_FOLDER", parts_in_a_folder)
     encode(hash_space, shards, tmp_path / "out")
     table = pd.read_parquet(tmp_path / "out" / "image")  # the whole folder at once
     matrix = np.frombuffer(b"".join(table.embedding), "<f4").reshape(len(table), -1)

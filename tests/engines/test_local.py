@@ -16,6 +16,7 @@ from pipeline.engines.supervised import Limits
 from pipeline.errors import McrError, UserError
 from pipeline.progress import Silent
 from pipeline.store import Manifest, PartFolder, Work, run_parts
+from pipeline.store.parts import names
 from pipeline.store.parts.run import ALONE, Engine, one_by_one
 from tests.engines.works import Divisible, two_ahead, works
 
@@ -40,7 +41,7 @@ def build(folder: Path, todo: list[Work], engine: Engine, making=one_by_one, rej
 
 
 def content(folder: Path) -> Bytes:
-    return {path.name: path.read_bytes() for path in sorted((folder / "parts").iterdir())}
+    return {path.name: path.read_bytes() for path in sorted((folder / "parts").rglob("*")) if path.is_file()}
 
 
 @pytest.mark.parametrize("making", [one_by_one, two_ahead])
@@ -132,12 +133,17 @@ class Killing:
                 self.kills += 1
 
 
-def test_killed_processes_cost_time_and_nothing_else(tmp_path, pool):
+def test_killed_processes_cost_time_and_nothing_else(tmp_path, pool, monkeypatch):
+    monkeypatch.setattr(names, "PER_FOLDER", 4)  # of the drivers; where a part goes is nothing that workers decide
     build(tmp_path / "here", works(16), ALONE.engine)
     engine = Killing(pool, 4)
     build(tmp_path / "there", works(16, seconds=0.01), engine, two_ahead)
     assert engine.kills == 4
     assert content(tmp_path / "here") == content(tmp_path / "there")
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("there/parts/*/*")) == [
+        f"there/parts/{number // 4 * 4:05d}/{number:05d}.tar" for number in range(4, 16)
+    ]
 
 
 def test_processes_end_with_their_driver(tmp_path):

@@ -17,7 +17,10 @@ from pipeline.explore import gallery, index
 from pipeline.explore.gallery import Gallery
 from pipeline.explore.index import Index, Place
 from pipeline.explore.samples import Samples
+from pipeline.progress import Silent
+from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.store import Rows, Store, read_embeddings
+from pipeline.store.parts import names
 from stages.cli import app
 from tests.makers.small_project import mcr, picture
 
@@ -178,6 +181,15 @@ def test_a_sample_is_read_from_the_shard_that_its_row_says(small_project: Path) 
     assert samples.member("photos", "00009.tar", "p00", "image") is None
     assert samples.member("nowhere", "00000.tar", "p00", "image") is None
     assert samples.caption("captions", "00000.tar", found.gallery(Place("clip", "captions", "text")).keys[0])
+
+
+def test_a_sample_is_read_from_a_shard_in_a_subfolder(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(names, "PER_FOLDER", 1)
+    build_shards(photos, tmp_path / "shards/photos", ShardSettings(("image",), 10, "error", 0.5), Silent())
+    assert (tmp_path / "shards/photos/00002/00002.tar").is_file()
+    last = max(path.stem for path in photos.iterdir())
+    found = Samples(tmp_path / "shards").member("photos", "00002.tar", last, "image")
+    assert found and found.content == (photos / f"{last}.png").read_bytes()
 
 
 def test_a_corpus_that_is_sharded_again_is_read_anew(small_project: Path) -> None:

@@ -26,6 +26,7 @@ from pipeline.spaces import SpaceSpec
 from pipeline.store import read_embeddings
 from pipeline.store.content.hashes import read_contents
 from pipeline.store.manifest import load_manifest
+from pipeline.store.parts import names
 from pipeline.verify.parts import check_shards
 
 BOTH = SourceOptions(("image", "text"))
@@ -105,6 +106,23 @@ def test_embeddings_are_those_of_a_copied_corpus(laion, tmp_path, hash_space):
         assert np.array_equal(found["laion"][modality][1], found["copied"][modality][1])
     contents = {name: sorted(read_contents(tmp_path / "data/shards" / name)) for name in ("laion", "copied")}
     assert contents["laion"] == contents["copied"]
+
+
+def test_names_of_adopted_tars_are_no_paths_and_what_is_made_of_them_goes_to_subfolders(
+    laion, tmp_path, monkeypatch, read, hash_space
+):
+    monkeypatch.setattr(names, "PER_FOLDER", 1)
+    corpus = tmp_path / "shards/laion"
+    manifest, _ = adopt(laion, corpus)
+    assert [part.name for part in manifest.parts] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert not [path for path in corpus.iterdir() if path.is_dir()]
+    read.clear()
+    assert adopt(laion, corpus)[1] == 0 and not read
+    settings = EncodeSettings(4, 2, 0.0)
+    made = encode_corpus(hash_space, "hash", SpaceSpec("hash", "x"), corpus, tmp_path / "out", settings, Silent())
+    assert [part.name for part in made["image"][0].parts] == [
+        "part-00000.parquet", "part-00001/part-00001.parquet", "part-00002/part-00002.parquet",
+    ]  # fmt: skip
 
 
 def test_a_second_run_reads_no_tar_and_a_new_tar_is_read_alone(laion, tmp_path, read, tree_bytes):

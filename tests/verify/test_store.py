@@ -12,6 +12,7 @@ from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file, sha256_keys
 from pipeline.store import EMBEDDINGS, Failure, PartFolder, Rows, load_manifest, read_rows, write_rows
 from pipeline.store.manifest import MANIFEST_NAME
+from pipeline.store.parts import names
 from pipeline.verify.store import check_store, find_stores
 
 REJECT = Failure("bad", "decode", "SampleError", "no picture")
@@ -34,6 +35,18 @@ def store(tmp_path: Path) -> Path:
         )
     parts.finish(0.5)
     return folder
+
+
+def test_a_store_in_subfolders_is_one_store(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Also when only its parts tell that it is there; and a part that nobody lists is one, in whichever folder."""
+    request.getfixturevalue("monkeypatch").setattr(names, "PER_FOLDER", 1)
+    folder: Path = request.getfixturevalue("store")
+    assert (folder / "part-00001/part-00001.parquet").is_file() and not check_store(folder).problems
+    (folder / "part-00001/part-00009.parquet").write_bytes(b"?")
+    assert check_store(folder).problems == ["part-00001/part-00009.parquet is not in the manifest"]
+    (folder / MANIFEST_NAME).unlink()
+    (folder / "part-00000.parquet").unlink()
+    assert find_stores(tmp_path) == [folder]
 
 
 def rewrite(folder: Path, change: Callable[[Rows], Rows], honest: bool = True) -> None:

@@ -9,6 +9,7 @@ from pipeline.plan.estimates import in_bytes, in_time
 from pipeline.plan.scale.described import DescribedCorpus
 from pipeline.plan.scale.rates import Rate, Rates
 from pipeline.store.manifest import Part
+from pipeline.store.parts.names import path_in_folder
 
 # What the driver of a stage holds of each part: entry of source and part, unit of work, look of the file (measured).
 PART_BYTES = 2_000
@@ -77,7 +78,7 @@ def needs(corpus: DescribedCorpus, rates: Rates, machines: Machines) -> Iterator
 
 def manifest_bytes() -> int:
     """Bytes of one part in a manifest."""
-    part = Part("part-a100000.parquet", 10_000, "0" * 64, "0" * 64, "0" * 64, (), "cuda bf16", 1, 0)
+    part = Part(path_in_folder("part-a100000.parquet"), 10_000, "0" * 64, "0" * 64, "0" * 64, (), "cuda bf16", 1, 0)
     return len(json.dumps(asdict(part), indent=1))
 
 

@@ -20,6 +20,7 @@ from pipeline.progress import Progress, Silent
 from pipeline.retrieve.profiles import Profiles, profile
 from pipeline.store import PAIRS, Made, PartFolder, Rows, Source, Store, Work, run_parts, write_rows
 from pipeline.store.lock import HeldError
+from pipeline.store.parts.names import numbered
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def profiles_in_parts(asked: Asked, folder: Path, made_from: Mapping[str, object
     starts = range(0, len(asked.samples), WINDOW)
     source = Source(sha256_json(identity))
     works = [
-        Work(f"part-{number:05d}.parquet", source, partial(_write, asked, slice(start, start + WINDOW)))
+        Work(f"part-{numbered(number)}.parquet", source, partial(_write, asked, slice(start, start + WINDOW)))
         for number, start in enumerate(starts)
     ]
     if not (found := _finished(folder, identity, arithmetic)):

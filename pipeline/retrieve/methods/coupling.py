@@ -36,6 +36,7 @@ from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
 from pipeline.retrieve.profiles import Profiles, centred, features
 from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
 from pipeline.store import Rows, open_placed, read_placed
+from pipeline.store.parts.names import numbered
 
 EXAMPLE_QUERIES, EXAMPLE_NEIGHBOURS = 12, 5
 
@@ -81,7 +82,7 @@ class CouplingPairs:
         first_row = 0
         for part in (p for folder in self._pairs.memory_stores(space) for p in open_placed(folder).manifest.parts):
             keys = self._keys[space][first_row : first_row + part.rows]
-            name = f"{self._link.memory_column(space)}-{len(found):05d}.parquet"
+            name = f"{self._link.memory_column(space)}-{numbered(len(found))}.parquet"
             found.append(JoinedPart(name, part.sha256, keys, first_row, ()))
             first_row += part.rows
         return found

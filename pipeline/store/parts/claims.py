@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.store.parts.elsewhere import Elsewhere
+from pipeline.store.parts.names import path_in_folder
+from pipeline.store.parts.subfolders import make_subfolders
 
 
 class Claims:
@@ -13,19 +15,29 @@ class Claims:
     Args:
         folder: Of the parts.
         elsewhere: Where they lie.
-        listed: Names of files, and addresses, that earlier runs listed.
+        listed: Paths of files, and addresses, that earlier runs listed.
         lists_all: Whether these are all; what damaged files listed is not known any more.
 
     Attributes:
-        places: Names of files in the folder, and addresses.
+        places: Paths of files in the folder, and addresses.
     """
 
     def __init__(self, folder: Path, elsewhere: Elsewhere, listed: Collection[str], lists_all: bool) -> None:
         self._folder, self._elsewhere, self._lists_all = folder, elsewhere, lists_all
         self.places = set(listed)
 
-    def add(self, names: Collection[str]) -> list[str]:
-        """From now on the places of the parts called `names` are ours.
+    def path_of(self, file_name: str) -> str:
+        """Path in the folder of the part called `file_name`, once it is made.
+
+        Earlier versions put all parts into the folder itself: what they listed there is replaced there.
+        """
+        if self._elsewhere.address is None or self._elsewhere.place_of(file_name) in self.places:
+            return file_name
+        lost = not self._lists_all and (self._folder / file_name).is_file()  # with the record that listed it
+        return file_name if lost else path_in_folder(file_name)
+
+    def add(self, file_names: Collection[str]) -> list[str]:
+        """From now on the places of the parts called `file_names` are ours, and there is a subfolder for each that needs one.
 
         Returns:
             Those that were not ours before.
@@ -33,7 +45,8 @@ class Claims:
         Raises:
             UserError: Something of somebody else lies at one of them.
         """
-        new = sorted({self._elsewhere.place_of(name) for name in names} - self.places)
+        paths = {self.path_of(name) for name in file_names}
+        new = sorted({self._elsewhere.place_of(path) for path in paths} - self.places)
         if self._lists_all and self._elsewhere.address:
             self._elsewhere.refuse_strangers(new)
         elif self._lists_all and (strange := next((name for name in new if (self._folder / name).exists()), "")):
@@ -41,5 +54,7 @@ class Claims:
                 f"{self._folder / strange} is in the way: this stage did not make it.",
                 "Move the file away; the folder belongs to the stage.",
             )
+        if self._elsewhere.address == "":
+            make_subfolders(self._folder, paths)
         self.places.update(new)
         return new

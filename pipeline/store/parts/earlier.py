@@ -13,6 +13,7 @@ from pipeline.store.differences import differences
 from pipeline.store.manifest import MANIFEST_NAME, Manifest, Part, read_manifest
 from pipeline.store.parts.elsewhere import lies_at
 from pipeline.store.parts.journal import read_journal
+from pipeline.store.parts.names import stays_inside
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ def take_over(folder: Path, now: Manifest) -> Earlier:
     journal = read_journal(folder)
     header, *entries = journal.entries or [{}]
     commits = [entry for entry in entries if "part" in entry]
-    written = {part.name: part for part in (Part.of(entry["part"]) for entry in commits)}
-    before = {part.name: part for part in previous.parts} if previous else {}
+    written = {part.file_name: part for part in (Part.of(entry["part"]) for entry in commits)}
+    before = {part.file_name: part for part in previous.parts} if previous else {}
     own = {lies_at(part) for part in (*before.values(), *written.values())} | set(previous.files if previous else ())
     own.update(name for entry in journal.entries for name in entry.get("own", ()))
     lists_all = not journal.damaged and (previous is not None or not (folder / MANIFEST_NAME).exists())
@@ -74,9 +75,13 @@ def committed(folder: Path, now: Manifest) -> dict[str, Part]:
     """What is committed in a folder that another process may be writing to, with the fingerprint of this run, by name."""
     previous = _previous_manifest(folder, now.kind)
     header, *entries = read_journal(folder).entries or [{}]
-    found = {part.name: part for part in previous.parts} if previous and previous.fingerprint == now.fingerprint else {}
+    found = (
+        {part.file_name: part for part in previous.parts}
+        if previous and previous.fingerprint == now.fingerprint
+        else {}
+    )
     if header.get("fingerprint") == now.fingerprint and header.get("kind") == now.kind:
-        found |= {part.name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
+        found |= {part.file_name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
     return found
 
 
@@ -97,5 +102,7 @@ def _previous_manifest(folder: Path, kind: str) -> Manifest | None:
 def finish_renaming(folder: Path, commit: Mapping[str, Any]) -> None:
     """A kill came between the entry in the journal and the renaming."""
     part, temporary = Part.of(commit["part"]), folder / commit["temporary"]
-    if not part.location and temporary.is_file() and sha256_file(temporary) == part.sha256:
+    if part.location or not stays_inside(commit["temporary"]):
+        return
+    if temporary.is_file() and sha256_file(temporary) == part.sha256:
         move(temporary, folder / part.name)

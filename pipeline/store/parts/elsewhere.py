@@ -22,7 +22,7 @@ _UNLISTED = ("http://", "https://")
 
 
 def lies_at(part: Part) -> str:
-    """Where the file of `part` lies: its address, or its name in the folder."""
+    """Where the file of `part` lies: its address, or its path in the folder."""
     return part.location.address if part.location else part.name
 
 
@@ -38,9 +38,9 @@ class Elsewhere:
         self.folder, self.address = folder, address
         self._listings: dict[str, dict[str, Seen]] = {}
 
-    def place_of(self, name: str) -> str:
-        """Where the part called `name` is to lie: its address, or its name in the folder."""
-        return f"{self.address}/{name}" if self.address else name
+    def place_of(self, path: str) -> str:
+        """Where the part whose path in the folder is `path` is to lie: its address, or this path."""
+        return f"{self.address}/{path}" if self.address else path
 
     def settled(self, part: Part) -> bool:
         """Whether `part` lies where it is to lie."""
@@ -115,19 +115,23 @@ class Elsewhere:
             log.warning("%s holds objects that this stage did not make and leaves alone: %s", self.address, shown)
         return sorted(there & set(own))
 
-    def moved(self, part: Part) -> tuple[Part, str]:
+    def moved(self, part: Part, path: str) -> tuple[Part, str]:
         """Copy the file of `part` to where it is to lie; what it is copied from stays.
 
+        Args:
+            part: Which part.
+            path: Of the part in the folder from now on.
+
         Returns:
-            The part as it lies there, and the temporary name of the copy where that is in the folder.
+            The part as it lies there, and the temporary path of the copy where that is in the folder.
         """
-        source, place = checked_part(self.folder, part), self.place_of(part.name)
+        source, place = checked_part(self.folder, part), self.place_of(path)
         log.info("%s/%s moves from %s to %s", self.folder, part.name, lies_at(part), place)
         if self.address:
-            return replace(part, location=put(source, place)), ""
-        with temporary_file(self.folder / part.name) as temporary:
+            return replace(part, name=path, location=put(source, place)), ""
+        with temporary_file(self.folder / path) as temporary:
             shutil.copyfile(source, temporary)
-        return replace(part, location=None), temporary.name
+        return replace(part, name=path, location=None), temporary.relative_to(self.folder).as_posix()
 
     def _listing(self, address: str) -> dict[str, Seen]:
         if address not in self._listings:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.files.atomic import LEFTOVER, sync_directory
+from pipeline.files.atomic import LEFTOVER
 from pipeline.store.lock import LOCK_NAME
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Manifest, Part
 from pipeline.store.parts.journal import JOURNAL_NAME
 from pipeline.store.parts.ledger import Ledger
+from pipeline.store.parts.subfolders import files_in, remove_empty, subfolders_of, sync_folders
 from pipeline.store.rejects import check_rejects, write_failures
 from pipeline.store.remote.objects import remove
 
@@ -41,8 +42,10 @@ def finish(
     now = replace(now, parts=_settled_parts(ledger, anew))
     for name, write in tables.items():
         now.files[name] = ledger.write_table(name, write)
-    present = {path.name for path in folder.iterdir() if path.is_file()}
     needed = {part.name for part in now.parts if not part.location} | now.files.keys()
+    filled = subfolders_of(folder, needed)
+    known = filled | subfolders_of(folder, ledger.claims.places)
+    present = files_in(folder, known)
     stale = _stale(ledger, present, needed)
     gone = ledger.elsewhere.stale(ledger.claims.places, now.parts)
     if now != previous or stale or gone or ledger.begun:
@@ -51,7 +54,8 @@ def finish(
             (folder / name).unlink()
         for address in gone:
             remove(address)
-        sync_directory(folder)
+        remove_empty(folder, known - filled)
+        sync_folders(folder, filled)
         ledger.end(now)
     _name_foreign(folder, present - stale - needed)
     ledger.unchanged.save()
@@ -63,9 +67,9 @@ def _settled_parts(ledger: Ledger, anew: bool) -> tuple[Part, ...]:
     elsewhere = ledger.elsewhere
     astray = [part for part in ledger.parts.values() if not elsewhere.settled(part)]
     if astray:
-        ledger.claim({part.name for part in astray})
+        ledger.claim({part.file_name for part in astray})
     for part in astray:
-        ledger.commit(*elsewhere.moved(part))
+        ledger.commit(*elsewhere.moved(part, ledger.claims.path_of(part.file_name)))
     parts = ledger.in_order()
     elsewhere.confirm(parts, anew=bool(astray) or anew)
     return parts

@@ -22,6 +22,7 @@ from pipeline.store.parts.finish import finish
 from pipeline.store.parts.ledger import Ledger
 from pipeline.store.parts.share import WHOLE, Share
 from pipeline.store.parts.slices import made_by_slices, no_slice_at_work, remove_slices
+from pipeline.store.parts.subfolders import make_subfolders, subfolders_of, sync_folders
 from pipeline.store.parts.work import Made, Record, Source, Work, write_part
 
 log = logging.getLogger(__name__)
@@ -90,12 +91,12 @@ class PartFolder:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Parts that this run kept or made, by name."""
+        """Parts that this run kept or made, by file name."""
         return dict(self._ledger.parts)
 
     @property
     def earlier_parts(self) -> dict[str, Part]:
-        """Parts that an earlier run with the same fingerprint committed, by name."""
+        """Parts that an earlier run with the same fingerprint committed, by file name."""
         return dict(self._known)
 
     def reuse(self, work: Work) -> Source | None:
@@ -139,7 +140,8 @@ class PartFolder:
             HeldError: Somebody broke the lock.
         """
         self._lock.check()
-        part = replace(record.part, arithmetic=self.arithmetic, decoders=self.decoders)
+        path = self._ledger.claims.path_of(record.part.file_name)
+        part = replace(record.part, name=path, arithmetic=self.arithmetic, decoders=self.decoders)
         self._ledger.commit(part, record.temporary)
         self.computed += 1
         return part
@@ -153,9 +155,9 @@ class PartFolder:
             write(path)
             return Made(keys, rejected)
 
-        work = Work(name, Source(source), make, address=self.address_of(name))
+        work = Work(name, Source(source), make)
         self.plan([work])
-        return self.adopt(write_part(self.folder, work, Silent()))
+        return self.adopt(write_part(self.folder, self.placed(work), Silent()))
 
     def finish(
         self,
@@ -215,22 +217,30 @@ class PartFolder:
             self._refuse_mixture()
         self._ledger.claim({work.name for work in works})
 
-    def address_of(self, name: str) -> str:
-        """Where whoever makes the part called `name` puts it; empty: in the folder."""
-        return self._elsewhere.place_of(name) if self._elsewhere.address else ""
+    def placed(self, work: Work) -> Work:
+        """`work` for whoever makes it: with the path in the folder where it goes, or its address."""
+        path = self._ledger.claims.path_of(work.name)
+        if self._elsewhere.address:
+            return replace(work, address=self._elsewhere.place_of(path))
+        return replace(work, name=path)
 
     def _adopt_slices(self) -> None:
         """Take over what the processes of a job array made, each in a folder of its own."""
-        own = self._ledger.claims.places
-        for part, waiting in made_by_slices(self.folder, self.manifest):
-            known = self._known.get(part.name)
-            foreign = part.name not in own and (self.folder / part.name).exists()
+        claims, adopted = self._ledger.claims, set[str]()
+        for made, waiting in made_by_slices(self.folder, self.manifest):
+            part = replace(made, name=claims.path_of(made.file_name))
+            known = self._known.get(part.file_name)
+            foreign = part.name not in claims.places and (self.folder / part.name).exists()
             if foreign or (known and known.source == part.source):
                 continue
-            own.add(part.name)
+            make_subfolders(self.folder, [part.name])
+            claims.places.add(part.name)
             self._ledger.journal().append({"part": part.entry(), "temporary": waiting})
             move(self.folder / waiting, self.folder / part.name, durably=False)
-            self._known[part.name] = part
+            self._known[part.file_name] = part
+            adopted.add(part.name)
+        if adopted:  # before the folders go that they come from
+            sync_folders(self.folder, subfolders_of(self.folder, adopted))
         remove_slices(self.folder)
 
     def _refuse_mixture(self) -> None:

@@ -26,7 +26,7 @@ class Ledger:
         continues: Whether the journal that is there is one of this fingerprint.
 
     Attributes:
-        parts: What this run kept or made, by name.
+        parts: What this run kept or made, by file name.
         unchanged: What is known of their files.
     """
 
@@ -56,15 +56,15 @@ class Ledger:
         """Whether there is a journal, of this run or of one before."""
         return self._journal is not None or (self.folder / JOURNAL_NAME).exists()
 
-    def claim(self, names: Collection[str]) -> None:
-        """From now on the places of the parts called `names` are ours, also if this run ends here.
+    def claim(self, file_names: Collection[str]) -> None:
+        """From now on the places of the parts called `file_names` are ours, also if this run ends here.
 
         Raises:
             UserError: See `Claims.add`.
         """
         continues = self._continues
-        new = self.claims.add(names)
-        if names and self.elsewhere.address:
+        new = self.claims.add(file_names)
+        if file_names and self.elsewhere.address:
             self.journal()  # Before an object that a manifest lists is replaced.
         if new and continues:
             self.journal().append({"own": new})
@@ -90,7 +90,7 @@ class Ledger:
             raise
         if here := file_here(self.folder, part):
             self.unchanged.hashed(str(here) if part.location else part.name, part.sha256, look_of(here))
-        self.parts[part.name] = part
+        self.parts[part.file_name] = part
 
     def is_intact(self, part: Part, path: Path) -> bool:
         """Whether the file `path` of `part` is as it was committed; one that looks untouched since then is not read."""
@@ -104,7 +104,7 @@ class Ledger:
         return True
 
     def in_order(self) -> tuple[Part, ...]:
-        """The parts in the order of their names."""
+        """The parts in the order of their file names."""
         return tuple(self.parts[name] for name in sorted(self.parts))
 
     def write_table(self, name: str, write: Callable[[Path], None]) -> str:

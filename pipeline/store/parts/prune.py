@@ -13,6 +13,7 @@ from pipeline.files.sealed import read_sealed
 from pipeline.store.lock import LOCK_NAME
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, load_manifest
 from pipeline.store.parts.journal import JOURNAL_NAME, read_journal
+from pipeline.store.parts.subfolders import files_in, remove_empty, subfolders_of
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,14 @@ def keep_only(root: Path, folders: Collection[Path]) -> None:
     on_the_way = {parent for folder in folders for parent in (folder, *folder.parents)}
     if not root.is_dir():
         return
+    own = own_files(root)
+    parts_in = subfolders_of(root, own)
     for path in sorted(root.iterdir()):
-        if path.is_dir() and not path.is_symlink() and path in on_the_way:
+        if not path.is_dir() or path.is_symlink() or path.name in parts_in:
+            continue
+        if path in on_the_way:
             keep_only(path, folders)
-        elif path.is_dir() and not path.is_symlink():
+        else:
             if kept := _addresses(path):
                 # Whoever left a job out by mistake, or in a copy of the project, loses nothing that took days.
                 log.warning(
@@ -45,7 +50,7 @@ def keep_only(root: Path, folders: Collection[Path]) -> None:
             log.info("%s belongs to nothing in the parameters any more and is removed", path)
             remove(path)
     if root not in folders:
-        _remove_files(root)
+        _remove_files(root, own)
 
 
 def _addresses(folder: Path) -> list[str]:
@@ -60,26 +65,30 @@ def _addresses(folder: Path) -> list[str]:
 
 def remove(folder: Path) -> None:
     """Remove what our stages wrote in `folder` and below it, and the folders that are then empty."""
+    own = own_files(folder)
+    parts_in = subfolders_of(folder, own)
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir() and not path.is_symlink() and path.name not in parts_in:
             remove(path)
-    _remove_files(folder)
+    _remove_files(folder, own)
     with suppress(OSError):  # Something of somebody else is in it.
         folder.rmdir()
 
 
-def _remove_files(folder: Path) -> None:
-    own = own_files(folder)
-    for name in own:
+def _remove_files(folder: Path, own: set[str]) -> None:
+    parts_in = subfolders_of(folder, own)
+    records = {MANIFEST_NAME, JOURNAL_NAME} & own
+    for name in (*(own - records), *records):  # what lists the others goes last
         (folder / name).unlink(missing_ok=True)
-    left = sorted(path.name for path in folder.iterdir() if not path.is_dir() and path.name != LOCK_NAME)
+    left = sorted(files_in(folder, parts_in) - {LOCK_NAME})
+    remove_empty(folder, parts_in)
     if left:
         shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
         log.warning("%s holds files that no stage made and that are left alone: %s", folder, shown)
 
 
 def own_files(folder: Path) -> set[str]:
-    """Names of the files in `folder` that its manifest, its journal or the configuration of a model lists."""
+    """Paths of the files in `folder` that its manifest, its journal or the configuration of a model lists."""
     names: set[str] = set()
     try:
         if (folder / MANIFEST_NAME).is_file() or (folder / JOURNAL_NAME).is_file():
@@ -94,4 +103,5 @@ def own_files(folder: Path) -> set[str]:
     except (McrError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: what is in it is not known and left alone (%s)", folder, error)
         return set()
-    return {name for name in names if "/" not in name}
+    parts_in = subfolders_of(folder, names)
+    return {name for name in names if "/" not in name or name.rpartition("/")[0] in parts_in}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,17 +91,17 @@ def run_parts(
     for work in parts.share.of(works):
         source = parts.reuse(work)
         if not source:
-            stale.append(replace(work, address=parts.address_of(work.name)))
+            stale.append(work)
         elif seen:
             seen(work, source)
     parts.plan(stale)
     progress.start(task, sum(work.samples for work in stale), unit)
     by_name = {work.name: work for work in stale}
-    with closing(engine.make(parts.folder, stale, making, progress)) as records:
+    with closing(engine.make(parts.folder, map(parts.placed, stale), making, progress)) as records:
         for record in _sorted(records, by_name) if in_order else records:
             parts.adopt(record)
             if seen:
-                seen(by_name[record.part.name], record.source)
+                seen(by_name[record.part.file_name], record.source)
 
 
 def _sorted(records: Iterable[Record], names: Iterable[str]) -> Generator[Record, None, None]:
@@ -110,7 +110,7 @@ def _sorted(records: Iterable[Record], names: Iterable[str]) -> Generator[Record
     due = iter(names)
     name = next(due, None)
     for record in records:
-        early[record.part.name] = record
+        early[record.part.file_name] = record
         while name in early:
             yield early.pop(name)
             name = next(due, None)

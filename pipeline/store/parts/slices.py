@@ -12,6 +12,7 @@ from pipeline.store.parts.earlier import finish_renaming
 from pipeline.store.parts.journal import read_journal
 from pipeline.store.parts.prune import own_files
 from pipeline.store.parts.share import SHARES_NAME
+from pipeline.store.parts.subfolders import remove_empty, subfolders_of
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def made_by_slices(folder: Path, now: Manifest) -> Iterator[tuple[Part, str]]:
             continue
         for entry in commits:
             finish_renaming(slice_folder, entry)
-        for part in {entry["part"]["name"]: Part.of(entry["part"]) for entry in commits}.values():
+        for part in {part.file_name: part for part in (Part.of(entry["part"]) for entry in commits)}.values():
             if (slice_folder / part.name).is_file():
                 yield part, f"{slice_folder.relative_to(folder)}/{part.name}"
 
@@ -52,8 +53,11 @@ def remove_slices(folder: Path) -> None:
     """Remove what slices wrote, when everything of use has been adopted; files of somebody else stay."""
     for slice_folder in _slices(folder):
         remove_leftovers(slice_folder)
-        for name in (*own_files(slice_folder), LOCK_NAME):
+        own = own_files(slice_folder)
+        parts_in = subfolders_of(slice_folder, own)
+        for name in (*own, LOCK_NAME):
             (slice_folder / name).unlink(missing_ok=True)
+        remove_empty(slice_folder, parts_in)
         with suppress(OSError):
             slice_folder.rmdir()
     with suppress(OSError):

@@ -77,7 +77,7 @@ class Work:
     """One part that is to be there in the end.
 
     Attributes:
-        name: Its name in the folder.
+        name: What it is called; for whoever makes it, its path in the folder.
         source: What it is to be made from. A function where that costs reading it: it is asked only if there is a part
             to reuse; otherwise `make` tells.
         make: Writes it.
@@ -110,7 +110,7 @@ class Record:
 
     Attributes:
         part: What the manifest will say about it.
-        temporary: Its name in the folder until then; empty of a part at an address.
+        temporary: Its path in the folder until then; empty of a part at an address.
         source: What it was made from.
     """
 
@@ -142,7 +142,7 @@ def write_part(folder: Path, work: Work, progress: Progress, make: Make | None =
         transparent=made.transparent,
     )
     if not work.address:
-        return Record(part, temporary.name, source)
+        return Record(part, temporary.relative_to(folder).as_posix(), source)
     try:
         part = replace(part, location=put(temporary, work.address))
         offer(temporary, part)
@@ -152,5 +152,5 @@ def write_part(folder: Path, work: Work, progress: Progress, make: Make | None =
 
 
 def discard_unadopted(folder: Path, name: str) -> None:
-    """Remove what a process that ended had written of part `name`."""
+    """Remove what a process that ended had written of the part at the path `name`."""
     discard_temporaries(folder / name)

@@ -1,12 +1,14 @@
 """The objects at an address: put, fetched, listed, removed, each as a whole."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import TryAgainError, UserError
-from pipeline.files.atomic import atomic_path
+from pipeline.files.atomic import atomic_path, sync_directory
 from pipeline.store.manifest import Location
+from pipeline.store.parts.names import folder_of
 from pipeline.store.remote.address import filesystem_of, local_path
 from pipeline.store.remote.answers import in_words
 
@@ -33,8 +35,11 @@ def put(path: Path, address: str) -> Location:
     """
     size = path.stat().st_size
     if target := local_path(address):
+        new = not target.parent.is_dir()
         with atomic_path(target) as temporary:
             shutil.copyfile(path, temporary)
+        if new:
+            sync_directory(target.parent.parent)
         return Location(address, size)
     filesystem, place = filesystem_of(address)
     with in_words(address):
@@ -104,9 +109,12 @@ def listed(address: str) -> dict[str, Seen]:
 
 
 def remove(address: str) -> None:
-    """Remove the object at `address`, if it is there."""
+    """Remove the object at `address`, if it is there, and its subfolder if that is empty now."""
     if path := local_path(address):
         path.unlink(missing_ok=True)
+        if folder_of(path) != path.parent:
+            with suppress(OSError):  # Something else is in it.
+                path.parent.rmdir()
         return
     filesystem, place = filesystem_of(address)
     try:

@@ -62,7 +62,7 @@ def of_kind(store: Store, kind: str) -> Store:
     Raises:
         UserError: There are none.
     """
-    parts = tuple(part for part in store.manifest.parts if part.name.startswith(f"{kind}-"))
+    parts = tuple(part for part in store.manifest.parts if part.file_name.startswith(f"{kind}-"))
     if not parts:
         raise UserError(f"{store.folder} holds no {kind}.", "Run the retrieve stage of this connection again.")
     return Store(store.folder, replace(store.manifest, parts=parts))

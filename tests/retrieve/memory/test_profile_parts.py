@@ -14,6 +14,8 @@ from pipeline.retrieve.methods import coupling
 from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME, SCRATCH
 from pipeline.store.lock import FolderLock
+from pipeline.store.parts import names
+from pipeline.store.parts.prune import remove
 from tests.retrieve.methods.test_coupling import SETTINGS
 from tests.retrieve.test_pseudo_pairs import content, run, wanted  # noqa: F401
 
@@ -98,6 +100,21 @@ def test_a_kill_costs_the_part_in_work(
     monkeypatch.setattr(Asked, "profiles", counted)
     computed.clear()
     assert same(profiles_in_parts(asked, tmp_path / "p", MADE_FROM, "cpu fp32"), whole) and computed == [77]
+
+
+def test_parts_in_subfolders_are_read_again_too(
+    asked: Asked, computed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "PER_FOLDER", 1)
+    whole = asked.profiles()
+    computed.clear()
+    for _ in range(2):
+        assert same(profiles_in_parts(asked, tmp_path / "p", MADE_FROM, "cpu fp32"), whole)
+    assert computed == [2048, 2048, 77]
+    parts = sorted(path.relative_to(tmp_path / "p").as_posix() for path in (tmp_path / "p").rglob("part-*.parquet"))
+    assert parts == [f"part-{n:05d}/part-{n:05d}.parquet" if n else "part-00000.parquet" for n in range(3)]
+    remove(tmp_path / "p")
+    assert not (tmp_path / "p").exists()
 
 
 def test_while_another_process_makes_them_they_are_computed_here(

@@ -12,6 +12,8 @@ from pipeline.retrieve.methods import coupling
 from pipeline.retrieve.pseudo_pairs import EXAMPLES_NAME
 from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
 from pipeline.store import PAIRS, Rows, Store, read_rows
+from pipeline.store.parts import names
+from pipeline.train.methods.coupled import of_kind
 from tests.makers.devices import NEEDS_FAISS
 from tests.retrieve.test_pseudo_pairs import PHOTOS, SOUNDS, TEXTS, content, run, vector, wanted, write_store
 
@@ -195,6 +197,23 @@ def test_a_killed_run_continues_to_the_same_bytes(wanted, tmp_path, monkeypatch,
     monkeypatch.undo()
     assert run(wanted, tmp_path / "killed").computed == len(PARTS) - killed_at
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+def test_parts_in_subfolders_are_the_same_parts_in_the_same_order(wanted, tmp_path, monkeypatch):
+    """Draws are row numbers among the parts in their order, and what is drawn hangs on the names of the parts."""
+    run(wanted, tmp_path / "flat")
+    monkeypatch.setattr(names, "PER_FOLDER", 1)
+    run(wanted, tmp_path / "pairs")
+    stores = [Store.open(tmp_path / name, PAIRS) for name in ("flat", "pairs")]
+    places = [part.name.removesuffix(".parquet") for part in stores[1].manifest.parts]
+    assert places == ["clap_audio-00000", "clap_audio-00001/clap_audio-00001", "clip_image-00000", "text-00000",
+                      "text-00001/text-00001", "text-00002/text-00002"]  # fmt: skip
+    assert stores[0].content_hash == stores[1].content_hash
+    for kind in ("clip_image", "clap_audio", "text"):
+        first, second = (of_kind(store, kind).read() for store in stores)
+        assert first.keys == second.keys
+        assert all(np.array_equal(first.vectors[name], second.vectors[name]) for name in first.vectors)
+    assert run(wanted, tmp_path / "pairs").computed == run(wanted, tmp_path / "flat").computed == 0
 
 
 @NEEDS_FAISS

@@ -1,6 +1,6 @@
 """A folder of parts built in a process of its own, which dies at one of its file operations.
 
-`python build_folder.py FOLDER`: for every file operation of a build there is a child that ends right before it, without
+`python build_folder.py FOLDER`: there is a subfolder for every two parts, and for every file operation of a build there is a child that ends right before it, without
 any clean-up; then the build goes on. What it finds and makes is printed as JSON, one line for each operation.
 """
 
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from pipeline.progress import Silent
 from pipeline.store import Made, PartFolder, Source, Work, run_parts
+from pipeline.store.parts import names
 from pipeline.store.parts.journal import read_journal
 
-OPERATIONS = ("replace", "fsync", "unlink", "link", "open")
+OPERATIONS = ("replace", "fsync", "unlink", "link", "open", "mkdir", "rmdir")
 
 
 def make(number: int) -> Callable[[Path, object], Made]:
@@ -27,8 +28,8 @@ def make(number: int) -> Callable[[Path, object], Made]:
 
 
 def works(version: int) -> list[Work]:
-    """Of the second version, one part changed, one is new and one is gone."""
-    numbers = {1: (0, 1, 2), 2: (0, 1, 3)}[version]
+    """Of the second version, one part changed, one is new in a subfolder of its own, and one is gone with its subfolder."""
+    numbers = {1: (0, 1, 2), 2: (0, 1, 4)}[version]
     sources = {number: f"source {number}" + (" changed" if (number, version) == (1, 2) else "") for number in numbers}
     return [Work(f"{number:05d}.tar", Source(sources[number]), make(number)) for number in numbers]
 
@@ -63,12 +64,13 @@ def dying(folder: Path, version: int, operation: int) -> bool:
 
 
 def content(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_bytes().hex() for path in sorted(folder.iterdir())}
+    paths = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): "" if path.is_dir() else path.read_bytes().hex() for path in paths}
 
 
 def main() -> None:
     """Kill the build of a new folder and that of a changed one at every operation."""
-    root = Path(sys.argv[1])
+    root, names.PER_FOLDER = Path(sys.argv[1]), 2
     os.fsync = lambda descriptor: None  # Counted in the children; a kill loses nothing that was written.
     for version in (1, 2):
         start, whole = root / f"start{version}" / "corpus", root / f"whole{version}" / "corpus"

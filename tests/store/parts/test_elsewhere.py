@@ -13,6 +13,7 @@ from pipeline.errors import TryAgainError, UserError
 from pipeline.progress import Silent
 from pipeline.store import Made, PartFolder, Source, Work, load_manifest, run_parts
 from pipeline.store.manifest import MANIFEST_NAME, load_complete_manifest
+from pipeline.store.parts import names
 from pipeline.store.parts.file import checked_part
 from pipeline.store.parts.journal import JOURNAL_NAME, read_journal
 from pipeline.store.parts.prune import keep_only
@@ -171,6 +172,35 @@ def test_a_store_that_left_the_parameters_keeps_its_objects_and_is_found_again(
         keep_only(tmp_path / "space", [])
     assert f"left alone: its parts lie at {place.address}" in caplog.text
     assert build(folder, place.address, works(0, 1)) == 0
+
+
+@pytest.mark.parametrize("way", ["there", "back", "on"])
+def test_further_parts_lie_below_the_address_as_they_lie_in_a_folder(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """From two parts on; those of an earlier run keep their addresses, and whatever moves moves into subfolders."""
+    monkeypatch.setattr(names, "PER_FOLDER", 10**9)
+    folder, other = tmp_path / "corpus", f"file://{tmp_path / 'third'}"
+    start, end = {"there": ("", place.address), "back": (place.address, ""), "on": (place.address, other)}[way]
+    build(folder, start, works(0, 1, 2, 3))
+    before = place.contents()
+    monkeypatch.setattr(names, "PER_FOLDER", 2)
+    made: list[int] = []
+    assert build(folder, start, works(0, 1, 2, 3, made=made)) == 0 and not made
+    assert place.contents() == before
+    assert build(folder, start, works(0, 1, 2, 3, 4, made=made)) == 1 and made == [4]
+    assert [part.name for part in load_manifest(folder).parts][3:] == ["00003.tar", "00004/00004.tar"]
+    assert build(folder, end, works(0, 1, 2, 3, 4, made=made)) == 0 and made == [4]
+    there = {"there": place.folder, "back": folder, "on": tmp_path / "third"}[way]
+    parts = lambda: {name for name in (place.contents() if way == "there" else below(there)) if name.endswith(".tar")}  # noqa: E731
+    assert parts() == {"00000.tar", "00001.tar", "00002/00002.tar", "00002/00003.tar", "00004/00004.tar"}
+    assert read(folder) == [b"%d" % number * 100 for number in range(5)]
+    assert build(folder, end, works(0, 1)) == 0
+    assert parts() == {"00000.tar", "00001.tar"} and not [path for path in there.glob("*") if path.is_dir()]
+
+
+def below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 OPERATIONS = ("replace", "fsync", "unlink", "link", "open")

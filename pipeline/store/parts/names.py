@@ -43,14 +43,20 @@ def file_name_of(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def folder_of(path: Path) -> Path:
-    """The folder of parts that the file `path` belongs to: the one that it lies in, or the one above if that is a subfolder.
+def subfolder_of(path: str) -> str:
+    """Name of the subfolder that the part at `path` in its folder lies in; empty if it lies in none, or is no part.
 
-    A subfolder is called like the part itself or one that comes before it, as no corpus or modality is: those are words.
+    A subfolder is called like the part itself or one that comes before it, as no corpus, link or modality is.
     """
-    part, first = _NUMBERED.fullmatch(path.name), number_of(path.parent.name + path.suffix)
-    below = part and first and first <= int(part[3]) and path.parent.name == part[1] + numbered(first)
-    return path.parent.parent if below else path.parent
+    folder, _, file_name = path.rpartition("/")
+    part, first = _NUMBERED.fullmatch(file_name), number_of(f"{folder}.tar")
+    below = part and first and first <= int(part[3]) and folder == part[1] + numbered(first)
+    return folder if below else ""
+
+
+def folder_of(path: Path) -> Path:
+    """The folder of parts that the file `path` belongs to: the one that it lies in, or the one above if that is a subfolder."""
+    return path.parent.parent if subfolder_of(f"{path.parent.name}/{path.name}") else path.parent
 
 
 def stays_inside(path: str) -> bool:

@@ -13,6 +13,7 @@ from pipeline.files.sealed import read_sealed
 from pipeline.store.lock import LOCK_NAME
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, load_manifest
 from pipeline.store.parts.journal import JOURNAL_NAME, read_journal
+from pipeline.store.parts.names import subfolder_of
 from pipeline.store.parts.subfolders import files_in, remove_empty, subfolders_of
 
 log = logging.getLogger(__name__)
@@ -104,4 +105,4 @@ def own_files(folder: Path) -> set[str]:
         log.warning("%s: what is in it is not known and left alone (%s)", folder, error)
         return set()
     parts_in = subfolders_of(folder, names)
-    return {name for name in names if "/" not in name or name.rpartition("/")[0] in parts_in}
+    return {name for name in names if "/" not in name or subfolder_of(name) in parts_in}

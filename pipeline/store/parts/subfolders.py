@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.files.atomic import sync_directory
 from pipeline.files.os_errors import explained
-from pipeline.store.parts.names import folder_of, stays_inside
+from pipeline.store.parts.names import folder_of, subfolder_of
 
 
 def subfolders_of(folder: Path, places: Iterable[str]) -> set[str]:
@@ -65,7 +65,7 @@ def unlisted_parts(folder: Path, pattern: str, listed: Collection[str]) -> list[
 
 
 def _subfolders(places: Iterable[str]) -> set[str]:
-    return {place.rpartition("/")[0] for place in places if place.count("/") == 1 and stays_inside(place)}
+    return {subfolder for place in places if (subfolder := subfolder_of(place))}
 
 
 def _is_folder(path: Path) -> bool:

@@ -50,6 +50,16 @@ def test_what_no_parameter_names_any_more_goes(tmp_path, finish):
     assert [path.name for path in root.iterdir()] == ["clip-clap"]
 
 
+def test_a_link_that_the_configuration_of_a_connection_still_lists_goes_with_its_files(tmp_path):
+    """The configuration of several links lists what is in their folders, which are no subfolders of parts."""
+    output = tmp_path / "unified"
+    kept, gone = model(output / "clap"), model(output / "ulip")
+    listed = {f"{link}/projector.safetensors": "0" * 64 for link in ("clap", "ulip")}
+    (output / "config.json").write_text(json.dumps({"files": listed}))
+    keep_only(output, [output, kept])
+    assert not gone.exists() and {path.parent for path in output.rglob("*") if path.is_file()} == {output, kept}
+
+
 def test_what_is_not_ours_stays_and_is_named(tmp_path, caplog):
     root = tmp_path / "clip"
     kept, gone = store(root / "photos" / "image"), store(root / "old" / "image")

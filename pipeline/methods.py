@@ -148,7 +148,7 @@ ORACLE = Method(
 TEXTME = Method(
     "textme",
     "TextME",
-    "TextME: texts alone carry each leaf into an anchor space of text, other modalities follow by their means.",
+    "TextME: texts alone map each leaf into a text anchor space, and other modalities follow by their means.",
     pairs="texts",
     keeps_base=True,
     retrieve_settings=".settings:TextSettings",
@@ -190,7 +190,7 @@ BRIDGE_TO_BASE = replace(
     BRIDGE,
     name="bridge_to_base",
     label="Bridge, base kept",
-    summary="The training-free bridge into a base that stays as it is: leaves are told by their profiles in it.",
+    summary="The training-free bridge into an unchanged base: leaves are represented by their profiles in it.",
     connected=".bridge:BridgeToBase",
     keeps_base=True,
     one_hop=True,
@@ -244,7 +244,7 @@ def methods() -> Mapping[str, Method]:
         if not isinstance(method, Method) or method.name != name:
             raise UserError(f"{plugin} is not a `Method` of that name.", f"Repair or remove {plugin.package}.")
         if name in found:
-            raise UserError(f"{plugin} has the name of one of mcr-connect.", f"Rename it, or remove {plugin.package}.")
+            raise UserError(f"{plugin} has the name of a built-in one.", f"Rename it, or remove {plugin.package}.")
         found[name] = method
     return found
 

@@ -154,4 +154,4 @@ def with_folder_on_path(plugin: Plugin) -> None:
     spec = find_spec(top)
     places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
     if spec and not any(Path(place).is_relative_to(folder) for place in places):
-        raise UserError(f"{plugin} is in a module {top}, and another module has that name.", "Rename the module.")
+        raise UserError(f"{plugin} is in a module {top}, but another module has that name.", "Rename the module.")

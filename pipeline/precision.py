@@ -79,7 +79,7 @@ def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
         if not lacks and not any(sign in str(error).lower() for sign in _LACKING):
             raise
         log.warning(
-            "Products in %s are not possible here (%s); fp32 is used, which is many times slower.", dtype, error
+            "Products in %s are not supported here (%s); fp32 is used, which is many times slower.", dtype, error
         )
         return False
     return True
@@ -108,7 +108,7 @@ def check_float32(device: str) -> None:
         made = (rows[0] @ one, torch.nn.functional.conv1d(rows, one[:, :, None]))
     if any(bool((found != value).any()) for found in made):
         raise UserError(
-            f"Products of float32 on {device} are rounded to fewer bits, although that is switched off.",
+            f"Products of float32 on {device} are rounded to fewer bits, although this is switched off.",
             "Unset NVIDIA_TF32_OVERRIDE and other variables that force TF32, or run with `run.device: cpu`.",
         )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def encode(
     names: Annotated[list[str] | None, typer.Argument(help="Jobs in params.yaml.", show_default=False)] = None,
-    space: Annotated[str, typer.Option(help="All jobs of this space; it is loaded once.", show_default=False)] = "",
+    space: Annotated[str, typer.Option(help="All jobs of this space, which is loaded once.", show_default=False)] = "",
     params_file: ParamsFile = Path("params.yaml"),
     break_lock: BreakLock = False,
     slice_: Slice = "",

@@ -25,7 +25,7 @@ Slice = Annotated[
     typer.Option(
         "--slice",
         metavar="K/N",
-        help="Make the K-th of N shares of the parts, beside N - 1 other processes; then run the command without it.",
+        help="Make share K of N of the parts, beside N - 1 other processes; then run the command without it.",
         show_default=False,
     ),
 ]
@@ -73,7 +73,7 @@ def share_of(text: str) -> "Share":
         number.isascii() and number.isdigit() and count.isascii() and count.isdigit() and 1 <= int(number) <= int(count)
     ):
         raise UserError(
-            f"--slice {text} is no share.", "Write K/N, with K from 1 to N: --slice 3/16 is the third of sixteen."
+            f"--slice {text} is not a share.", "Write K/N, with K from 1 to N: --slice 3/16 is the third of sixteen."
         )
     return Share(int(number), int(count))
 
@@ -100,8 +100,8 @@ def _see(chosen: tuple[int, ...]) -> None:
     seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
     if seen and max(chosen) >= len(seen):
         raise UserError(
-            f"run.devices names GPU {max(chosen)}, and {VISIBLE} leaves {len(seen)}.",
-            "Count those that it leaves, from 0.",
+            f"run.devices names GPU {max(chosen)}, but {VISIBLE} leaves {len(seen)}.",
+            "Number the visible ones from 0.",
         )
     os.environ[VISIBLE] = ",".join(seen[number] if seen else str(number) for number in chosen)
 
@@ -134,7 +134,7 @@ def _places(params: "Params", device: str) -> list[dict[str, str]]:
     names = seen or [str(number) for number in range(torch.cuda.device_count())]
     if len(names) > torch.cuda.device_count():
         raise UserError(
-            f"Of the GPUs {', '.join(names)}, this machine has {torch.cuda.device_count()}.",
+            f"This machine has {torch.cuda.device_count()} of the GPUs {', '.join(names)}.",
             "Correct run.devices in params.yaml, or CUDA_VISIBLE_DEVICES.",
         )
     return [{VISIBLE: name} for name in names] if len(names) > 1 or isinstance(wanted, int) else []

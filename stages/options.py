@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 
 Names = Annotated[list[str], typer.Argument(help="Names in params.yaml.", show_default=False)]
 BreakLock = Annotated[
-    bool, typer.Option("--break-lock", help="Take the output from a run that is gone for certain, on whatever machine.")
+    bool, typer.Option("--break-lock", help="Take over the output of a run that has certainly ended, on any machine.")
 ]
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 

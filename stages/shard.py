@@ -8,7 +8,7 @@ from stages.options import BreakLock, Names, ParamsFile
 def shard(names: Names, params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
     """Write corpora as shards.
 
-    Old shards do not move: new samples go to new shards, a shard is rewritten only if its samples changed.
+    New samples go into new shards; a shard is rewritten only if its samples changed.
 
     Example: mcr shard photos captions
     """

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def train(names: Names, params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock = False) -> None:
     """Train the projectors of connections.
 
-    A killed run continues at its last checkpoint and ends with the bytes that it would have had.
+    A killed run resumes at its last checkpoint and ends with the same bytes as an uninterrupted one.
 
-    Batches that outgrow a card are divided among several: set `run.ranks` in params.yaml, or start
+    Several GPUs can divide a batch that does not fit one: set `run.ranks` in params.yaml, or start
     `torchrun --nproc-per-node 4 -m stages.train audio_image`, on one machine or on many.
 
     Example: mcr train audio_image

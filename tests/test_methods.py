@@ -208,7 +208,7 @@ def test_a_method_may_train_nothing_and_have_coordinates_of_its_own(walked, inst
         ("mine", "pipeline.nowhere:MINE", "cannot be loaded"),
         ("mine", "pipeline.plugins:METHODS", "is not a `Method`"),
         ("mine", "pipeline.methods:CMCR", "is not a `Method` of that name"),
-        ("cmcr", "pipeline.methods:CMCR", "name of one of mcr-connect"),
+        ("cmcr", "pipeline.methods:CMCR", "name of a built-in one"),
     ],
 )
 def test_a_package_whose_method_cannot_be_used_is_named(monkeypatch, name, value, message):

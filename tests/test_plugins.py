@@ -151,7 +151,7 @@ def test_params_only_name_code(project: Path) -> None:
         ("[mcr_connect.encoders]\nletters = mine:Nothing", "'letters' of plugins/ cannot be loaded"),
         ("[mcr_connect.encoders]\nletters = gone:Letters", "'letters' of plugins/ cannot be loaded"),
         ("[mcr_connect.encoders]\nletters = json:JSONDecoder", "another module has that name"),
-        ("[mcr_connect.encoders]\ncompact = mine:Letters", "'compact' of plugins/ has the name of one of mcr-connect"),
+        ("[mcr_connect.encoders]\ncompact = mine:Letters", "'compact' of plugins/ has the name of a built-in one"),
         ("", "no encoder family 'letters'"),
     ],
 )

@@ -49,9 +49,7 @@ def import_projectors(
     """
     layouts = {name: LAYOUTS[name] for name in files}
     if len(files) != 1 and not all(layout.of_leaf for layout in layouts.values()):
-        raise UserError(
-            f"{', '.join(files)} are connections of their own, not leaves of one.", "Import them one by one."
-        )
+        raise UserError(f"{', '.join(files)} are separate connections, not leaves of one.", "Import them one by one.")
     _refuse_trained(folder)
     read = {name: read_published(path, layouts[name], name) for name, path in files.items()}
     made = {name: _record(name, path) for name, path in files.items()}
@@ -114,7 +112,7 @@ def _config(
         for role, width in widths.items()
     }
     if len(records) != len(widths):
-        raise UserError("Two roles have the same space.", "Name a space of its own for each: --clip, --clap, --ulip.")
+        raise UserError("Two roles have the same space.", "Name a different space for each: --clip, --clap, --ulip.")
     first, second = records
     base = spaces[CLIP].name if layout.of_leaf else ""
     link = TrainedLink(

@@ -65,7 +65,7 @@ class BridgedLink:
         if f"{space}.{modality}.own" not in self._means:
             known = ", ".join(self.modalities(space))
             raise UserError(
-                f"The connection {self._connection} has no mean of {modality} by {space}.",
+                f"The connection {self._connection} has no mean for {modality} in {space}.",
                 f"Pass a modality that it was made from: {known}.",
             )
         return self._means[f"{space}.{modality}.own"], self._means[f"{space}.{modality}.profile"]

@@ -47,7 +47,7 @@ class CentredProjected(Projected):
         if (centre := self._centres.get(f"{space}.{modality}")) is None:
             known = [name.partition(".")[2] for name in self._centres if name.startswith(f"{space}.")]
             raise UserError(
-                f"The connection {self._config.connection} has no mean of {modality} by {space}.",
+                f"The connection {self._config.connection} has no mean for {modality} in {space}.",
                 f"Pass a modality that it was made from: {', '.join(known)}.",
             )
         return super().__call__(space, normalize(rows - centre, dim=1), modality)

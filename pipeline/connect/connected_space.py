@@ -90,7 +90,7 @@ class ConnectedSpace:
         connected = build(config, folder, device)
         if combine:
             if not isinstance(connected, Combining):
-                raise UserError(f"{config.method} combines no leaves with its base.", "Leave `combine` out.")
+                raise UserError(f"{config.method} does not combine leaves with its base.", "Leave `combine` out.")
             connected.combine(combine)
         return cls(config, connected, device, keep)
 
@@ -270,7 +270,7 @@ class ConnectedSpace:
         if len(made) == 1:
             return self._masked(next(iter(made.values())), across)
         if not self.joins_towers:
-            raise UserError("An item enters by one space where no blocks are kept.", "Load the space with `keep`.")
+            raise UserError("Without kept blocks, an item is embedded by one space.", "Load the space with `keep`.")
         combined = self._combined(vectors, modality) if self._combining else None
         if not self._blocks:
             assert combined is not None

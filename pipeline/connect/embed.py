@@ -23,7 +23,7 @@ def modality_of(file: Path) -> str:
     """
     modality = MODALITY_OF.get(file.suffix[1:].lower())
     if modality is None:
-        raise UserError(f"{file} is not a kind of file that is read.", f"Known are .{', .'.join(MODALITY_OF)}.")
+        raise UserError(f"{file} is not a supported kind of file.", f"Known are .{', .'.join(MODALITY_OF)}.")
     return modality
 
 
@@ -77,7 +77,7 @@ def check_rows(vectors: Tensor, name: Callable[[int], str]) -> None:
         what = "is zero" if lengths[row] == 0 else "is not finite"
         raise UserError(
             f"The embedding of {name(row)} {what}.",
-            "Look at that input; if others are fine, it is to blame. If not, check the weights, or use precision fp32.",
+            "If other inputs work, check this one. If not, check the weights, or use precision fp32.",
         )
 
 

@@ -20,7 +20,7 @@ def _inside(name: str) -> str:
     """A path that cannot lead out of its folder: what is published comes from anybody."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or name != str(path):
-        raise ValueError(f"{name!r} is no path within a folder")
+        raise ValueError(f"{name!r} is not a path within a folder")
     return name
 
 
@@ -111,5 +111,5 @@ def load_origins(folder: Path) -> Origins:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
         raise UserError(
-            f"{path} is not valid: {where}: {first['msg']}.", "Fetch it again, or ask whoever published it."
+            f"{path} is not valid: {where}: {first['msg']}.", "Fetch it again, or ask its publisher."
         ) from error

@@ -48,7 +48,7 @@ class OwnBlocks:
         self._weights = dict(weight) if isinstance(weight, Mapping) else dict.fromkeys(self._blocks, weight)
         if self._weights.keys() != self._blocks.keys():
             raise UserError(
-                f"Weights are given for {', '.join(self._weights)}, blocks are kept of {', '.join(self._blocks)}.",
+                f"Weights are given for {', '.join(self._weights)}, but blocks are kept of {', '.join(self._blocks)}.",
                 "Give one weight for all, or one for each space that has a block; a base has none.",
             )
         for space, share in self._weights.items():

@@ -78,7 +78,7 @@ class FrozenSpaces:
         if origin.reference:
             if Path(origin.reference).exists():  # a name on the hub must not become a file of this machine
                 raise UserError(
-                    f"{origin.reference} is a file here, and the connection means a name on the hub.",
+                    f"{origin.reference} is a file here, but the connection means a name on the hub.",
                     "Work in another folder.",
                 )
             return origin.reference
@@ -116,7 +116,7 @@ def _fetched(name: str, origin: Origin) -> Path:
         if sha256_once(Path(cached)) != entry.sha256:
             raise UserError(
                 f"{entry.path} of {entry.repository} is not the file that the connection was made with.",
-                "It was replaced on the hub: ask whoever published the connection.",
+                "It was replaced on the hub: ask the publisher of the connection.",
             )
         _put(Path(cached), folder / file)
     return folder

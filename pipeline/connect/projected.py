@@ -88,7 +88,7 @@ class Projected:
         known = self._config.spaces[space].modalities
         if modality not in known:
             raise UserError(
-                f"To project from {space} it must be known of which modality the vectors are, not {modality!r}.",
+                f"To project from {space} the modality of the vectors must be known, not {modality!r}.",
                 f"Pass modality as one of: {', '.join(known)}.",
             )
         return projector.inter if modality == self._config.overlap_of(space) else projector

@@ -95,7 +95,7 @@ def read_published(path: Path, layout: Published, name: str) -> Heads:
     if foreign := [tensor for tensor in tensors if not tensor.startswith(known)]:
         raise UserError(
             f"{path} is not laid out as {name}.pt: it holds {foreign[0]}.",
-            f"Say of which layout it is: {', '.join(LAYOUTS)}.",
+            f"Name its layout: {', '.join(LAYOUTS)}.",
         )
     found = {}
     for role, prefix in layout.heads.items():
@@ -112,6 +112,6 @@ def _spec(head: Mapping[str, Tensor], kind: str, path: Path, name: str) -> Proje
     if first is None or last is None or first.ndim != 2 or last.ndim != 2:
         raise UserError(
             f"{path} is not laid out as {name}.pt: it has no matrix {_ENDS[kind][0]} or {_ENDS[kind][1]}.",
-            f"Say of which layout it is: {', '.join(LAYOUTS)}.",
+            f"Name its layout: {', '.join(LAYOUTS)}.",
         )
     return ProjectorSpec(kind=kind, input=first.shape[1], hidden=first.shape[0], dimension=last.shape[0])

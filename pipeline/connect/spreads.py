@@ -81,7 +81,7 @@ def _samples(link: Link, space: str, modality: str, embeddings: Path) -> np.ndar
     corpora = link.corpora_of(space, modality)
     if not corpora:
         raise UserError(
-            f"{link.label} names no {modality} by {space}, so that the spread of its cosines is not known.",
+            f"{link.label} names no {modality} of {space}, so the spread of its cosines is unknown.",
             "Give `keep` weights by space, or name corpora in `join`.",
         )
     stores = [open_placed(store_folder(embeddings, space, corpus, modality)) for corpus in corpora]

@@ -31,7 +31,7 @@ def disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free
     said = f"{free / 1e9:,.0f} GB free for {folder.absolute()}"
     if free < LITTLE_SPACE:
-        return Finding(NOTE, "disk", said, "See with `mcr plan` what a run needs.")
+        return Finding(NOTE, "disk", said, "`mcr plan` shows what a run needs.")
     return Finding(OK, "disk", said)
 
 
@@ -87,5 +87,5 @@ def _links(version: str, cache: str, kind: str) -> Finding:
         hint = "Run `dvc config cache.type reflink,copy`: with these links every run copies each output first."
         return Finding(NOTE, "DVC", said, hint)
     if kind == "copy":
-        return Finding(OK, "DVC", f"{said}: every result takes its space twice")
+        return Finding(OK, "DVC", f"{said}: every result takes up its space twice")
     return Finding(OK, "DVC", said)

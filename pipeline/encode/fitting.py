@@ -45,14 +45,14 @@ class FittingEncoder:
                 done += size
             elif size == 1:
                 raise UserError(
-                    f"The memory of the device does not hold a single {self.modality} sample beside the model.",
-                    "Free it from other programs, set the space's `precision: bf16`, or run with `run.device: cpu`.",
+                    f"A single {self.modality} sample does not fit into the memory of the device beside the model.",
+                    "Close other programs that use it, set the space's `precision: bf16`, or run with `run.device: cpu`.",
                 )
             else:
                 self.largest = size // 2
                 log.warning(
-                    "%d %s samples do not fit into the memory of the device; going on with %d at a time. "
-                    "A smaller batch_size avoids the detour.",
+                    "%d %s samples do not fit into the memory of the device; continuing with %d at a time. "
+                    "A smaller batch_size avoids this.",
                     size, self.modality, self.largest,
                 )  # fmt: skip
                 torch.cuda.empty_cache()

@@ -103,7 +103,7 @@ def _batch_size(
     apart = execution.engine is not ALONE.engine and settings.device != "cpu"  # the space here is on the CPU
     if execution.share.partial or apart:
         raise UserError(
-            f"{store} has no batch size yet, and each of the processes that share the work would find another one.",
+            f"{store} has no batch size yet, and each process that shares the work would choose its own.",
             "Write a number as `batch_size` of the space in params.yaml.",
         )
     return find()

@@ -19,14 +19,14 @@ class SpaceSettings(Settings):
     )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         256,
-        description="Samples per forward pass; part of the result's last bits. auto: found out by timing once for each corpus "
-        "and modality, recorded with the embeddings, and used again.",
+        description="Samples per forward pass; part of the result's last bits. auto: measured once for each corpus and "
+        "modality, recorded with the embeddings, and reused.",
     )
 
     store_as: Literal["float32", "float16"] = Field(
         "float32",
         description="Numbers in the embedding stores: float16 takes half the bytes and rounds each to 11 bits; readers compute "
-        "in float32. Another value encodes anew.",
+        "in float32. Changing it re-encodes everything.",
     )
 
     @property
@@ -44,6 +44,6 @@ class JobSettings(Settings):
     corpus: str
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
-        description="How the files of this corpus are prepared, in place of the space's own `options` of that name: points, "
-        "sampling, normalisation, crop, background. Nothing that changes the model.",
+        description="Preprocessing of this corpus, in place of the space's `options` of the same "
+        "names: points, sampling, normalisation, crop, background. Options that change the model are refused.",
     )

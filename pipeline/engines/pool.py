@@ -178,15 +178,17 @@ class Pool:
 
     def _replace(self, worker: _Worker, ended: Ended, tickets: Tickets, folder: Path, progress: Progress) -> None:
         lost = [ticket.name for ticket in worker.tickets]
-        log.warning("A worker process ended%s: %s.", f" with {', '.join(lost)} in hand" if lost else "", ended.reason)
+        log.warning(
+            "A worker process ended%s: %s.", f" with {', '.join(lost)} in progress" if lost else "", ended.reason
+        )
         progress.advance(-worker.advanced)
         held, unasked = worker.tickets, worker.reserved
         self._remove(worker, folder)
         self._barren += 1
         if self._barren > 2 * self._crew.size + 2:
             raise McrError(
-                f"Worker processes end before they have made anything; the last one because {ended.reason}.",
-                "See the lines above, and the memory of this machine; nothing that was made is lost.",
+                f"Worker processes end before they make any part; the last one because {ended.reason}.",
+                "See the lines above, and check this machine's memory. Finished parts are kept.",
             )
         if unasked:
             tickets.again(unasked)
@@ -195,7 +197,7 @@ class Pool:
                 before = len(ticket.passed_over)
                 ticket.lost(ended.reason)
                 for failure in ticket.passed_over[before:]:
-                    log.warning("The sample %s is passed over: %s.", failure.key, failure.message)
+                    log.warning("The sample %s is skipped: %s.", failure.key, failure.message)
             tickets.again(ticket)
 
     def _remove(self, worker: _Worker, folder: Path) -> None:

@@ -58,7 +58,7 @@ class Ticket:
             if self.ended > TRIES:
                 raise McrError(
                     f"The worker process that makes {self.name} ended {self.ended + 1} times, the last time because {reason}.",
-                    "If nobody else ended it, look at what it reads; all other parts are kept: run the command again to go on.",
+                    "If nobody else ended the process, check the files that it reads. All other parts are kept: run the command again to continue.",
                 )
             self.trying = bool(self.work.divisible) and not self.tried
         self.alone = True
@@ -77,7 +77,7 @@ class Ticket:
         if len(self.passed_over) > MOST_SICK:
             raise McrError(
                 f"More than {MOST_SICK} samples of {self.name} end the processes that embed them, the last one because {reason}.",
-                "It is hardly the samples: check the encoder, and the memory of the device.",
+                "The samples are probably not the cause: check the encoder and the device's memory.",
             )
         self.work = self.work.without(self.passed_over)
 

@@ -20,11 +20,11 @@ class Labels(Settings):
 class PublishedNumber(Settings):
     """A number that somebody published for the same task; the page shows ours beside it."""
 
-    of: str = Field(description="What reached it: a connection, a baseline, or frozen_<space>.")
-    metric: str = Field(description="As the metrics have it, such as R@1 or top-1.")
+    of: str = Field(description="Whose number it is: a connection, a baseline, or frozen_<space>.")
+    metric: str = Field(description="Its name in the metrics, such as R@1 or top-1.")
     direction: str = Field("mean", description="Such as text->image, or the mean of both.")
-    value: float | None = Field(None, description="In per cent where it is a share; without one, it is not known.")
-    source: str = Field(min_length=1, description="Where it was read, or why it is not known.")
+    value: float | None = Field(None, description="In per cent if it is a share; omitted if unknown.")
+    source: str = Field(min_length=1, description="Where it was published, or why it is unknown.")
 
 
 class MethodsTask(Settings):
@@ -33,12 +33,12 @@ class MethodsTask(Settings):
     connections: tuple[str, ...] = Field((), description="Connected spaces to measure.")
     through: dict[Modality, str] = Field(
         {},
-        description="By modality: the frozen space through which it enters, where several embed it. Without it that is the "
-        "task's `space`, so that every row compares the same towers, or else the connection's first space that embeds it.",
+        description="By modality: the frozen space that embeds it, if several can. By default the task's `space`, so "
+        "that every row compares the same towers, or else the connection's first space that embeds it.",
     )
     space: str = Field("", description="Frozen space measured by itself: a ceiling, or what a connection should keep.")
     baselines: str = Field("", description="Connection whose unpaired data the training-free baselines use.")
-    expected: tuple[PublishedNumber, ...] = Field((), description="Published numbers, for the page.")
+    expected: tuple[PublishedNumber, ...] = Field((), description="Published numbers, for the report.")
 
     @property
     def pair(self) -> tuple[Modality, Modality]:
@@ -109,8 +109,8 @@ class RetrievalTask(PairTask):
 
     repeated: Literal["stop", "keep"] = Field(
         "stop",
-        description="A picture, sound or shape that looks exactly like another item of a corpus of its own: stop, since each "
-        "is a wrong answer for the other, or keep them as items of their own, as published protocols do.",
+        description="A picture, sound or shape that looks exactly like another item of a corpus of its own: stop, since each counts as a wrong answer for the other, "
+        "or keep them as separate items, as published protocols do.",
     )
     hub_temperature: float | None = Field(
         None,
@@ -188,15 +188,15 @@ class LocalisationTask(MethodsTask):
     proposals: str = Field(description="Table of the crops' boxes in data/annotations: key, x0, y0, x1, y1.")
     regions: str = Field(
         description="Table in data/annotations: audio, image, x0, y0, x1, y1, a row for each box; "
-        "empty boxes where the picture does not show what sounds."
+        "empty boxes if the picture does not show the source of the sound."
     )
-    agreement: int = Field(1, ge=1, description="Annotators who make a place certain: 2 of Flickr-SoundNet, else 1.")
+    agreement: int = Field(1, ge=1, description="Annotators who must agree on a place: 2 for Flickr-SoundNet, else 1.")
     readout: Literal["box", "map"] = Field(
         "box", description="The best crop is the answer (C-MCR), or the upper half of a map of all crops (EZ-VSL)."
     )
     protocol: Literal["textbook", "slavc"] = Field(
         "textbook",
-        description="AP and max-F1 over every threshold, or over those of SLAVC's program, as in the papers' tables; the "
+        description="AP and max-F1 over every threshold, or over those of SLAVC's code, as in the papers' tables; the "
         "metrics are then called AP-slavc and max-F1-slavc.",
     )
 
@@ -233,6 +233,6 @@ class EvaluateSettings(Settings):
         {},
         max_length=MOST_HEADLINES,
         description="Numbers that `dvc metrics` shows, by a short name: task/contender/metric, or with /direction; a "
-        "contender is a connection, a baseline or frozen_<space>. Without any: one number of each connection.",
+        "contender is a connection, a baseline or frozen_<space>. By default one number for each connection.",
     )
     tasks: dict[str, Task]

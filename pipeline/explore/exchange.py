@@ -60,7 +60,7 @@ async def read(request: Request, kind: type[Asking]) -> Asking:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise UserError("The question is not JSON.", "See /api/schema.") from error
+        raise UserError("The request is not JSON.", "See /api/schema.") from error
     return valid(kind, content)
 
 
@@ -75,7 +75,7 @@ def valid(kind: type[Asking], content: object) -> Asking:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise UserError(f"{where or 'The question'}: {first['msg']}.", "See /api/schema.") from error
+        raise UserError(f"{where or 'The request'}: {first['msg']}.", "See /api/schema.") from error
 
 
 async def body_of(request: Request, most: int, too_long: str) -> bytes:

@@ -159,7 +159,7 @@ class Explorer:
         places = [place for place in held if not corpora or place.corpus in corpora]
         if not places:
             kinds = ", ".join(self._corpora[name]) or "nothing"
-            raise UserError(f"{name} has nothing of {modality} to search there.", f"It has {kinds}.")
+            raise UserError(f"{name} has no {modality} to search there.", f"It has {kinds}.")
         return places
 
     def _embedded(self, name: str, asked: Asked) -> tuple[Tensor, str]:

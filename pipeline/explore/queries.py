@@ -24,7 +24,7 @@ def read_query(query: str) -> tuple[str, bytes]:
     if file.suffix[1:].lower() in MODALITY_OF or re.search(r"\S[/\\]\S", query):
         raise UserError(
             f"There is no file {query}.",
-            "Correct its path; to look for words, leave the ending off and set a space beside a slash.",
+            "Correct its path; to look for words, leave out the extension, and put spaces around slashes.",
         )
     return TEXT, query.encode()
 

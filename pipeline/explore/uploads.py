@@ -54,7 +54,7 @@ class Uploads:
             if ending in endings:
                 return modality
         known = ", ".join(f".{ending}" for endings in self.endings.values() for ending in endings)
-        raise UserError(f"{name or 'A file without a name'} is not a kind of file that is read.", f"Known are {known}.")
+        raise UserError(f"{name or 'A file without a name'} is not a supported kind of file.", f"Known are {known}.")
 
     def add(self, name: str, content: bytes) -> tuple[str, str]:
         """Name and modality of the upload.
@@ -83,6 +83,6 @@ class Uploads:
         """
         with self._lock:
             if digest not in self._held:
-                raise UserError("That file is not held any more.", "Choose it again.")
+                raise UserError("That upload is no longer in memory.", "Choose it again.")
             self._held.move_to_end(digest)
             return self._held[digest]

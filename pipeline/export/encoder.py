@@ -156,7 +156,7 @@ def _wave(item: Any) -> tuple[npt.NDArray[np.float32], int]:
         wave, rate = np.asarray(item["array"], np.float32), int(item["sampling_rate"])
     except (TypeError, KeyError, ValueError, IndexError) as error:
         raise UserError(
-            f"A {type(item).__name__} is no sound.", 'Pass {"array": [T], "sampling_rate": ...} or a Path.'
+            f"A {type(item).__name__} is not a sound.", 'Pass {"array": [T], "sampling_rate": ...} or a Path.'
         ) from error
     return wave, rate
 

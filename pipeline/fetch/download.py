@@ -122,13 +122,13 @@ def _check_commit(entry: FetchedRepository, found: str, before: str) -> None:
     if re.fullmatch("[0-9a-f]{40}", entry.revision) and found not in ("", entry.revision):
         raise UserError(
             f"{entry.repository} was asked for the commit {entry.revision}, and the hub answers with {found}.",
-            "Check the mirror (HF_ENDPOINT): it does not keep commits apart.",
+            "Check the mirror (HF_ENDPOINT): it does not distinguish commits.",
         )
     if before and found and found != before:
         raise UserError(
             f"{entry.revision} of {entry.repository} has moved: it was {before} when its other files were fetched, and is "
             f"{found} now.",
-            f"Write `revision: {before}` for the files that belong to those, or remove those to fetch all anew.",
+            f"Write `revision: {before}` for the files that belong to those, or remove those to fetch all of them again.",
         )
 
 

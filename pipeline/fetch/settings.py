@@ -14,10 +14,10 @@ class FetchedFile(Settings):
 
     bytes: int | None = Field(None, ge=0, description="Its size.")
     about: int | None = Field(
-        None, ge=0, description="Roughly its size, where that is all we know: told, never checked."
+        None, ge=0, description="Its approximate size, if no exact one is known: shown, never checked."
     )
     sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Its hash.")
-    optional: bool = Field(False, description="Go on without it where the repository does not have it.")
+    optional: bool = Field(False, description="Continue without it if the repository does not have it.")
 
 
 class FetchedRepository(Settings):
@@ -27,7 +27,7 @@ class FetchedRepository(Settings):
     kind: Literal["model", "dataset"] = Field("model", description="Whether the hub keeps it under datasets/.")
     revision: str = Field(min_length=1, description="The commit; a branch is resolved to one, which is recorded.")
     licence: str = Field(min_length=1, description="What its owner says, or `unknown`.")
-    access: str = Field("", description="What has to be done before it may be read: a login, a form, and where.")
+    access: str = Field("", description="What access requires: a login, a form, and where.")
     to: str = Field(min_length=1, description="Folder on this machine.")
     files: dict[str, FetchedFile] = Field(min_length=1, description="By path in the repository.")
 

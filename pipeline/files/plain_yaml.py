@@ -88,7 +88,7 @@ def _explained(error: yaml.MarkedYAMLError, place: str) -> UserError:
     if isinstance(error, _Refused):
         return UserError(f"{place}: {problem}.", error.note or "")
     if "'\\t'" in problem:
-        return UserError(f"{place}: there is a tab.", "Indent with spaces.")
+        return UserError(f"{place}: this line contains a tab.", "Indent with spaces.")
     return UserError(f"{place}: this is not valid YAML: {shown(problem, 200)}.", "Correct the line.")
 
 

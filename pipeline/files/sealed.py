@@ -30,7 +30,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         raise ValueError("it is not a JSON object")
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _checksum(content):
-        raise ValueError("its content is not the one that it has the checksum of")
+        raise ValueError("its content does not match its checksum")
     return content
 
 

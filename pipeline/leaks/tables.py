@@ -77,7 +77,7 @@ def kept_likeness(folder: Path, shard: Part) -> Path | None:
     for path in sorted(folder.glob(f"{_start(shard)}*.parquet")):
         if sha256_once(path).startswith(path.stem.removeprefix(_start(shard))):
             return path
-        log.warning("%s is damaged; its shard is looked at again.", path)
+        log.warning("%s is damaged; its shard is checked again.", path)
         discard(path)
     return None
 

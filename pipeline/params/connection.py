@@ -53,13 +53,13 @@ class WitnessSettings(Settings):
     """A third space that embeds the overlapping modality and one of the memories, and so can tell what fits what."""
 
     space: str
-    modality: Modality = Field(description="Of the memory that it embeds, too.")
+    modality: Modality = Field(description="Modality of the memory that it also embeds.")
 
 
 class GraphLink(LinkSettings):
     """One link of a graph; the two spaces are those that `memories` names."""
 
-    witness: WitnessSettings | None = Field(None, description="A third space that is asked who fits whom.")
+    witness: WitnessSettings | None = Field(None, description="A third space that helps to decide which samples match.")
 
 
 class Graph(Settings):
@@ -87,7 +87,7 @@ class Graph(Settings):
         while touching := [pair for pair in left if pair & reached]:
             reached, left = reached.union(*touching), [pair for pair in left if pair not in touching]
         if left:
-            raise ValueError(f"no link leads from {', '.join(sorted(reached))} to {', '.join(sorted(left[0]))}")
+            raise ValueError(f"no link connects {', '.join(sorted(reached))} to {', '.join(sorted(left[0]))}")
         return self
 
 
@@ -112,7 +112,7 @@ class KeepSettings(Settings):
     @model_validator(mode="after")
     def _one_weight_is_standardised(self) -> Self:
         if self.standardise and isinstance(self.weight, dict):
-            raise ValueError("weights that are given by space are not standardised")
+            raise ValueError("`standardise` needs one weight, not weights by space")
         return self
 
 
@@ -126,7 +126,7 @@ class Connection(Settings):
     retrieve: SearchSettings
     train: Settings
     keep: KeepSettings | None = Field(
-        None, description="Keep the frozen spaces as blocks. Nothing is paired or trained again for it."
+        None, description="Keep the frozen spaces as blocks. Needs no new pairs and no training."
     )
 
     @model_validator(mode="after")
@@ -135,7 +135,9 @@ class Connection(Settings):
             base = getattr(self.join, "base", "")
             blocks = list(dict.fromkeys(space for pair in self.join.joined for space in pair if space != base))
             if set(self.keep.weight) != set(blocks):
-                raise ValueError(f"keep.weight gives {', '.join(self.keep.weight)}, blocks are of {', '.join(blocks)}")
+                raise ValueError(
+                    f"keep.weight gives {', '.join(self.keep.weight)}, but blocks are of {', '.join(blocks)}"
+                )
         return self
 
     @property
@@ -193,7 +195,9 @@ def _connection_of(method: Method) -> type[Connection]:
         "train": (train, ...),
     }
     if method.combines:
-        said = "By modality: how much the leaves count where the base embeds it, too. Nothing is paired or trained again for it."
+        said = (
+            "By modality: how much the leaves count where the base embeds it, too. Needs no new pairs and no training."
+        )
         fields["combine"] = (dict[Modality, Factor], Field({}, description=said))
     made: type[Connection] = create_model(f"{name}Connection", __base__=Connection, __doc__=method.summary, **fields)
     return made
@@ -202,8 +206,8 @@ def _connection_of(method: Method) -> type[Connection]:
 def _leaves_of(name: str, retrieve: type[Settings], train: type[Settings]) -> type[BaseAndLeaves]:
     """A base and leaves, each of which may be made and trained in its own way."""
     changes: dict[str, Any] = {
-        "retrieve": (retrieve | None, Field(None, description="What differs from the connection's `retrieve`.")),
-        "train": (train | None, Field(None, description="What differs from the connection's `train`.")),
+        "retrieve": (retrieve | None, Field(None, description="Settings that override the connection's `retrieve`.")),
+        "train": (train | None, Field(None, description="Settings that override the connection's `train`.")),
     }
     leaf: Any = create_model(
         f"{name}Leaf", __base__=LinkSettings, __doc__="A space that is projected into the base.", **changes

@@ -21,11 +21,11 @@ class RunSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         2,
-        description="Samples that are decoded at the same time, while the model computes; auto: as many as this process has cores.",
+        description="Samples decoded at the same time, while the model computes; auto: as many as this process has cores.",
     )
     decode: Literal["auto", "threads", "processes"] = Field(
         "auto",
-        description="Where samples are decoded. In processes a file that makes its decoder crash or hang costs itself only; "
+        description="Where samples are decoded. In processes, a file that crashes or hangs its decoder is rejected and affects no other; "
         "auto: processes on Linux, threads for text and elsewhere.",
     )
     engine: Literal["local", "ray"] = Field(
@@ -46,30 +46,30 @@ class RunSettings(Settings):
     )
     memory: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto",
-        description="GB that a worker process may take for a part; auto: its share of what the machine has when it starts.",
+        description="GB that a worker process may use for a part; auto: its share of the free memory when it starts.",
     )
 
     @model_validator(mode="after")
     def _devices_of_one_kind(self) -> Self:
         listed = not isinstance(self.devices, str)
         if self.devices == "cpu" and self.device == "cuda":
-            raise ValueError("devices is cpu and device is cuda")
+            raise ValueError("devices is cpu, but device is cuda")
         if listed and self.device == "cpu":
-            raise ValueError("devices names GPUs and device is cpu")
+            raise ValueError("devices names GPUs, but device is cpu")
         if listed and self.engine == "ray":
-            raise ValueError("a cluster says itself which GPUs it has: set devices to auto or cpu")
+            raise ValueError("the cluster decides which GPUs are used: set devices to auto or cpu")
         if listed and len(set(self.devices)) < len(self.devices):
             raise ValueError("devices names a GPU twice")
         return self
 
     divide: Literal["queries", "memory"] = Field(
         "queries",
-        description="What several GPUs divide in retrieval: the queries, each GPU with the whole memory; or a memory that outgrows one.",
+        description="What several GPUs divide in retrieval: the queries, each GPU with the whole memory; or a memory that does not fit one.",
     )
     ranks: int = Field(
         1,
         ge=1,
-        description="Processes that train a connection together, each on a GPU of its own: for batches that outgrow one.",
+        description="Processes that train a connection together, each on its own GPU, for batches that do not fit one.",
     )
 
     @property

@@ -26,8 +26,8 @@ class StorageSettings(Settings):
 
     address: Address = Field(
         "",
-        description="Where shards, embeddings and pairs lie, in folders of these names: `s3://bucket/project`. Empty: what "
-        "MCR_STORAGE in the environment says; if that is not set, in data/.",
+        description="Where shards, embeddings and pairs lie, in folders of these names: `s3://bucket/project`. Empty: the environment variable "
+        "MCR_STORAGE, or else data/.",
     )
     shards: Address | None = Field(None, description="Where shards lie instead; an empty text: in data/shards.")
     embeddings: Address | None = Field(
@@ -40,7 +40,7 @@ class StorageSettings(Settings):
         said = [(kind, place) for kind in KINDS if (place := getattr(self, kind))]
         for (first, one), (second, other) in combinations(said, 2):
             if f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/"):
-                raise ValueError(f"{first} and {second} lie in each other; give each a folder of its own")
+                raise ValueError(f"{first} and {second} are nested; give each its own folder")
         return self
 
     def of(self, kind: Literal["shards", "embeddings", "pairs"], place: str) -> str:

@@ -33,7 +33,7 @@ def without(text: str, names: Sequence[str], source: str) -> str:
     for name in names:
         _leave_out(content, name, source)
     if not content["evaluate"]["tasks"]:
-        raise UserError(f"Without {', '.join(names)} nothing of {source} is left to measure.", "Leave less out.")
+        raise UserError(f"Without {', '.join(names)} nothing in {source} is left to measure.", "Leave less out.")
     _drop_unused(content)
     out = io.StringIO()
     yaml.dump(content, out)

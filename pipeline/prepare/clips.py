@@ -102,7 +102,7 @@ def _videos(folder: Path, chosen: VideoSet) -> dict[str, Path]:
         if path.suffix[1:].lower() in endings and path.is_file():
             # A published name is that of one clip, wherever it lies; of anybody's videos two may share one.
             if path.stem in found and not chosen.of_a_set:
-                raise UserError(f"{found[path.stem]} and {path} would be one clip.", "Rename one of them.")
+                raise UserError(f"{found[path.stem]} and {path} would become the same clip.", "Rename one of them.")
             found[path.stem] = path
     return found
 

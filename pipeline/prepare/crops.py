@@ -97,7 +97,7 @@ def _decoded(path: Path, apart: Isolated[bytes, Image], proposals: Path) -> Imag
 def _read(proposals: Path) -> pd.DataFrame:
     reader = READERS.get(proposals.suffix[1:].lower())
     if reader is None or not proposals.is_file():
-        raise UserError(f"{proposals} is no .csv or .parquet file.", "Write the detector's boxes to one.")
+        raise UserError(f"{proposals} is not a .csv or .parquet file.", "Write the detector's boxes to one.")
     try:
         rows = reader(proposals)
     except OSError:
@@ -105,12 +105,12 @@ def _read(proposals: Path) -> pd.DataFrame:
     except Exception as error:  # pandas and Arrow have many of their own
         reason = shown(str(error), 200)
         raise UserError(
-            f"{proposals} cannot be read ({reason}).", "Write the detector's boxes to one that can."
+            f"{proposals} cannot be read ({reason}).", "Write the detector's boxes to one of these formats."
         ) from error
     if missing := [column for column in ("image", *BOX) if column not in rows]:
         raise UserError(
             f"{proposals} has the columns {', '.join(map(str, rows))}, but no {', '.join(missing)}.",
-            "Boxes are x0, y0, x1, y1 in shares of the picture, from 0 to 1.",
+            "Boxes are x0, y0, x1, y1 as fractions of the picture, from 0 to 1.",
         )
     boxes = rows[list(BOX)].apply(pd.to_numeric, errors="coerce")
     valid = boxes.ge(0).all(axis=1) & boxes.le(1).all(axis=1) & boxes.x0.lt(boxes.x1) & boxes.y0.lt(boxes.y1)
@@ -118,6 +118,6 @@ def _read(proposals: Path) -> pd.DataFrame:
         row = int((~valid).to_numpy().argmax())
         raise UserError(
             f"Row {row + 1} of {proposals} is not a box: {', '.join(f'{v}' for v in rows.loc[rows.index[row], list(BOX)])}.",
-            "Boxes are x0 < x1 and y0 < y1 in shares of the picture, from 0 to 1.",
+            "Boxes are x0 < x1 and y0 < y1 as fractions of the picture, from 0 to 1.",
         )
     return rows

@@ -82,7 +82,7 @@ def make_text_pool(root: Path, folder: Path, draw: int, seed: int) -> Pool:
                     json.dumps(row if why == KEPT else {**row, "reason": why}, ensure_ascii=False) + "\n"
                 )
         if not any(count[KEPT] for count in counts.values()):  # an earlier pool stays as it is
-            raise UserError(f"No caption below {root} may be used.", "Every one is an evaluation caption, or empty.")
+            raise UserError(f"No caption below {root} may be used.", "All of them are evaluation captions, or empty.")
     pool = Pool(
         {name: dict(sorted(count.items(), key=lambda item: item[0] != KEPT)) for name, count in counts.items()},
         {name: len(texts) for name, texts in held_out.items()},

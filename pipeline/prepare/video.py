@@ -93,7 +93,7 @@ def _end(av: Any, container: Any, cut: Cut) -> float:
     if cut.seconds is not None:
         return min(cut.start + cut.seconds, length) if length else cut.start + cut.seconds
     if not length:
-        raise SampleError("decode", "the video does not say how long it is: give the seconds")
+        raise SampleError("decode", "the video does not record its length: give the seconds")
     return length
 
 

@@ -88,7 +88,7 @@ def _earlier(folder: Path) -> set[str]:
     if not folder.exists():
         return set()
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / ORIGINS_NAME).is_file()):
-        raise UserError(f"{folder} holds something else.", "Name a new or an empty folder.")
+        raise UserError(f"{folder} holds other files.", "Name a new or an empty folder.")
     if not (folder / CONFIG_NAME).is_file():
         return set()
     origins = load_origins(folder).spaces.values()
@@ -126,5 +126,5 @@ def _check_no_place(texts: Mapping[str, str]) -> None:
         if found := next((place for place in sorted(places) if re.search(rf"{re.escape(place)}(?![\w-])", text)), None):
             raise UserError(
                 f"{name} would name {found}, a place on this machine.",
-                "Write that path relative to the project in params.yaml, and run what is made from it again.",
+                "Write that path relative to the project in params.yaml, and run the stages that use it again.",
             )

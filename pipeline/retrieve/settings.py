@@ -20,7 +20,8 @@ class SearchSettings(Settings):
         "none", description="Negative control: break the bridge between the spaces, or the pseudo-pairs."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="What is multiplied; sums are in fp32. `auto` is fp16 on a GPU and fp32 on a CPU."
+        "auto",
+        description="Precision of the factors of products; sums are in fp32. `auto` is fp16 on a GPU and fp32 on a CPU.",
     )
 
 

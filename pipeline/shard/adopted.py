@@ -109,7 +109,7 @@ def _tars(places: Sequence[str], folder: Path, options: SourceOptions, unread: U
     """Address of each tar, in the order of the source; everything else there is counted."""
     for place, opened in zip(places, open_places(places, options), strict=True):
         if opened.called != "webdataset":
-            raise UserError(f"{place} is read as {opened.called}; only WebDataset tars can be adopted.", INSTEAD)
+            raise UserError(f"{place} is read as {opened.called}, but only WebDataset tars can be adopted.", INSTEAD)
         if isinstance(opened.place.folder, LocalFolder):
             refuse_overlap(Path(opened.place.folder.root or "."), folder)
         unread.update(opened.walk.unread)

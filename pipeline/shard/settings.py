@@ -70,7 +70,7 @@ class CorpusSettings(Settings):
     key_column: str = Field("", description="Column of the keys; empty: `key`, or numbered rows without one.")
     item_column: str = Field(
         "",
-        description="Column of what tells items apart, such as the file: rows with the same value are one item with several "
+        description="Column that identifies items, such as the file: rows with the same value are one item with several "
         'captions, `<item>` and `<item>-0`, `<item>-1` ... (a task\'s `item_separator: "-"`); empty: each row is an item.',
     )
     captions: Literal["one", "first", "all"] = Field(
@@ -102,11 +102,11 @@ class CorpusSettings(Settings):
     )
     repeated: Literal["stop", "keep"] = Field(
         "stop",
-        description="An evaluation set in which a picture, sound or shape stands under several keys: stop, since each is a "
-        "wrong answer for the others, or keep them as items of their own. Captions may repeat.",
+        description="An evaluation set in which a picture, sound or shape stands under several keys: stop, since each counts as a wrong answer for "
+        "the others, or keep them as separate items. Captions may repeat.",
     )
     drop_duplicates: bool = Field(
-        False, description="Leave out samples with the bytes of another; else they are only listed."
+        False, description="Leave out samples with the same bytes as another; otherwise only list them."
     )
     max_side: int | None = Field(
         None,

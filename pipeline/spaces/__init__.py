@@ -78,7 +78,7 @@ def plugin_of(spec: SpaceSpec) -> Plugin | None:
     """
     plugin = plugins(ENCODERS).get(spec.encoder)
     if plugin and spec.encoder in FAMILIES:
-        raise UserError(f"{plugin} has the name of one of mcr-connect.", f"Rename it, or remove {plugin.package}.")
+        raise UserError(f"{plugin} has the name of a built-in one.", f"Rename it, or remove {plugin.package}.")
     return plugin
 
 

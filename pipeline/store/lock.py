@@ -94,7 +94,7 @@ class FolderLock:
             if holder and not holder.dead():
                 raise HeldError(
                     f"{folder} is being written by process {holder.pid} on {holder.host}.",
-                    "Wait until it is done and run the same command again; if that process is gone for certain, "
+                    "Wait until it is done and run the same command again; if that process has certainly ended, "
                     "run it with --break-lock.",
                 )
             with temporary_file(self.path) as temporary:
@@ -112,7 +112,7 @@ class FolderLock:
         """
         if not self._ours():
             raise HeldError(
-                f"The lock {self.path} was taken over by somebody else while this run was at work.",
+                f"The lock {self.path} was taken over by another run while this one was working.",
                 "Nothing is lost: wait until the other run is done, and run the same command again.",
             )
 
@@ -184,7 +184,7 @@ def _create(temporary: Path, path: Path, folder: Path) -> None:
     except FileExistsError:
         raise HeldError(
             f"{path} is there, and does not say who writes to {folder}.",
-            "Run the same command again; if nobody else writes there for certain, run it with --break-lock.",
+            "Run the same command again; if certainly nobody else writes there, run it with --break-lock.",
         ) from None
     finally:
         discard(temporary)

@@ -92,20 +92,20 @@ class Checkpoint:
             if said := explained(error, self.folder):
                 raise said from error
             reasons = [f"it cannot be read ({error})"]
-        log.info("%s is not used, training starts anew: %s", self.folder, "; ".join(reasons))
+        log.info("%s is not used, training starts from scratch: %s", self.folder, "; ".join(reasons))
         return None
 
     def _refuse_mixture(self, made: str, draws: int) -> None:
         if made != self.arithmetic:
             raise UserError(
                 f"{self.folder} holds a training begun with {made}; this run computes with {self.arithmetic}.",
-                f"Finish it with {made} (run.device and train.precision in params.yaml), or remove that folder to train anew.",
+                f"Finish it with {made} (run.device and train.precision in params.yaml), or remove that folder to train from scratch.",
             )
 
         if draws != self.draws:
             raise UserError(
                 f"{self.folder} holds a training begun by another version of mcr-connect, whose order of pairs and noise differ.",
-                "Finish it with that version, or remove that folder to train anew.",
+                "Finish it with that version, or remove that folder to train from scratch.",
             )
 
     def remove(self) -> None:

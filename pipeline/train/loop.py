@@ -157,7 +157,7 @@ class Trainer:
             seed = self.noise.initial_seed()
             self.noise = self.draws.generator("noise", device=str(self.device)).manual_seed(seed)
             log.warning(
-                "The steps cannot be repeated from a CUDA graph (%s); they are started kernel by kernel, which is slower.",
+                "The steps cannot be recorded as a CUDA graph (%s); they run kernel by kernel, which is slower.",
                 str(error).splitlines()[0],
             )
 

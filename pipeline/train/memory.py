@@ -63,7 +63,7 @@ def place_for(name: str, tables: int, step: int, device: str, streams: bool, pro
     )
     room = free_bytes("cpu")
     if device != "cpu" and streams and step <= free and (room is None or tables * processes <= room):
-        log.warning("%s: the tables stay in the memory of the computer and batches are copied, which is slower.", said)
+        log.warning("%s: the tables stay in host memory and batches are copied, which is slower.", said)
         return "cpu"
     what = "lower train.batch_size" if step > free else "take fewer queries"
     raise UserError(f"{said}.", f"End other programs there, {what}, or set run.device to one with more memory.")

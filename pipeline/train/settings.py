@@ -81,7 +81,7 @@ class ScheduleSettings(Settings):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="What layers and losses multiply; weights, sums, statistics and losses are in fp32. `auto` is bf16 on a "
+        description="Precision of the factors of products in layers and losses; weights, sums, statistics and losses are in fp32. `auto` is bf16 on a "
         "GPU that has it, and fp32 on a CPU.",
     )
 
@@ -98,8 +98,8 @@ class AveragedSettings(ScheduleSettings):
     )
     tables: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32",
-        description="In which type the pairs are held in memory; a batch of them is fp32. In 16 bits they take half of it, and each "
-        "number is rounded, by 5e-4 of itself in fp16 and by 4e-3 in bf16.",
+        description="Type of the pairs in memory; batches are fp32. 16 bits halve the memory "
+        "and round each number, by a relative 5e-4 in fp16 and 4e-3 in bf16.",
     )
 
 
@@ -224,9 +224,9 @@ class LeafTrainSettings(AveragedSettings):
     )
     dense: Literal["mean", "sum"] = Field(default="mean", description="How the terms are put together.")
     intra_normalise: bool = Field(
-        default=False, description="Normalise what the linear layer makes before the intra-MCR distance."
+        default=False, description="Normalise the output of the linear layer before the intra-MCR distance."
     )
-    noise_on_base: bool = Field(default=True, description="Semantic completion noise on the base's targets, too.")
+    noise_on_base: bool = Field(default=True, description="Add semantic completion noise to the base's targets too.")
 
 
 class MixtureSettings(HeadSettings):

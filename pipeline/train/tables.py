@@ -30,7 +30,7 @@ def joined_spaces(stores: Sequence[Store], link: Link, method: str) -> dict[str,
 def _spaces(store: Store, link: Link, method: str) -> dict[str, dict[str, Any]]:
     made: Mapping[str, Any] = store.manifest.fingerprint
     if missing := [name for name in ("method", "spaces", "memories") if name not in made]:
-        raise UserError(f"{store.folder} does not say its {', '.join(missing)}.", HINT)
+        raise UserError(f"{store.folder} does not record its {', '.join(missing)}.", HINT)
     if made["method"] != method:
         raise UserError(f"The pairs were made for {made['method']}, the connection asks for {method}.", HINT)
     if made.get("set") and made["set"] != store.folder.name:

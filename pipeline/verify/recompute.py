@@ -67,7 +67,7 @@ def recorded_spec(store: Store) -> SpaceSpec:
             "Leave it out, or encode the corpus here to have a store that can be verified.",
         )
     if not isinstance(spec, dict):
-        raise UserError(f"{store.folder} does not say which space made it.", "Encode the corpus again.")
+        raise UserError(f"{store.folder} does not record which space made it.", "Encode the corpus again.")
     options = fingerprint.get(CORPUS_OPTIONS)
     return prepared_for(SpaceSpec(**spec), options if isinstance(options, dict) else {})
 
@@ -93,7 +93,7 @@ def recompute(store: Store, shards: Path, space: Space, count: int) -> Recompute
     for part, rows in _evenly(store, count).items():
         if part.source not in sources:
             raise UserError(
-                f"{store.folder / part.name} was made from a shard that {shards} does not hold any more.",
+                f"{store.folder / part.name} was made from a shard that {shards} no longer holds.",
                 "The store is out of date: run `dvc repro`, or `mcr encode` for its job.",
             )
         table = read_rows(part_file(store.folder, part))

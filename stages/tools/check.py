@@ -24,8 +24,8 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
     written = read_yaml(params_file)
     if missing := _named_by_dvc() - set(written.content):
         raise UserError(
-            f"{params_file} has no {', '.join(sorted(missing))}, and dvc.yaml depends on it.",
-            "Write the default down: `mcr schema` has it, and presets/ show it.",
+            f"{params_file} has no {', '.join(sorted(missing))}, but dvc.yaml depends on it.",
+            "Add it with its default: see `mcr schema`, or the files in presets/.",
         )
     for job in params.encode.values():
         if job.options:

@@ -26,11 +26,11 @@ def compare(
     ] = None,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Hold the methods of a task against each other, and say which to take on these data.
+    """Compare the methods of a task, and recommend one for these data.
 
-    With held-out pairs (after `mcr evaluate`) by recall, every difference to the best with its paired 95 % interval. In any case
-    by signs that need no pair: whether both directions agree, whether few items are near to everything, and whether the texts
-    speak of what the memories show.
+    With held-out pairs (after `mcr evaluate`) by recall, with the paired 95 % interval of each difference from the
+    best. In any case by indicators that need no pairs: whether both directions agree, whether few items are close to
+    everything, and whether the texts cover the memories.
 
     Example: mcr compare audio_image
     """
@@ -52,7 +52,7 @@ def compare(
     for name, _ in pick(params.evaluate.tasks, names or [], "task"):
         if name not in comparable:
             raise UserError(
-                f"The task {name!r} is no retrieval task, or names no connection.",
+                f"The task {name!r} is not a retrieval task, or names no connection.",
                 f"Choose from: {', '.join(comparable)}.",
             )
     path = METRICS / "ranks.parquet"

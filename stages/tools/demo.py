@@ -45,7 +45,7 @@ def world(params_file: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
-    """Train one space of the demo on scenes that nothing else uses.
+    """Train one space of the demo on separate scenes.
 
     Example: mcr demo pretrain clip
     """

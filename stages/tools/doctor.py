@@ -19,12 +19,12 @@ PROJECT = Path(__file__).parents[2]
 
 
 def doctor(
-    load: Annotated[bool, typer.Option("--load", help="Load every space as well: the certain test, and slow.")] = False,
+    load: Annotated[bool, typer.Option("--load", help="Also load every space: reliable, but slow.")] = False,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Look at Python, packages, devices, weights, tokenizers, raw data, disk and DVC; say what to do.
+    """Check Python, packages, devices, weights, tokenizers, raw data, disk and DVC, with advice.
 
-    Ends with 1 if the parameters cannot run here.
+    Exits with 1 if the parameters cannot run here.
 
     Example: mcr doctor --params presets/cmcr-audio-image.yaml
     """
@@ -43,8 +43,8 @@ def doctor(
     count = {level: sum(finding.level == level for finding in found) for level in (OK, NOTE, FAIL)}
     if count[FAIL]:
         raise McrError(
-            f"{count[FAIL]} of {len(found)} findings keep {params_file} from running here.",
-            "Do what stands below each FAIL, then run `mcr doctor` again.",
+            f"{count[FAIL]} of {len(found)} findings prevent {params_file} from running here.",
+            "Follow the advice below each FAIL, then run `mcr doctor` again.",
         )
     say(f"doctor: {params_file} can run here; {count[NOTE]} notes")
 

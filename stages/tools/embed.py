@@ -17,7 +17,7 @@ PARQUET, NPY = ".parquet", ".npy"
 
 
 def embed(
-    files: Annotated[list[Path] | None, typer.Argument(help="Files; their endings tell what they are.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Files; their extensions decide the modality.")] = None,
     space: Annotated[str, typer.Option(help="A space of params.yaml.", show_default=False)] = "",
     text: Annotated[list[str] | None, typer.Option(help="A text; may be given several times.")] = None,
     output: Annotated[
@@ -27,8 +27,8 @@ def embed(
 ) -> None:
     """Embed files and texts as unit vectors: the files in their order, then the texts.
 
-    Printed is one JSON object per line. A Parquet file has the columns of a store, `key` (the path or the text) and
-    `embedding`; an npy file holds the array [N, D] float32.
+    By default one JSON object per line is printed. A Parquet file has the columns of a store, `key` (the path or the
+    text) and `embedding`; an npy file holds the array [N, D] float32.
 
     Examples:
 
@@ -50,7 +50,7 @@ def embed(
     if not paths and not texts:
         raise UserError("There is nothing to embed.", 'Name files, or give --text "...".')
     if output and output.suffix not in (PARQUET, NPY):
-        raise UserError(f"{output} is neither {PARQUET} nor {NPY}.", "Let its name end in one of the two.")
+        raise UserError(f"{output} is neither {PARQUET} nor {NPY}.", "Use one of these extensions.")
     params = load_params(params_file)
     [(_, settings)] = pick(params.spaces, [space], "space")
     set_up_torch(params)

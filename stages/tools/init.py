@@ -28,16 +28,17 @@ def init(
     without: Annotated[
         str,
         typer.Option(
-            "--without", help="Sets, corpora or connections to leave out, with commas between.", show_default=False
+            "--without", help="Sets, corpora or connections to leave out, separated by commas.", show_default=False
         ),
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace params.yaml also if it was changed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace params.yaml even if it was changed.")] = False,
 ) -> None:
-    """Write a recipe to params.yaml and make the folders that it expects; an empty folder becomes a whole project.
+    """Write a recipe to params.yaml and create the folders that it expects; an empty folder becomes a complete
+    project.
 
     Without a name, list the recipes.
 
-    With --without, what you do not have or want is left out, with all that only it needs.
+    --without leaves out what you do not have or want, and everything that only it needs.
 
     Examples:
 
@@ -62,7 +63,7 @@ def init(
     target = Path("params.yaml")
     recipes = {name: _for_root(path.read_text()) for name, path in presets.items()}
     if target.exists() and target.read_text() not in recipes.values() and not force:
-        raise UserError("params.yaml was changed; it is not replaced.", "Keep a copy of it, then use --force.")
+        raise UserError("params.yaml was changed, so it is not replaced.", "Copy it elsewhere, then use --force.")
     recipe = recipes[preset]
     if names := [name.strip() for name in without.split(",") if name.strip()]:
         recipe = leave_out(recipe, names, preset)

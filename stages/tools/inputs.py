@@ -26,8 +26,8 @@ FAMILIES = Path(__file__).parents[2] / "pipeline" / "spaces"
 def inputs(params_file: ParamsFile = Path("params.yaml")) -> None:
     """List raw data and weights, wherever they lie: which files, how large, and a hash of all of them.
 
-    `dvc repro` begins with it. A file is read once, and again only if its size or time of change is another. What was
-    sharded or encoded and is gone since is named, and stays as it is.
+    `dvc repro` begins with it. A file is read once, and again only if its size or modification time changes. Inputs
+    that were removed after sharding or encoding are reported; their results stay.
 
     Example: mcr inputs
     """

@@ -35,7 +35,7 @@ def metrics(
     file: Annotated[Path, typer.Option(help="The metrics.")] = Path("data/metrics/metrics.parquet"),
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Print what was measured, one row per method; tables for people have what others published beside it.
+    """Print the metrics, one row per method; the table also shows published numbers.
 
     Example: mcr metrics --format csv > metrics.csv
     """

@@ -19,27 +19,29 @@ if TYPE_CHECKING:
 
 
 def plan(
-    probe: Annotated[int, typer.Option(min=0, help="Samples that are embedded to measure the speed; 0: none.")] = 32,
+    probe: Annotated[int, typer.Option(min=0, help="Samples to embed for measuring the speed; 0: none.")] = 32,
     scale: Annotated[
         str,
-        typer.Option(help="Instead: a corpus of so many samples, or as a .yaml file describes it.", show_default=False),
+        typer.Option(
+            help="Estimate instead for this many samples, or for a corpus described in a .yaml file.",
+            show_default=False,
+        ),
     ] = "",
     rates: Annotated[
         list[Path] | None,
-        typer.Option(help="With --scale: results of benchmarks/ to calculate with.", show_default=False),
+        typer.Option(help="With --scale: a results file of benchmarks/ to calculate with.", show_default=False),
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="With --scale: GPUs, or processes on CPUs.")] = 1,
-    cores: Annotated[
-        int, typer.Option(min=1, help="With --scale: cores that decode for each of them.")
-    ] = os.cpu_count() or 1,
+    cores: Annotated[int, typer.Option(min=1, help="With --scale: decoding cores for each of them.")] = os.cpu_count()
+    or 1,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Say what `dvc repro` would run and why, the samples and bytes, the time after a short probe, and the free disk.
+    """Show what `dvc repro` would run and why, samples, bytes, free disk, and the time, estimated by a short probe.
 
-    Nothing is written. Ends with 1 if the results do not fit on the disk.
+    Writes nothing. Exits with 1 if the results do not fit on the disk.
 
-    With --scale: what a corpus of any size would need, from rates that are measured here or were elsewhere. No params.yaml
-    is needed.
+    --scale estimates what a corpus of any size would need, from rates measured here or in a results file. It needs no
+    params.yaml.
 
     Examples:
 

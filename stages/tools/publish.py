@@ -25,16 +25,16 @@ def publish(
     ] = "",
     include: Annotated[
         list[str] | None,
-        typer.Option(help="A space whose weights are yours to give away; may be given several times."),
+        typer.Option(help="A space whose weights you may redistribute; may be given several times."),
     ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the projectors, such as apache-2.0.")] = "",
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository a private one.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Write a connection as others load it: `ConnectedSpace.from_pretrained("owner/name")`, or a folder.
+    """Publish a connection, as a folder or on the Hugging Face Hub, for `ConnectedSpace.from_pretrained`.
 
-    It holds the projectors, their configuration, what was measured, and a model card; of frozen spaces where their weights
-    are published; no raw data and no path of this machine.
+    It contains the projectors, their configuration, the metrics, a model card, and where the weights of the frozen
+    spaces are published; no raw data and no path of this machine.
 
     Examples:
 

@@ -23,7 +23,7 @@ def search(
     ],
     modality: Annotated[str, typer.Option("--in", help="What to look for: text, image, audio or point.")] = "image",
     connection: Annotated[
-        str, typer.Option(help="The connection to use; by default the one that fits and joins most modalities.")
+        str, typer.Option(help="The connection to use; by default the suitable one that joins most modalities.")
     ] = "",
     corpus: Annotated[str, typer.Option(help="The corpus to search; by default the connection's memories.")] = "",
     through: Annotated[str, typer.Option(help="The frozen space that embeds the queries, where several can.")] = "",
@@ -36,8 +36,8 @@ def search(
 ) -> None:
     """Find the items nearest to texts or files, across modalities.
 
-    Each result is a cosine, corpus/key, the shard that holds it, and its caption if it has one. What is searched is
-    projected once and kept in data/index, which may be removed.
+    Each result shows the cosine, corpus/key, its shard, and its caption if it has one. Projected embeddings are kept
+    in data/index, which may be removed.
 
     Examples:
 

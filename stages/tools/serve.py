@@ -31,7 +31,7 @@ def serve(
 ) -> None:
     """Serve a page that searches across modalities: by words, by a picture, a sound or a point cloud, or by an item.
 
-    It answers on the loopback address only, changes no file but data/index, and ends with Ctrl-C. From another machine:
+    It listens only on the loopback address, writes only to data/index, and ends with Ctrl-C. From another machine:
     ssh -L 8765:127.0.0.1:8765 HOST.
 
     Example: mcr serve audio_image bridged

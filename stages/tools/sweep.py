@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 def sweep(
     file: Annotated[
-        Path, typer.Argument(help="What is changed, such as presets/sweeps/ablation.yaml.", show_default=False)
+        Path, typer.Argument(help="File of the changes, such as presets/sweeps/ablation.yaml.", show_default=False)
     ],
     params_file: ParamsFile = Path("params.yaml"),
     break_lock: BreakLock = False,
 ) -> None:
     """Train connections again with single settings changed, and compare them in one table.
 
-    Stores and pseudo-pairs stay as they are: only training and evaluation run. What a killed sweep had trained is kept.
+    Stores and pseudo-pairs are reused: only training and evaluation run. Finished trainings of a killed sweep are
+    kept.
 
     Example: mcr sweep presets/sweeps/ablation.yaml
     """

@@ -33,8 +33,8 @@ def verify(
 ) -> None:
     """Check shards, stores, pairs, models, metrics, annotations and the report against hashes and against each other.
 
-    One line for each: sound; changed, if it is not made from what is there now; damaged; or missing, if params.yaml asks
-    for it and it is not there or not finished. Ends with 1 if something is damaged, or a store does not hold what its
+    One line for each: sound; changed, if its inputs have changed since; damaged; or missing, if params.yaml asks for
+    it but it does not exist or is unfinished. Exits with 1 if something is damaged, or a store differs from what its
     space computes.
 
     Examples:
@@ -60,9 +60,9 @@ def verify(
     said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     if bad:
         raise CorruptError(
-            f"{len(bad)} of {counts.total()} things cannot be relied on: {', '.join(map(str, bad))}.",
-            "Run the stages that make them, such as `mcr encode` for the job of a store: they make again what is damaged, "
-            "and nothing else; remove a store that differs from its space first, and import an imported one again.",
+            f"{len(bad)} of {counts.total()} results cannot be relied on: {', '.join(map(str, bad))}.",
+            "Run their stages again, such as `mcr encode` for the job of a store: only damaged parts are remade. "
+            "If a store differs from its space, remove it first; if it was imported, import it again.",
         )
     say(f"verify: {said}")
 

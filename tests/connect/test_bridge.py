@@ -70,7 +70,7 @@ def test_vectors_are_those_of_a_slow_reference_and_no_projector_is_needed(bridge
         made = space.project(frozen, asked, modality)
         np.testing.assert_allclose(made, expected(modality, "heldout"), atol=2e-6)
         np.testing.assert_allclose(made.norm(dim=1), 1, atol=1e-6)
-    with pytest.raises(UserError, match="no mean of None by clip"):
+    with pytest.raises(UserError, match="no mean for None in clip"):
         space.project("clip", asked.new_ones(1, WIDTHS["clip"]))
 
 

@@ -128,7 +128,7 @@ def test_a_method_that_combines_nothing_has_no_factors(tmp_path, monkeypatch):
     raw = build("exmcr")
     mcr("retrieve", FIRST)
     mcr("train", FIRST)
-    with pytest.raises(UserError, match="exmcr combines no leaves"):
+    with pytest.raises(UserError, match="exmcr does not combine leaves"):
         ConnectedSpace.load(MODEL, combine={"text": 0.5})
     raw["connections"][FIRST]["combine"] = {"text": 0.5}
     Path("params.yaml").write_text(yaml.safe_dump(raw))

@@ -30,7 +30,7 @@ def test_what_cannot_be_embedded_is_named(tmp_path, hash_space):
         embed_files(hash_space, [tmp_path / "bad.png"])
     with pytest.raises(UserError, match="does not embed audio"):
         embed_files(hash_space, [tmp_path / "a.flac"])
-    with pytest.raises(UserError, match=r"a\.xyz is not a kind of file"):
+    with pytest.raises(UserError, match=r"a\.xyz is not a supported kind of file"):
         embed_files(hash_space, [tmp_path / "a.xyz"])
     with pytest.raises(UserError, match="There is no file"):
         embed_files(hash_space, [tmp_path / "gone.png"])

@@ -41,7 +41,7 @@ def test_a_space_with_a_spoilt_weight_is_not_loaded(tmp_path, tower, value):
     with torch.no_grad():
         dict(model.named_parameters())[names[-1]].view(-1)[0] = value
     save_compact(tmp_path, model)
-    with pytest.raises(UserError, match=f"not numbers everywhere: {names[-1]}"):
+    with pytest.raises(UserError, match=f"not all finite: {names[-1]}"):
         load_space(SpaceSpec("compact", str(tmp_path)))
 
 

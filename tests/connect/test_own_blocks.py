@@ -112,7 +112,7 @@ def test_a_text_fills_the_block_of_every_tower_that_reads_it():
     factor = (own * alone).sum(1, keepdim=True) / alone.square().sum(1, keepdim=True)
     np.testing.assert_allclose(own, factor * alone, atol=1e-6)
     assert (factor > 0.5).all()
-    with pytest.raises(UserError, match="one space where no blocks"):
+    with pytest.raises(UserError, match="Without kept blocks"):
         ConnectedSpace.load(MODEL).project_towers(towers, "text")
 
 

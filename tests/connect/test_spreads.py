@@ -98,15 +98,15 @@ def test_weights_that_mean_nothing_are_refused(keep, said):
 def test_without_data_nothing_is_standardised():
     links = load_params(Path("params.yaml")).connections[FIRST].links(FIRST)
     bare = [links[0].model_copy(update={"queries": (), "keep": Keep(weight=0.9, standardise=True)})]
-    with pytest.raises(UserError, match="names no text by clip"):
+    with pytest.raises(UserError, match="names no text of clip"):
         load_kept(MODEL, bare, EMBEDDINGS)
 
 
 @pytest.mark.parametrize(
     ("keep", "said"),
     [
-        ({"weight": {"clip": 0.9}}, "keep.weight gives clip, blocks are of clip, clap"),
-        ({"weight": {"clip": 0.9, "clap": 0.8}, "standardise": True}, "given by space are not standardised"),
+        ({"weight": {"clip": 0.9}}, "keep.weight gives clip, but blocks are of clip, clap"),
+        ({"weight": {"clip": 0.9, "clap": 0.8}, "standardise": True}, "needs one weight, not weights by space"),
         ({"weight": {"clip": 0.9, "clap": 1.0}}, "less than 1"),
     ],
 )

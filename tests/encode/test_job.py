@@ -144,7 +144,7 @@ def test_what_does_not_fit_into_memory_is_halved_and_every_row_stays(shards, tmp
     assert keys_a == keys_b
     np.testing.assert_allclose(a, b, atol=1e-7)  # batches of other sizes may round differently
     assert failed == {1: [8, 4, 2], 3: [8, 4], 7: [8]}[fits], "the size is remembered, not tried again"
-    assert "8 image samples do not fit into the memory of the device; going on with 4 at a time" in caplog.text
+    assert "8 image samples do not fit into the memory of the device; continuing with 4 at a time" in caplog.text
 
 
 def test_a_device_too_small_for_one_sample_is_one_clear_error(shards, tmp_path):
@@ -152,7 +152,7 @@ def test_a_device_too_small_for_one_sample_is_one_clear_error(shards, tmp_path):
         def encode(self, modality, batch):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    with pytest.raises(UserError, match="does not hold a single image sample"):
+    with pytest.raises(UserError, match="A single image sample does not fit"):
         encode(Full(), shards, tmp_path / "out")
 
 

@@ -82,7 +82,7 @@ def test_sick_samples_are_reported_by_key_and_passed_over(tmp_path, caplog, sick
     said = {"crash": "SIGSEGV", "exit": "exit code 3", "hog": "more than 200 MB", "hang": "no progress for 15 s"}
     assert set(reasons) == {f"{key} {word}" for key, word in sick.items()}
     assert all(said[key.split()[1]] in reason for key, reason in reasons.items())
-    assert all(f"The sample {key} is passed over" in caplog.text for key in reasons)
+    assert all(f"The sample {key} is skipped" in caplog.text for key in reasons)
     assert made.rows == 25 - len(sick)
     held = {
         line
@@ -114,7 +114,7 @@ def test_an_error_is_raised_as_it_is_without_processes(tmp_path, pool):
 
 def test_processes_that_cannot_even_begin_stop_the_run(tmp_path):
     pool = Pool(LocalCrew([{}], os.abort, Limits(60)))
-    with pytest.raises(McrError, match="before they have made anything"):
+    with pytest.raises(McrError, match="before they make any part"):
         build(tmp_path, works(3), pool)
     pool.close()
 

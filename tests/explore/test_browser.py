@@ -214,7 +214,10 @@ def test_the_map(page: Any) -> None:
 
 
 def test_what_cannot_be_used_is_said(page: Any, tmp_path: Path) -> None:
-    for name, content, said in (("a.png", b"no picture", "does not hold image data"), ("a.exe", b"MZ", "not a kind")):
+    for name, content, said in (
+        ("a.png", b"no picture", "does not hold image data"),
+        ("a.exe", b"MZ", "not a supported kind"),
+    ):
         (tmp_path / name).write_bytes(content)
         page.set_input_files("#file", str(tmp_path / name))
         until(page, f"document.querySelector('#message').textContent.includes({said!r})")

@@ -184,8 +184,8 @@ def test_samples_are_shown(client: Any) -> None:
         ("a.obj", b"not a mesh at all", "usable point"),
         ("a.txt", b"\xff\xfe\x00", "NUL|UTF-"),
         ("a.txt", b"x" * 70_000, "more than 65,536 bytes"),
-        ("a.exe", b"MZ", "is not a kind of file"),
-        ("", b"x", "is not a kind of file"),
+        ("a.exe", b"MZ", "is not a supported kind of file"),
+        ("", b"x", "is not a supported kind of file"),
     ],
 )
 def test_a_bad_upload_gets_a_sentence(client: Any, name: str, content: bytes, said: str) -> None:
@@ -207,10 +207,10 @@ def test_a_bad_upload_gets_a_sentence(client: Any, name: str, content: bytes, sa
         ({}, "connections"),
         ({"connections": ["nothing"], "text": "a"}, "no connection 'nothing'"),
         ({"connections": ["audio_image"], "text": " "}, "Nothing is asked"),
-        ({"connections": ["audio_image"], "text": "a", "into": "point"}, "nothing of point"),
+        ({"connections": ["audio_image"], "text": "a", "into": "point"}, "no point to search"),
         ({"connections": ["audio_image"], "text": "a", "count": 0}, "count"),
         ({"connections": ["audio_image"], "text": "a", "corpora": ["../x"]}, "corpora"),
-        ({"connections": ["audio_image"], "upload": "0" * 64}, "not held any more"),
+        ({"connections": ["audio_image"], "upload": "0" * 64}, "no longer in memory"),
         ({"connections": ["audio_image"], "text": "a", "strange": 1}, "strange"),
         ({"connections": ["audio_image"], "item": {"corpus": "photos", "shard": "0.tar", "key": "x", "modality": "image"}}, "no x in photos"),
     ],
@@ -306,7 +306,7 @@ def test_a_map_of_nothing_is_refused_in_words(client: Any, folder: Path) -> None
             answer = bare.get("/api/map?connection=audio_image")
             assert answer.status_code == 400 and "nothing to show" in answer.json()["error"], answer.text
             assert (
-                "has nothing of image"
+                "has no image to search"
                 in bare.post("/api/search", json={"connections": ["audio_image"], "text": "a"}).json()["error"]
             )
     finally:

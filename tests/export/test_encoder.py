@@ -60,7 +60,7 @@ def test_similarities_are_cosines(encoder: Encoder) -> None:
     ("items", "said"),
     [
         (3, "A int cannot be encoded"),
-        ([3], "A int is no sound"),
+        ([3], "A int is not a sound"),
         ([Path("none.png")], "There is no file none.png"),
         ([{"video": [1]}], "A batch holds none of text, image, audio"),
         ([{"image": ["data/raw"]}], ""),

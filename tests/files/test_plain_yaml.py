@@ -137,7 +137,7 @@ HURTING = {
     "a list as key": ("? [a, b]\n: 1\n", "a key is a list"),
     "two documents": ("a: 1\n---\nb: 2\n", "document"),
     "no end": ("a: [1, 2", "not valid YAML"),
-    "a tab": ("a:\n\tb: 1\n", "line 2, column 1: there is a tab. Indent with spaces"),
+    "a tab": ("a:\n\tb: 1\n", "line 2, column 1: this line contains a tab. Indent with spaces"),
     "UTF-16": ("a: ü\n".encode("utf-16"), "Save it as UTF-8"),
     "UTF-16 without a mark": ("a: b\n".encode("utf-16-le"), "Save it as UTF-8"),
     "UTF-32": ("a: b\n".encode("utf-32"), "Save it as UTF-8"),

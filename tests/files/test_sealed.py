@@ -108,5 +108,5 @@ def test_what_a_damaged_manifest_lists_is_made_again_and_removed_by_nobody(tmp_p
     foreign.write_bytes(b"of the user")
     path.write_text(path.read_text().replace('"00001.tar"', '"00009.tar"'))
     assert own_files(path.parent) == set(), "a pruned folder keeps what nobody vouches for"
-    assert build(path.parent, 1) == 3 and "Everything in it is made again" in caplog.text
+    assert build(path.parent, 1) == 3 and "All its contents are rebuilt" in caplog.text
     assert foreign.read_bytes() == b"of the user"

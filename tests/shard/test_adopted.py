@@ -202,7 +202,7 @@ def test_a_key_in_two_tars_is_refused(laion, tmp_path):
 
 
 def test_what_is_no_tar_or_has_no_such_files(laion, photos, tmp_path):
-    with pytest.raises(UserError, match="is read as folder; only WebDataset tars can be adopted"):
+    with pytest.raises(UserError, match="is read as folder, but only WebDataset tars can be adopted"):
         adopt(photos, tmp_path / "out", SourceOptions(("image",)))
     with pytest.raises(UserError, match="hold no audio"):
         adopt(laion, tmp_path / "out", SourceOptions(("audio",)))

@@ -191,7 +191,9 @@ def test_paths_that_are_no_keys_become_readable_unique_keys(photos, tmp_path):
     assert "a_b" in keys and any(key.startswith("sub_p001-") for key in keys)
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("nothing", "does not exist"), ("notes.pdf", "not a kind of corpus")])
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("nothing", "does not exist"), ("notes.pdf", "not a supported kind of corpus")]
+)
 def test_unusable_source_is_one_clear_error(tmp_path, name, sentence):
     if name == "notes.pdf":
         (tmp_path / name).write_text("x")

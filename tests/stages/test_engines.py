@@ -49,12 +49,12 @@ def test_listed_gpus_are_counted_among_those_that_a_scheduler_leaves(monkeypatch
     assert places("cuda", devices=[1]) == [] and os.environ[VISIBLE] == "3"
     engines._see.cache_clear()
     monkeypatch.setenv(VISIBLE, "1,3")
-    with pytest.raises(UserError, match="names GPU 2, and CUDA_VISIBLE_DEVICES leaves 2"):
+    with pytest.raises(UserError, match="names GPU 2, but CUDA_VISIBLE_DEVICES leaves 2"):
         places("cuda", devices=[2])
 
 
 def test_a_gpu_that_there_is_not_is_refused():
-    with pytest.raises(UserError, match="Of the GPUs 1, 7, this machine has 1"):
+    with pytest.raises(UserError, match="This machine has 1 of the GPUs 1, 7"):
         places("cuda", devices=[1, 7])
 
 
@@ -72,7 +72,7 @@ def test_without_processes_the_command_does_the_work_itself():
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "a/b", "1/2/3", "-1/4", "+1/4", "1.0/2", "²/4", "/", "1/"])
 def test_what_is_no_share_is_refused(text):
-    with pytest.raises(UserError, match="is no share"):
+    with pytest.raises(UserError, match="is not a share"):
         share_of(text)
 
 

@@ -144,7 +144,7 @@ def test_a_broken_lock_stops_the_one_who_held_it(tmp_path):
     first = FolderLock(tmp_path)
     assert break_lock(tmp_path) == Holder.here()
     (tmp_path / LOCK_NAME).write_text(json.dumps(asdict(replace(Holder.here(), host="elsewhere"))))
-    with pytest.raises(HeldError, match="taken over by somebody else"):
+    with pytest.raises(HeldError, match="taken over by another run"):
         first.check()
     first.release()
     assert (tmp_path / LOCK_NAME).exists(), "that of the other one"

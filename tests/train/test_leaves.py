@@ -175,7 +175,7 @@ def test_the_connected_space_keeps_the_base_and_knows_which_modality_skips_f_l(l
         moved, skipped = space.project(leaf, rows, own), space.project(leaf, rows, OVERLAP[leaf])
         assert (moved - skipped).abs().max() > 1e-4
         np.testing.assert_allclose(moved.norm(dim=1), 1, atol=1e-5)
-        with pytest.raises(UserError, match="must be known of which modality"):
+        with pytest.raises(UserError, match="modality of the vectors must be known"):
             space.project(leaf, rows)
         with pytest.raises(UserError, match="must be known"):
             space.project(leaf, rows, {"clap": "point", "ulip": "audio"}[leaf])

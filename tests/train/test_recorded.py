@@ -132,7 +132,7 @@ def test_a_step_that_cannot_be_recorded_is_said_and_trained(tmp_path: Path, capl
     with fake_graphs() as graphs:
         state = end(trainer(Waits(), "mlp", PLAIN, "fp32", True), tmp_path)
     assert [graph.replays for graph in graphs] == [0]
-    assert "cannot be repeated from a CUDA graph" in caplog.text and "not permitted" in caplog.text
+    assert "cannot be recorded as a CUDA graph" in caplog.text and "not permitted" in caplog.text
     assert state["history"].isfinite().all() and state["history"][0] != state["history"][-1]
 
 

@@ -72,7 +72,7 @@ def test_shards_that_changed_or_are_damaged(made, photos, hash_space):
     tar.write_bytes(content)
     (photos / "p003.png").write_bytes(png(700))
     build_shards(photos, shards, ShardSettings(("image",), 10, "error", 0.5), Silent())
-    with pytest.raises(UserError, match="does not hold any more"):
+    with pytest.raises(UserError, match="no longer holds"):
         recompute(store, shards, hash_space, 25)
 
 

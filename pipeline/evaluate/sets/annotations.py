@@ -40,7 +40,7 @@ def read_columns(annotations: Path | None, table: str, columns: Sequence[str]) -
         )
     kind = path.suffix[1:].lower()
     if kind not in READERS:
-        raise UserError(f"{path} is not a kind of table that is read.", f"Known are .{', .'.join(READERS)}.")
+        raise UserError(f"{path} is not a supported kind of table.", f"Known are .{', .'.join(READERS)}.")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head.startswith(b"PAR1") and (instead := foreign_text(head)):

@@ -41,7 +41,7 @@ def by_sample(table: Mapping[str, Value], samples: Mapping[str, str], where: str
             unmatched.append(name)
         elif key in found and found[key] != value:
             raise UserError(
-                f"{where} says different things of {named_as[key]!r} and {name!r}, which are one sample of {corpus}.",
+                f"{where} gives different values for {named_as[key]!r} and {name!r}, which are the same sample of {corpus}.",
                 "Keep one of the two rows.",
             )
         else:

@@ -42,7 +42,7 @@ def check_repeats(
     said = f"{corpus}: {different.sum():,} {modality} items look exactly like another, such as {' and '.join(example)}"
     if not allowed:
         raise UserError(
-            f"{said}, so that each is a wrong answer for the others.",
+            f"{said}, so each counts as a wrong answer for the others.",
             "Rows of one item become one item with several captions by the corpus' `item_column`; where they are items of "
             "their own, as in some published sets, set the task's `repeated: keep`.",
         )

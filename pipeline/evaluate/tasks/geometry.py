@@ -25,7 +25,7 @@ def evaluate_geometry(run: TaskRun[GeometryTask]) -> None:
     task = run.task
     evaluation = load_set(task, run.spaces, run.folders)
     if evaluation.items < 2:
-        raise UserError(f"{task.corpus} has one item only, which has no geometry.", "Use a larger evaluation set.")
+        raise UserError(f"{task.corpus} has only one item, which has no geometry.", "Use a larger evaluation set.")
     measured = []
     first, second = evaluation.sides
     for contender, scorer in run.scorers():

@@ -90,7 +90,7 @@ def load_scenes(task: LocalisationTask, spaces: tuple[Collection[str], Collectio
     sound_rows = {key: row for row, key in enumerate(sound_keys)}
     regions = _by_keys(_regions(task, folders), sound_rows, rows, task)
     if not any(len(found) for found in regions.values()):
-        raise UserError(f"{task.regions} has no box at all.", "Fill the columns x0, y0, x1, y1.")
+        raise UserError(f"{task.regions} has no boxes.", "Fill the columns x0, y0, x1, y1.")
     scenes = [Scene(sound_rows[sound], np.array(rows[picture]), found) for (sound, picture), found in regions.items()]
     return SceneSet(scenes, sounds, crops, boxes)
 
@@ -111,7 +111,7 @@ def _by_keys(
         if found := key_among(name, known):
             return found
         raise UserError(
-            f"{task.regions} names {name!r}, of which {corpus} has no embedding.",
+            f"{task.regions} names {name!r}, but {corpus} has no embedding of it.",
             "Add the sample to the corpus, or take it out of the table.",
         )
 

@@ -39,7 +39,7 @@ def _inside(box: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def truth_map(regions: np.ndarray, agreement: int = 1, side: int = MAP_SIDE) -> np.ndarray:
-    """The annotation as a map [side, side]; boxes [R, 4] in shares of the picture, from 0 to 1."""
+    """The annotation as a map [side, side]; boxes [R, 4] as fractions of the picture, from 0 to 1."""
     found = np.zeros((side, side))
     for x0, y0, x1, y1 in (np.clip(regions, 0, 1) * side).astype(int):
         found[y0:y1, x0:x1] += 1

@@ -58,7 +58,7 @@ class Rates:
                 f"{file} is not a results file ({type(error).__name__}).", "Name a .json of benchmarks/results."
             ) from error
         if not found:
-            raise UserError(f"{file} has no rate that is used here.", "Name a .json of benchmarks/results.")
+            raise UserError(f"{file} has no rates that can be used here.", "Name a .json of benchmarks/results.")
         return replace(self, **{name: Rate(value, file.name) for name, value in found.items()})
 
 

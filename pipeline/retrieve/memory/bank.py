@@ -71,8 +71,8 @@ class Bank:
             return None
         if isinstance(self.embeddings, Divided):
             raise UserError(
-                f"retrieve.search is {settings.search}, and the memory does not fit one device.",
-                "Use search: exact, which divides it, and leaves nothing out.",
+                f"retrieve.search is {settings.search}, and the memory does not fit on one device.",
+                "Use search: exact, which divides it and compares everything.",
             )
         if settings.search == "flat":
             return TopK.flat(self.embeddings, settings.top_k, threads)

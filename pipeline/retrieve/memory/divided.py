@@ -107,7 +107,7 @@ def placed(name: str, tables: Sequence[Tensor], devices: Sequence[torch.device],
         log.warning("%s: %s.", size, several if len(used) > 1 else f"it goes to {used[0][1]}")
         return [Divided(tuple(table[rows].to(device) for rows, device in used)) for table in tables]
     log.warning(
-        "%s: it stays in the memory of the computer, and %.1f GB are copied for every block of queries.",
+        "%s: it stays in host memory, and %.1f GB are copied for every block of queries.",
         size,
         count * bytes_of_row / 1e9,
     )

@@ -128,7 +128,7 @@ def _check_k(faiss: ModuleType, k: int, keys: Tensor) -> None:
     if min(k, len(keys)) > GPU_TOP_K and _searches_on_gpu(faiss, keys):
         raise UserError(
             f"retrieve.top_k is {k}, and FAISS finds at most {GPU_TOP_K} rows for a query on a GPU.",
-            f"Set it to {GPU_TOP_K} or less, or use search: exact, which leaves nothing out and is faster there.",
+            f"Set it to {GPU_TOP_K} or less, or use search: exact, which compares everything and is faster there.",
         )
 
 

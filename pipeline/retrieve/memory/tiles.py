@@ -48,7 +48,7 @@ def _tile_on(device: torch.device, dtype: torch.dtype) -> Tile | None:
             problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[
                 :300
             ]
-    log.warning("The fused aggregation is not possible here (%s); plain torch is used, which is slower.", problem)
+    log.warning("The fused aggregation cannot be used here (%s); plain torch is used, which is slower.", problem)
     return None
 
 

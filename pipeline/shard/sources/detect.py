@@ -37,7 +37,7 @@ def kind_of_file(folder: Folder, name: str, source: str, options: SourceOptions)
         return "folder"
     if not kind:
         raise UserError(
-            f"{source} is not a kind of corpus that is read{_is_instead(folder, name)}.",
+            f"{source} is not a supported kind of corpus{_is_instead(folder, name)}.",
             f"Give a folder of files, or a file that ends in {', '.join('.' + suffix for suffix in KIND_OF)}.",
         )
     if kind == "lines" and is_table(columns := header_of(folder, name), options):
@@ -69,7 +69,7 @@ def kind_of_files(source: str, names: Sequence[str], options: SourceOptions) -> 
         return "folder"
     if "arrow" in suffixes:
         raise UserError(
-            f"{source} holds .arrow files, as Hugging Face's `save_to_disk` writes them, which are not read.",
+            f"{source} holds .arrow files, as Hugging Face's `save_to_disk` writes them, which are not supported.",
             "Save it as Parquet: `datasets.load_from_disk(...).to_parquet('data.parquet')`.",
         )
     if not suffixes & KIND_OF.keys():

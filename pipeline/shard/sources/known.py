@@ -44,7 +44,7 @@ def kind_called(name: str) -> SourceKind:
     if plugin is None:
         return BUILT_IN[name]
     if name in KINDS:
-        raise UserError(f"{plugin} has the name of one of mcr-connect.", f"Rename it, or remove {plugin.package}.")
+        raise UserError(f"{plugin} has the name of a built-in one.", f"Rename it, or remove {plugin.package}.")
     kind = plugin.load()
     if not isinstance(kind, SourceKind):
         raise UserError(f"{plugin} is not a `SourceKind`.", f"Repair or remove {plugin.package}.")
@@ -81,7 +81,9 @@ def _check(plugin: Plugin, sample: object) -> None:
         and isinstance(sample.key, str)
         and all(isinstance(member, RawMember) for member in sample.members.values())
     ):
-        raise UserError(f"{plugin} gives {reprlib.repr(sample)}, which is no `RawSample`.", f"Repair {plugin.package}.")
+        raise UserError(
+            f"{plugin} gives {reprlib.repr(sample)}, which is not a `RawSample`.", f"Repair {plugin.package}."
+        )
     for modality, member in sample.members.items():
         ending = member.extension
         if modality != (SOURCE_MODALITY_OF.get(ending) or modality_of(ending)):

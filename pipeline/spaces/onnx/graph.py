@@ -64,7 +64,7 @@ def _refuse_not_finite(path: Path, model: Any) -> None:
         values = onnx.numpy_helper.to_array(tensor, str(path.parent))
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise UserError(
-                f"The weights {path} are not numbers everywhere: {tensor.name} holds NaN or infinity.",
+                f"The weights {path} are not all finite: {tensor.name} holds NaN or infinity.",
                 "Fetch them again.",
             )
 
@@ -114,7 +114,7 @@ class Graph:
         """
         if unknown := set(self.types) ^ set(arguments):
             raise UserError(
-                f"{self.path} takes {', '.join(self.types)}, and is given {', '.join(arguments)}.",
+                f"{self.path} takes {', '.join(self.types)}, but gets {', '.join(arguments)}.",
                 f"Correct `input` or `mask` in onnx.json ({', '.join(sorted(unknown))}), or export the graph without it.",
             )
         feed = {name: np.ascontiguousarray(values, self.types[name]) for name, values in arguments.items()}

@@ -63,7 +63,7 @@ class TransformersFolder:
             raise UserError(f"{folder / CONFIG} is damaged: {error}", "Fetch it again.") from error
         if "auto_map" in config:
             raise UserError(
-                f"The model in {folder} brings code of its own ({CONFIG} has auto_map), which is never run here.",
+                f"The model in {folder} contains its own code ({CONFIG} has auto_map), which is never run here.",
                 "Use a model that transformers itself knows, or write a family for it.",
             )
         return cls(folder, config, _weights(folder))

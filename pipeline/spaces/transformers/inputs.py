@@ -98,7 +98,9 @@ class Sounds:
     def __init__(self, folder: Path, crop: str) -> None:
         self.extractor = _loaded("feature extractor", folder, transformers.AutoFeatureExtractor)
         if not hasattr(self.extractor, "nb_max_samples") or "input_features" not in self.extractor.model_input_names:
-            raise UserError(f"The feature extractor in {folder} is not CLAP's.", "Only ClapModel hears sounds so far.")
+            raise UserError(
+                f"The feature extractor in {folder} is not CLAP's.", "Only ClapModel is supported for sounds."
+            )
         self.crop, self.rate = crop, int(self.extractor.sampling_rate)
         self.window, self.hop = int(self.extractor.nb_max_samples), int(self.extractor.hop_length)
         self.fusion = self.extractor.truncation == "fusion"

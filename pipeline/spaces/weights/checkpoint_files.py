@@ -43,7 +43,7 @@ def find_checkpoint(location: str, sha256: str = "") -> Checkpoint:
     if sha256 and found != sha256.lower():
         raise UserError(
             f"{path} has sha256 {found}, but the space asks for {sha256}.",
-            "Fetch the right file, or correct `sha256` of the space if this is the checkpoint that you mean.",
+            "Fetch the right file, or correct `sha256` of the space if this is the intended checkpoint.",
         )
     return Checkpoint(path, found, tuple(shards))
 
@@ -84,7 +84,7 @@ def refuse_pointer(path: Path) -> None:
     with open(path, "rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise UserError(
-                f"{path} is a pointer of git-lfs, {path.stat().st_size} bytes, and not the file that it stands for.",
+                f"{path} is a pointer of git-lfs, {path.stat().st_size} bytes, not the file itself.",
                 "Run `git lfs pull` where it was cloned, or fetch the file itself: `mcr fetch`.",
             )
 

@@ -21,8 +21,8 @@ def check_finite_weights(space: Space, spec: SpaceSpec) -> None:
         if name:
             half = " Precision fp16 ends at 65504: try bf16 or fp32." if spec.precision == "fp16" else ""
             raise UserError(
-                f"The weights {spec.checkpoint!r} are not numbers everywhere: {name} holds NaN or infinity.",
-                f"Fetch them again, and compare their sha256 with the one that their authors give.{half}",
+                f"The weights {spec.checkpoint!r} are not all finite: {name} holds NaN or infinity.",
+                f"Fetch them again, and compare their sha256 with the published one.{half}",
             )
 
 

@@ -20,7 +20,7 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
 
     Raises:
         UserError: It needs a login or a form, is not there, or the hub may not be asked.
-        TryAgainError: The hub cannot be reached, or broke off.
+        TryAgainError: The hub cannot be reached, or the connection broke.
     """
     from huggingface_hub import constants, errors
 
@@ -29,7 +29,7 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
         yield
     except errors.GatedRepoError as error:
         raise UserError(
-            f"{what} is gated: its owner gives it to those who ask.",
+            f"{what} is gated: its owner grants access on request.",
             f"Log in at {place}, fill in the form on the page of the repository, then run `hf auth login` (or set "
             "HF_TOKEN) and this command again.",
         ) from error
@@ -39,7 +39,7 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise UserError(
-            f"{what} is not there, or is private.",
+            f"{what} does not exist, or is private.",
             f"Check the name at {place}; if it is private, run `hf auth login` (or set HF_TOKEN) with an account that "
             "may read it.",
         ) from error
@@ -73,18 +73,18 @@ def _unreachable(what: str, place: str, writing: bool, said: str = "") -> McrErr
     from huggingface_hub import constants
 
     if writing and constants.HF_HUB_OFFLINE:
-        return UserError(f"{what} was not written: HF_HUB_OFFLINE is set.", "Unset it where there is a network.")
+        return UserError(f"{what} was not written: HF_HUB_OFFLINE is set.", "Unset it on a machine with a network.")
     if writing:
         return TryAgainError(
-            f"{what} was not written: {place} cannot be reached, or broke off.{said}",
+            f"{what} was not written: {place} cannot be reached, or the connection broke.{said}",
             "Check the network, then run the same command again.",
         )
     if constants.HF_HUB_OFFLINE:
         return UserError(
             f"{what} is not on this machine, and HF_HUB_OFFLINE is set.",
-            "Unset it where there is a network and run `mcr fetch`, or copy the files from such a machine.",
+            "Unset it on a machine with a network and run `mcr fetch`, or copy the files from such a machine.",
         )
     return TryAgainError(
-        f"{what} was not fetched: {place} cannot be reached, or broke off.{said}",
+        f"{what} was not fetched: {place} cannot be reached, or the connection broke.{said}",
         "Check the network, or set HF_ENDPOINT to a mirror; the same command continues where this one stopped.",
     )

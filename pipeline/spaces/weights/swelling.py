@@ -24,6 +24,6 @@ def check_swelling(path: Path) -> None:
     held = path.stat().st_size
     if packed > held or whole > MAX_RATIO * max(packed, _SMALL):
         raise UserError(
-            f"{path} has {held} bytes, and would have {whole} once inflated: no weights are packed like that.",
-            "Fetch it from its authors, and compare its sha256 with the one that they give.",
+            f"{path} has {held} bytes, and would have {whole} when decompressed: weights do not compress like that.",
+            "Fetch it from its authors, and compare its sha256 with the published one.",
         )

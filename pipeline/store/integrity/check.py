@@ -20,5 +20,5 @@ def check_file(path: Path, sha256: str, again: str) -> Path:
     if not path.is_file():
         raise CorruptError(f"{path} is missing.", again)
     if sha256_once(path) != sha256:
-        raise CorruptError(f"{path} is damaged or was changed: its hash is not the one that was recorded.", again)
+        raise CorruptError(f"{path} is damaged or was changed: its hash does not match the recorded one.", again)
     return path

@@ -92,7 +92,7 @@ def _previous_manifest(folder: Path, kind: str) -> Manifest | None:
     try:
         previous = read_manifest(path)
     except CorruptError as error:
-        log.warning("%s Everything in it is made again.", error.message)
+        log.warning("%s All its contents are rebuilt.", error.message)
         return None
     if previous.kind != kind:
         raise UserError(f"{folder} holds {previous.kind}, not {kind}.", "Give the stage a folder of its own.")

@@ -77,7 +77,7 @@ class Elsewhere:
         for place in places:
             if place.removeprefix(f"{self.address}/") in there:
                 raise UserError(
-                    f"{place} is in the way: nothing in {self.folder} says that it was made here.",
+                    f"{place} is in the way: {self.folder} has no record that it was made here.",
                     "Choose another address in `storage`, or move the object away; an address belongs to one project.",
                 )
 
@@ -96,8 +96,8 @@ class Elsewhere:
         for part in parts:
             if part.location and (reason := self._differs(part)):
                 raise TryAgainError(
-                    f"{reason} since this run saw it there.",
-                    "See that nobody else writes to this address, and run the same command again.",
+                    f"{reason} since this run last saw it.",
+                    "Make sure that nobody else writes to this address, then run the same command again.",
                 )
 
     def stale(self, own: Collection[str], parts: Collection[Part]) -> list[str]:

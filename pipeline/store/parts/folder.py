@@ -252,5 +252,5 @@ class PartFolder:
                 raise UserError(
                     f"{self.folder} is partly computed with {made}; this run would add parts computed with "
                     f"{self.arithmetic}, whose numbers are rounded differently.",
-                    f"Finish it with {made} (run.device and precision in params.yaml), or remove the folder to make all of it anew.",
+                    f"Finish it with {made} (run.device and precision in params.yaml), or remove the folder to rebuild all of it.",
                 )

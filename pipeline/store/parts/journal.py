@@ -84,7 +84,7 @@ def read_journal(folder: Path) -> Entries:
     last = _entry(lines[-1]) if len(lines) > 1 else None  # Empty, unless a kill tore it.
     damaged = header is None or None in parts
     if damaged:
-        log.warning("%s is damaged: the parts in lines that cannot be read are made again", path)
+        log.warning("%s is damaged: the parts in unreadable lines are remade", path)
     return Entries([header or {}, *(entry for entry in (*parts, last) if entry is not None)], damaged)
 
 

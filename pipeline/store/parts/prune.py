@@ -43,12 +43,12 @@ def keep_only(root: Path, folders: Collection[Path]) -> None:
             if kept := _addresses(path):
                 # Whoever left a job out by mistake, or in a copy of the project, loses nothing that took days.
                 log.warning(
-                    "%s belongs to nothing in the parameters any more and is left alone: its parts lie at %s. "
+                    "%s is no longer in the parameters, but is left alone, because its parts lie at %s. "
                     "Remove both by hand if nobody needs them.",
                     path, ", ".join(kept),
                 )  # fmt: skip
                 continue
-            log.info("%s belongs to nothing in the parameters any more and is removed", path)
+            log.info("%s is no longer in the parameters and is removed", path)
             remove(path)
     if root not in folders:
         _remove_files(root, own)
@@ -102,7 +102,7 @@ def own_files(folder: Path) -> set[str]:
                 listed = read_sealed(folder / record)[field]
                 names |= {record, *([listed] if isinstance(listed, str) else listed)}
     except (McrError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: what is in it is not known and left alone (%s)", folder, error)
+        log.warning("%s: its contents are unknown and left alone (%s)", folder, error)
         return set()
     parts_in = subfolders_of(folder, names)
     return {name for name in names if "/" not in name or subfolder_of(name) in parts_in}

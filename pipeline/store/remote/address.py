@@ -20,15 +20,17 @@ def checked_address(address: str) -> str:
     """
     protocol, divider, place = address.partition("://")
     if "::" in address:
-        raise ValueError("chains several protocols; name the one that keeps the files")
+        raise ValueError("chains several protocols; use the one that stores the files")
     if not divider or not _PROTOCOL.fullmatch(protocol):
-        raise ValueError("is no address; write s3://bucket/folder, gs://bucket/folder or file:///absolute/folder")
+        raise ValueError("is not an address; write s3://bucket/folder, gs://bucket/folder or file:///absolute/folder")
     if protocol in _READ_ONLY:
         raise ValueError(f"cannot be written to: {protocol} only reads")
     if "@" in place.split("/")[0]:
-        raise ValueError("holds a user or a password, which belong in the environment and in no file of the project")
+        raise ValueError(
+            "contains a user or a password; put these into the environment, not into a file of the project"
+        )
     if any(sign in place for sign in "?#*\\") or any(step in (".", "..") for step in place.split("/")):
-        raise ValueError("may hold no ?, #, *, \\, and no steps . or ..")
+        raise ValueError("must not contain ?, #, *, \\ or the steps . and ..")
     if not place.strip("/"):
         raise ValueError("names no bucket or folder")
     if protocol in _LOCAL and not place.startswith("/"):
@@ -62,6 +64,6 @@ def filesystem_of(address: str) -> tuple[Any, str]:
         raise UserError(f"The package that opens {address} is not installed ({error}).", f"Install {needed}.") from None
     except ValueError:
         raise UserError(
-            f"Nobody knows the protocol of {address}.", "Write s3://, gs://, file:// or another one that fsspec knows."
+            f"The protocol of {address} is unknown.", "Write s3://, gs://, file:// or another one that fsspec knows."
         ) from None
     return filesystem, path

@@ -43,8 +43,8 @@ def _said(error: Exception, address: str) -> McrError:
     status = getattr(error, "code", None) or getattr(error, "status", None)
     if isinstance(error, PermissionError) or status in _DENIED or any(word in name for word in _CREDENTIALS):
         return UserError(
-            f"{address} cannot be used ({reason}): the store was given no credentials, wrong ones, or ones that do not permit this.",
-            "Give it others, in the environment or in the standard configuration of its client (docs/guide/remote.md).",
+            f"{address} cannot be used ({reason}): the credentials are missing, wrong, or do not permit this.",
+            "Set valid ones in the environment or in the client's standard configuration (docs/guide/remote.md).",
         )
     if isinstance(error, FileNotFoundError):
         return UserError(f"There is no {address}, or its bucket does not exist ({reason}).", "Make the bucket first.")

@@ -54,7 +54,7 @@ def cached(part: Part, again: str, anew: bool = False) -> Path:
             raise CorruptError(f"{part.location.address} is missing.", again) from None
         if sha256_file(temporary) != part.sha256:
             raise CorruptError(
-                f"{part.location.address} is damaged or was changed: its hash is not the one that was recorded.", again
+                f"{part.location.address} is damaged or was changed: its hash does not match the recorded one.", again
             )
     move(temporary, path, durably=False)
     _hold(path)
@@ -97,7 +97,9 @@ def _limit() -> float:
     try:
         return max(float(said), 0.0) * 1e9
     except ValueError:
-        raise UserError(f"MCR_CACHE_GB is {said!r}, which is no number.", "Set it to gigabytes, such as 20.") from None
+        raise UserError(
+            f"MCR_CACHE_GB is {said!r}, which is not a number.", "Set it to gigabytes, such as 20."
+        ) from None
 
 
 def _place(part: Part) -> Path:

@@ -49,7 +49,7 @@ def put(path: Path, address: str) -> Location:
         seen = _seen(filesystem.info(place))
     if seen.size != size:
         raise TryAgainError(
-            f"{address} holds {seen.size:,} bytes after {size:,} were sent.", "Run the same command again."
+            f"{address} holds {seen.size:,} bytes after {size:,} were uploaded.", "Run the same command again."
         )
     return Location(address, size, seen.etag)
 

@@ -22,7 +22,7 @@ def import_link(job: LinkJob) -> TrainResult:
     settings = job.settings
     assert isinstance(settings, ImportSettings)
     if not settings.file:
-        raise UserError(f"{job.link.label} names no file of projectors.", "Set `train.file`, of each leaf its own.")
+        raise UserError(f"{job.link.label} names no file of projectors.", "Set `train.file`, for each leaf its own.")
     path = Path(settings.file)
     name = settings.layout or path.stem
     layout = layout_called(name)

@@ -52,7 +52,7 @@ def device_of_rank(device: str, member: Ranks) -> str:
     number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if number >= there:
         raise UserError(
-            f"{member.here} ranks were started on a computer with {there} GPUs.",
+            f"{member.here} ranks were started on a machine with {there} GPUs.",
             "Start one for each GPU (`run.ranks`, or --nproc-per-node of torchrun), or set run.device to cpu.",
         )
     torch.cuda.set_device(number)

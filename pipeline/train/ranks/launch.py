@@ -46,7 +46,7 @@ def launch(count: int, module: str, arguments: Sequence[str], threads: int) -> i
         if killed := {rank: -code for rank, code in codes.items() if code < 0}:
             rank, number = min(killed.items())
             raise TryAgainError(
-                f"Rank {rank} of {count} was ended by {signal.Signals(number).name}, and the others with it.",
+                f"Rank {rank} of {count} was ended by {signal.Signals(number).name}; the others have ended too.",
                 "Run the same command again: it continues at the last checkpoint.",
             ) from error
         # Those that only lost the others end with 75, those that were told to with 143.

@@ -96,7 +96,7 @@ class Ranks:
         for rank, other in enumerate(found):
             if reasons := differences(found[0], other):
                 raise UserError(
-                    f"Rank {rank} is about to train something else than rank 0: {'; '.join(reasons)}.",
+                    f"Rank {rank} would train something other than rank 0: {'; '.join(reasons)}.",
                     "Give all ranks the same params.yaml, pairs and versions of mcr-connect and torch.",
                 )
 
@@ -115,7 +115,7 @@ class Ranks:
             rank, place = differs[0].tolist()
             raise McrError(
                 f"Rank {rank} and rank 0 have different numbers in {list(tensors)[place]}.",
-                "Devices of different kinds do not train together; otherwise test the memory and the links of the machine.",
+                "Use devices of one kind; if they are, test the machine's memory and interconnect.",
             )
 
 
@@ -139,7 +139,7 @@ def acting_as(member: Ranks) -> Iterator[None]:
 
 
 class RankLostError(TryAgainError):
-    """Another rank does not answer any more.
+    """Another rank no longer answers.
 
     Attributes:
         late: Whether it may be alive, and was only waited for in vain.
@@ -158,7 +158,7 @@ def _answering() -> Iterator[None]:
     except RuntimeError as error:
         late = "timed out" in str(error).lower()
         lost = RankLostError(
-            f"Another rank of this training {'does not answer any more' if late else 'has ended'}.",
+            f"Another rank of this training {'no longer answers' if late else 'has ended'}.",
             "Run the same command again: it continues at the last checkpoint.",
         )
         lost.late = late

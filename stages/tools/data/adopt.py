@@ -20,18 +20,18 @@ app = typer.Typer(help="Import embeddings and projectors that others made.", no_
 def embeddings(
     folder: Annotated[Path, typer.Argument(help="A folder that clip-retrieval wrote.", show_default=False)],
     space: Annotated[str, typer.Option(help="The space of params.yaml that made them.", show_default=False)],
-    corpus: Annotated[str, typer.Option(help="Name that the corpus gets.", show_default=False)],
+    corpus: Annotated[str, typer.Option(help="Name for the corpus.", show_default=False)],
     modality: Annotated[
-        str, typer.Option(help="text, image, audio or point; by default what img_emb and text_emb say.")
+        str, typer.Option(help="text, image, audio or point; by default taken from img_emb or text_emb.")
     ] = "",
     vectors: Annotated[str, typer.Option(help="Folder of the .npy files in it, if not img_emb or text_emb.")] = "",
-    key_column: Annotated[str, typer.Option(help="Column of the metadata that tells samples apart.")] = "",
+    key_column: Annotated[str, typer.Option(help="Metadata column that identifies samples.")] = "",
     params_file: ParamsFile = Path("params.yaml"),
     break_lock: BreakLock = False,
 ) -> None:
-    """Make embedding stores of .npy arrays with Parquet metadata, as clip-retrieval writes them.
+    """Make embedding stores from .npy arrays with Parquet metadata, as clip-retrieval writes them.
 
-    The stores are marked unverified: nothing here can compute their embeddings again. They are used like others.
+    The stores are marked unverified, because their embeddings cannot be recomputed here. They are used like others.
 
     Examples:
 
@@ -55,7 +55,7 @@ def embeddings(
     if modality and modality not in MODALITIES:
         raise UserError(f"There is no modality {modality!r}.", f"Choose one of: {', '.join(MODALITIES)}.")
     if vectors and not modality:
-        raise UserError(f"It is not known what {vectors} holds embeddings of.", "Say it with --modality.")
+        raise UserError(f"The modality of the embeddings in {vectors} is unknown.", "Say it with --modality.")
     found = {modality: vectors or FOLDERS.get(modality, "")} if modality else FOLDERS
     found = {name: place for name, place in found.items() if place and (folder / place).is_dir()}
     if not found:
@@ -92,15 +92,15 @@ def embeddings(
 @app.command()
 def projectors(
     files: Annotated[list[Path], typer.Argument(help="clap_clip.pt, ulip_clip.pt, ex_clap.pt, ex_ulip.pt.")],
-    name: Annotated[str, typer.Option(help="Name that the connection gets.", show_default=False)],
-    layout: Annotated[str, typer.Option(help="What a renamed file is, such as clap_clip.")] = "",
+    name: Annotated[str, typer.Option(help="Name for the connection.", show_default=False)],
+    layout: Annotated[str, typer.Option(help="Layout of a renamed file, such as clap_clip.")] = "",
     clip: Annotated[str, typer.Option(help="The space of params.yaml that is CLIP.")] = "clip",
     clap: Annotated[str, typer.Option(help="The space of params.yaml that is CLAP.")] = "clap",
     ulip: Annotated[str, typer.Option(help="The space of params.yaml that is ULIP.")] = "ulip",
     params_file: ParamsFile = Path("params.yaml"),
     break_lock: BreakLock = False,
 ) -> None:
-    """Make connected spaces of the projectors that the authors of C-MCR and Ex-MCR published.
+    """Make connected spaces from the projectors that the authors of C-MCR and Ex-MCR published.
 
     Leaves of Ex-MCR that are imported together become one connection.
 
@@ -123,7 +123,7 @@ def projectors(
     params = load_params(params_file)
     if name in params.connections and params.connections[name].record.sets:
         raise UserError(
-            f"params.yaml has a connection {name!r}, which `dvc repro` trains.", "Give the import a name of its own."
+            f"params.yaml has a connection {name!r}, which `dvc repro` trains.", "Give the import another name."
         )
     spaces = _roles(params, by_layout, {"clip": clip, "clap": clap, "ulip": ulip})
     break_locks(break_lock, MODELS / name)
@@ -149,7 +149,7 @@ def _layouts(files: list[Path], layout: str) -> dict[str, Path]:
             f"There is no layout {unknown[0]!r}.", f"Say what the file is with --layout: {', '.join(LAYOUTS)}."
         )
     if len(found) != len(files):
-        raise UserError("Two files have the same layout.", "Import them one by one, each with a name of its own.")
+        raise UserError("Two files have the same layout.", "Import them one by one, each under its own name.")
     return found
 
 

@@ -13,10 +13,10 @@ def convert_openshape(
     folder: Annotated[Path, typer.Argument(help="Where the plain .npy files go: the `source` of a corpus.")],
     colours: Annotated[bool, typer.Option("--colours", help="Keep the colours: [N, 6] instead of [N, 3].")] = False,
 ) -> None:
-    """Take the point clouds out of OpenShape's files.
+    """Extract the point clouds from OpenShape's files.
 
-    These files hold pickles, which are programs. Nothing in them is run: they are read as data, and refused if they
-    ask for more than numbers and names.
+    These files hold pickles, which can contain programs. Nothing in them is run: they are read as data, and refused
+    if they contain anything but numbers and names.
 
     Example: mcr convert-openshape downloads/objaverse data/raw/shapes
     """

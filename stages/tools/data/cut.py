@@ -17,21 +17,23 @@ def cut(
             help="audioset, vggss, extended-vggss, ave, flickr-soundnet; of any videos: sounds, pictures-and-sounds."
         ),
     ],
-    folder: Annotated[Path, typer.Argument(help="Where its publishers' files are; frames/ and audio/ go there, too.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of its publishers' files; frames/ and audio/ are written there.")
+    ],
     videos: Annotated[Path, typer.Argument(help="Folder of your videos, named as the set names its clips.")],
     frame: Annotated[
         str,
         typer.Option(help="Which picture: seconds from the clip's start, or `middle`.", show_default="the set's own"),
     ] = "",
-    start: Annotated[float, typer.Option(min=0, help="Seconds of the clip that are left out at its beginning.")] = 0.0,
+    start: Annotated[float, typer.Option(min=0, help="Seconds to skip at the beginning of the clip.")] = 0.0,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Of sound.", show_default="all of the clip")] = None,
     whole: Annotated[bool, typer.Option("--whole", help="The videos are whole uploads, not clips.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Videos at the same time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Videos processed at the same time.")] = 2,
 ) -> None:
-    """Cut a picture and the sound of each clip of a set out of videos, for `mcr prepare`.
+    """Extract a picture and the sound of each clip of a set from videos, for `mcr prepare`.
 
-    Which picture and which span were taken is recorded in cut.json beside them. Videos that cannot be read are listed there with the
-    reason. A second run cuts what is new.
+    cut.json beside them records which frame and which span were taken, and lists unreadable videos with the reason. A
+    second run extracts only what is new.
 
     Examples:
 
@@ -57,7 +59,7 @@ def cut(
         if at is not None and not math.isfinite(at):
             raise ValueError(frame)
     except ValueError as error:
-        raise UserError(f"The frame {frame!r} is no moment.", "Give seconds, or `middle`.") from error
+        raise UserError(f"The frame {frame!r} is not a time.", "Give seconds, or `middle`.") from error
     found = cut_clips(name, folder, videos, Cut(start, seconds, at), whole, workers, ConsoleProgress())
     if not frame:
         say(f"cut {name}: picture: {chosen.why}")

@@ -22,11 +22,11 @@ def embeddings(
     store: Annotated[str, typer.Option(help="space/corpus/modality, such as clip/photos/image.", show_default=False)],
     to: Annotated[str, typer.Option(help="npy: the folders that clip-retrieval reads; faiss: a flat index.")] = "npy",
     connection: Annotated[
-        str, typer.Option(help="Project into this connected space; by default rows stay as they are.")
+        str, typer.Option(help="Project into this connected space; by default rows are not projected.")
     ] = "",
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Write one store as arrays or as an index of FAISS; the rows are float32 and have norm 1.
+    """Write a store as arrays or as a FAISS index; rows are float32 with norm 1.
 
     Examples:
 

@@ -20,12 +20,12 @@ def fetch(
     names: Annotated[
         list[str] | None, typer.Argument(help="Parts of `fetch` in params.yaml.", show_default=False)
     ] = None,
-    only_list: Annotated[bool, typer.Option("--list", help="Say what would be fetched, and fetch nothing.")] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="List what would be fetched, without fetching it.")] = False,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Fetch weights, tokenizers and public data from the Hugging Face Hub, or from the mirror HF_ENDPOINT.
 
-    A file that is there is not fetched again; a transfer that broke off continues; every file is checked.
+    Existing files are not fetched again; interrupted transfers resume; every file is checked.
 
     Example: mcr fetch clip clap
     """

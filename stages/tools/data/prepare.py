@@ -12,17 +12,15 @@ from stages.printing import say, say_lines
 
 
 def prepare(
-    name: Annotated[
-        str, typer.Argument(help="The set; without one, list those that are known.", show_default=False)
-    ] = "",
-    folder: Annotated[Path | None, typer.Argument(help="Where its publishers' files are.", show_default=False)] = None,
+    name: Annotated[str, typer.Argument(help="The set; without one, list the known sets.", show_default=False)] = "",
+    folder: Annotated[Path | None, typer.Argument(help="Folder of its publishers' files.", show_default=False)] = None,
     template: Annotated[
         list[str] | None,
         typer.Option(
             help="Prompt with {} for the class; repeat for several; replaces the set's own.", show_default=False
         ),
     ] = None,
-    add: Annotated[bool, typer.Option("--add", help="Write it into params.yaml; comments and order stay.")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Write it into params.yaml, keeping comments and order.")] = False,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Read a published evaluation set and print what to add to params.yaml.
@@ -30,8 +28,8 @@ def prepare(
     Its files stay where they are; manifests, captions and prompts go to data/raw/<set>, classes and boxes to
     data/annotations.
 
-    With --add, jobs are added for the spaces of connections that read the set's modalities, and each task gets the
-    connections that read both of its modalities, a frozen space that does, and baselines.
+    --add adds jobs for the spaces of connections that embed the set's modalities. Each task gets the connections and
+    a frozen space that embed both of its modalities, and baselines.
 
     Examples:
 
@@ -87,11 +85,11 @@ def _say_entries(found: Mapping[str, object], preparation: Mapping[str, Mapping[
 def crop(
     name: Annotated[str, typer.Argument(help="The evaluation set.", show_default=False)],
     proposals: Annotated[
-        Path, typer.Argument(help="Table with image, x0, y0, x1, y1 in shares of the picture.", show_default=False)
+        Path, typer.Argument(help="Table with image, x0, y0, x1, y1 as fractions of the picture.", show_default=False)
     ],
     pictures: Annotated[Path, typer.Argument(help="Folder of the pictures.", show_default=False)],
 ) -> None:
-    """Cut a detector's proposals out of pictures, for source localisation.
+    """Crop a detector's boxes from pictures, for source localisation.
 
     Example: mcr crop vggss detections.csv downloads/vggss/frames
     """

@@ -9,17 +9,17 @@ from stages.printing import say
 
 
 def text_pool(
-    folder: Annotated[Path, typer.Argument(help="Where the publishers' files are, in a folder for each set.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the publishers' files, with a folder for each set.")],
     draw: Annotated[
-        int, typer.Option(min=0, help="Captions of CC3M that are drawn; the papers: a million.")
+        int, typer.Option(min=0, help="Number of CC3M captions to draw; the papers use a million.")
     ] = 1_000_000,
     seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
     to: Annotated[Path, typer.Option(help="Where the pool goes.")] = Path("data/raw/texts"),
 ) -> None:
     """Gather the captions of COCO, AudioCaps, Clotho and CC3M, without those of evaluation sets.
 
-    Captions that an evaluation set has too are left out, also where only case, punctuation or blanks differ. How many rows were kept,
-    left out and not drawn is in pool.json; those that were left out are in left-out.jsonl, each with its reason.
+    Captions that also occur in an evaluation set are left out, ignoring case, punctuation and spaces. pool.json
+    counts the rows that were kept, left out and not drawn; left-out.jsonl lists those left out, each with its reason.
 
     Example: mcr text-pool data/downloads
     """

@@ -123,7 +123,7 @@ def test_every_kind_of_table(world: Folders, kind: str) -> None:
     [
         ({"labels": {"table": "nothing.csv"}}, "nothing.csv do not exist", "mcr prepare"),
         ({"labels": {"table": "labels.csv", "column": "shape"}}, "columns key, label, but no shape", "Correct"),
-        ({"labels": {"table": "labels.txt"}}, "labels.txt is not a kind of table", "parquet"),
+        ({"labels": {"table": "labels.txt"}}, "labels.txt is not a supported kind of table", "parquet"),
         ({"labels": {"table": "foreign.csv"}}, "No sample of heldout has a class", "keys of the labels"),
         ({"labels": {"table": "unknown.csv"}}, "class 'wolf' has no prompt in prompts", "wolf-0"),
         ({"labels": {"table": "several.csv"}}, "several classes", "tagging"),

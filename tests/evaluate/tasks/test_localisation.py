@@ -225,7 +225,7 @@ def test_hidden_sources_ask_for_recognition(world: Folders) -> None:
         ("regions.csv", "heldout-0001,nowhere,0,0,1,1", "nowhere"),
         ("regions.csv", "silence,picture-01,0,0,1,1", "silence"),
         ("regions.csv", "heldout-0001,picture-01,left,0,1,1", "not four numbers"),
-        ("regions.csv", "heldout-0001,picture-01,,,,", "no box at all"),
+        ("regions.csv", "heldout-0001,picture-01,,,,", "has no boxes"),
         ("crops.csv", "0,0,1,1,picture-00-0", "picture-00-1.* has no box"),
     ],
 )

@@ -114,7 +114,7 @@ ROWS, BYTES = 5 * PIECE + 100, 4 * 2
 
 @pytest.mark.parametrize(
     ("rooms", "sizes", "said"),
-    [([ROWS], [ROWS], ""), ([None], [ROWS], ""), ([ROWS - 1], [ROWS], "stays in the memory of the computer, and 0.0 GB are copied"),
+    [([ROWS], [ROWS], ""), ([None], [ROWS], ""), ([ROWS - 1], [ROWS], "stays in host memory, and 0.0 GB are copied"),
      ([ROWS - 1, ROWS], [3 * PIECE, 2 * PIECE + 100], "divided over 2 GPUs"),
      ([PIECE + 9, 2 * PIECE, 2 * PIECE], [ROWS], "stays in"),
      ([PIECE + 9, 4 * PIECE, 3 * PIECE], [PIECE, 2 * PIECE, 2 * PIECE + 100], "divided over 3 GPUs"),
@@ -155,7 +155,7 @@ def test_a_bank_that_does_not_fit_answers_as_one_that_does(monkeypatch: pytest.M
 def test_an_index_over_what_does_not_fit_is_refused(search: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bank, "placed", lambda name, tables, devices: [Divided((table,)) for table in tables])
     settings = RetrieveSettings(search=search)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=f"search is {search}.* does not fit one device") as caught:
+    with pytest.raises(UserError, match=f"search is {search}.* does not fit on one device") as caught:
         Bank(["a"], np.ones((1, 4), np.float32), Search(settings, "cpu", 1, 0))
     assert "search: exact" in caught.value.hint
     assert divided.devices_beside("cuda:1") == [torch.device("cuda:1")]

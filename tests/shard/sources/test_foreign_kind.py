@@ -101,9 +101,13 @@ def test_what_fails_in_the_code_is_said_to_be_its_own_fault() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("yield RawSample(key, members)", "yield key, members", r"'sheaf' of plugins/ gives \('k0', .* no `RawSample`"),
-        ("yield RawSample(key, members)", "yield RawSample(7, members)", "no `RawSample`"),
-        ("yield RawSample(key, members)", "yield RawSample(key, {'image': b'bytes'})", "no `RawSample`"),
+        (
+            "yield RawSample(key, members)",
+            "yield key, members",
+            r"'sheaf' of plugins/ gives \('k0', .* not a `RawSample`",
+        ),
+        ("yield RawSample(key, members)", "yield RawSample(7, members)", "not a `RawSample`"),
+        ("yield RawSample(key, members)", "yield RawSample(key, {'image': b'bytes'})", "not a `RawSample`"),
     ],
 )
 def test_what_is_no_sample_is_its_own_fault_too(before: str, after: str, message: str) -> None:
@@ -126,8 +130,8 @@ def test_a_broken_file_is_a_reject_with_what_the_kind_says() -> None:
     [
         ("sheaf = sheaves:Sheaf", "sheaf", "'sheaf' of plugins/ is not a `SourceKind`"),
         ("sheaf = sheaves:GONE", "sheaf", "'sheaf' of plugins/ cannot be loaded"),
-        ("folder = sheaves:SHEAF", "folder", "'folder' of plugins/ has the name of one of mcr-connect"),
-        ("auto = sheaves:SHEAF", "auto", "'auto' of plugins/ has the name of one of mcr-connect"),
+        ("folder = sheaves:SHEAF", "folder", "'folder' of plugins/ has the name of a built-in one"),
+        ("auto = sheaves:SHEAF", "auto", "'auto' of plugins/ has the name of a built-in one"),
     ],
 )
 def test_a_mistake_in_the_folder_is_the_users(line: str, kind: str, message: str) -> None:

@@ -64,7 +64,7 @@ def test_other_encodings_are_named(tmp_path, name, encoding):
 @pytest.mark.parametrize("name", ["x.csv.gz", "x.zip", "captions.xlsx"])
 def test_a_single_file_of_no_kind_says_what_it_is(tmp_path, name):
     (tmp_path / name).write_bytes(archive(b"x") if name != "x.csv.gz" else gzip.compress(b"x"))
-    with pytest.raises(UserError, match="not a kind of corpus that is read; it is (a ZIP archive|compressed)"):
+    with pytest.raises(UserError, match="not a supported kind of corpus; it is (a ZIP archive|compressed)"):
         shards(tmp_path / name, tmp_path / "out", "text")
 
 

@@ -109,7 +109,7 @@ def test_a_single_picture_or_sound_is_a_corpus(tmp_path, name, content, modality
     (tmp_path / name).write_bytes(content)
     samples = shards(tmp_path / name, tmp_path / "out", modality)[0]
     assert samples == {"one": {name.rpartition(".")[2].lower(): content}}
-    with pytest.raises(UserError, match="is not a kind of corpus that is read"):
+    with pytest.raises(UserError, match="is not a supported kind of corpus"):
         shards(tmp_path / name, tmp_path / "out2", "text")
 
 

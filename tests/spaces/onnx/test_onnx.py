@@ -140,7 +140,7 @@ def test_every_file_that_decides_is_named(folder: Path) -> None:
         ({"image": {"output": "other"}}, "no output 'other'"),
         ({"image": {"model": "other.onnx"}}, "no graph"),
         ({"image": {"size": SIDE + 1}}, "cannot embed a batch"),
-        ({"text": {"mask": None, "input": "ids"}}, "takes ids, mask, and is given ids"),
+        ({"text": {"mask": None, "input": "ids"}}, "takes ids, mask, but gets ids"),
         ({"text": {"tokenizer": "onnx.json"}}, "is not a tokenizer"),
     ],
 )

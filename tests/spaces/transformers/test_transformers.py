@@ -180,7 +180,7 @@ def spoil(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("code", "brings code of its own"),
+        ("code", "contains its own code"),
         ("pickled", r"has no model\.safetensors; a pickled file is not loaded"),
         ("pointer", "pointer of git-lfs"),
         ("lacking", r"does not fill CLIPModel: 1 tensors .*text_projection\.weight"),

@@ -64,7 +64,7 @@ def test_a_recipe_has_every_key_that_dvc_depends_on(empty, preset):
     params = yaml.safe_load(path.read_text())
     del params["limits"]
     path.write_text(yaml.safe_dump(params))
-    with pytest.raises(UserError, match="has no limits, and dvc.yaml"):
+    with pytest.raises(UserError, match="has no limits, but dvc.yaml"):
         check()
 
 

@@ -40,7 +40,7 @@ def test_damage_is_an_error_with_a_hint(project):
     part.write_bytes(content[:-9])
     done = mcr("verify")
     assert isinstance(done.exception, CorruptError) and done.exception.exit_code == 1
-    assert "1 of 4 things" in done.exception.message and "mcr encode" in done.exception.hint
+    assert "1 of 4 results" in done.exception.message and "mcr encode" in done.exception.hint
     assert "clip/photos/image: DAMAGED: part-00001.parquet is damaged" in done.stdout
     assert mcr("encode", "clip-photos").exit_code == 0, "what the hint says must help"
     assert part.read_bytes() == content and mcr("verify").exit_code == 0

@@ -170,7 +170,7 @@ def test_a_store_that_left_the_parameters_keeps_its_objects_and_is_found_again(
     build(folder, place.address, works(0, 1))
     with caplog.at_level(logging.WARNING):
         keep_only(tmp_path / "space", [])
-    assert f"left alone: its parts lie at {place.address}" in caplog.text
+    assert f"left alone, because its parts lie at {place.address}" in caplog.text
     assert build(folder, place.address, works(0, 1)) == 0
 
 

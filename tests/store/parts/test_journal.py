@@ -69,7 +69,7 @@ def test_a_changed_line_is_left_out_and_said(written, number, caplog):
     entries = [HEADER, FIRST, SECOND]
     entries[number : number + 1] = [{}] if number == 0 else []
     assert found == Entries(entries, damaged=True)
-    assert str(written) in caplog.text and "made again" in caplog.text
+    assert str(written) in caplog.text and "are remade" in caplog.text
 
 
 def test_it_goes_on_where_it_ended(written):

@@ -79,7 +79,7 @@ def test_a_folder_whose_manifest_is_damaged_is_left_alone(tmp_path, caplog):
     gone = store(tmp_path / "clip" / "old" / "image")
     (gone / "_manifest.json").write_text("{")
     keep_only(tmp_path / "clip", [tmp_path / "clip" / "photos"])
-    assert (gone / "part-00000.parquet").exists() and "is not known" in caplog.text
+    assert (gone / "part-00000.parquet").exists() and "contents are unknown" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_no_credentials(bucket: Bucket, source: Path, action: str, monkeypatch: 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     error = refusal(every(source)[action])
-    assert isinstance(error, UserError) and "no credentials" in error.message
+    assert isinstance(error, UserError) and "credentials are missing" in error.message
 
 
 def test_credentials_that_may_do_nothing(
@@ -154,7 +154,7 @@ def test_a_store_that_keeps_half_is_found_out(bucket: Bucket, source: Path, monk
         bucket.write("x/00000.tar", source.read_bytes()[:100])
 
     monkeypatch.setattr(s3fs.S3FileSystem, "put_file", half)
-    assert "holds 100 bytes after 7,000 were sent" in refusal(every(source)["put"]).message
+    assert "holds 100 bytes after 7,000 were uploaded" in refusal(every(source)["put"]).message
 
 
 def test_an_object_of_another_writer_is_seen_at_once(bucket: Bucket, source: Path) -> None:
@@ -176,4 +176,4 @@ def test_more_objects_than_one_answer_holds_are_listed(bucket: Bucket) -> None:
 @pytest.mark.parametrize("address", ["nonsense://x/y", "gs://bucket/x"])
 def test_a_protocol_without_its_package_says_what_is_missing(source: Path, address: str) -> None:
     error = refusal(every(source, address)["list"])
-    assert isinstance(error, UserError) and ("not installed" in error.message or "knows the protocol" in error.message)
+    assert isinstance(error, UserError) and ("not installed" in error.message or "The protocol of" in error.message)

@@ -154,7 +154,7 @@ def test_embeddings_enter_the_connected_space_as_they_entered_the_training(pairs
         expected = heads[name](torch.from_numpy(centred(name, modality).astype(np.float32)))
         found = space.project(name, table(name, modality).astype(np.float32), modality)
         np.testing.assert_allclose(found, expected.detach(), atol=1e-5)
-    with pytest.raises(UserError, match="no mean of text by ulip"):
+    with pytest.raises(UserError, match="no mean for text in ulip"):
         space.project("ulip", table("ulip", "point").astype(np.float32), "text")
     assert ConnectedSpace.load(tmp_path / "model", keep=0.7).dimension == 9 + sum(WIDTHS.values())
     (tmp_path / "model" / "centres.safetensors").write_bytes(b"?")
@@ -213,7 +213,7 @@ def test_other_pairs_of_one_link_train_all_again(pairs, tmp_path):
 @pytest.mark.parametrize(
     ("memories", "message"),
     [
-        ([("a", "b"), ("c", "d")], "no link leads from a, b to c, d"),
+        ([("a", "b"), ("c", "d")], "no link connects a, b to c, d"),
         ([("a", "b"), ("b", "a")], "two links join the same spaces"),
         ([("a", "b", "c")], "each link has the memories of two spaces"),
     ],

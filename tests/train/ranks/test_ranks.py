@@ -89,7 +89,7 @@ def test_ranks_exchange_what_they_say(two: dict[str, Any]) -> None:
 
 def test_ranks_that_do_not_do_the_same_are_told(two: dict[str, Any]) -> None:
     for rank in two["ranks"]:
-        assert rank["other settings"].startswith("UserError 2: Rank 1 is about to train something else than rank 0")
+        assert rank["other settings"].startswith("UserError 2: Rank 1 would train something other than rank 0")
         assert "link.train.epochs: 5 -> 6" in rank["other settings"]
         assert rank["other numbers"] == "McrError 1: Rank 1 and rank 0 have different numbers in clip.bias."
 

@@ -98,7 +98,7 @@ def test_a_rank_that_is_killed_ends_all_and_the_next_run_goes_on_with_any_number
     output, error = process.communicate(timeout=100)
     assert process.returncode == 75, error
     assert lines(error) == [
-        "error: Rank 1 of 2 was ended by SIGKILL, and the others with it.",
+        "error: Rank 1 of 2 was ended by SIGKILL; the others have ended too.",
         "hint: Run the same command again: it continues at the last checkpoint.",
     ]
     assert "Traceback" not in error and not any(

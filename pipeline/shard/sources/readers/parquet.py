@@ -166,6 +166,6 @@ def _refuse_large_groups(parquet: Any, files: Sequence[str], origin: str) -> Non
             if column.path_in_schema.split(".")[0] in files and column.total_uncompressed_size > MAX_GROUP_BYTES:
                 raise UserError(
                     f"{origin} holds {column.total_uncompressed_size:,} bytes of files in one row group, which has to be "
-                    "in memory whole.",
+                    "in memory at once.",
                     "Write it again with smaller row groups (`row_group_size=1000`).",
                 )

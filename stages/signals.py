@@ -36,7 +36,11 @@ class Stopped(BaseException):
 
 
 def stop_on_signals() -> None:
-    """From here on TERM, HUP and INT raise `Stopped`; those that the parent ignores, as nohup does, stay ignored."""
+    """From here on TERM, HUP and INT raise `Stopped`; those that the parent ignores, as nohup does, stay ignored.
+
+    Not so SIGCHLD: where that is ignored nobody learns how a child process ended.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     heeded = [
         number
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)

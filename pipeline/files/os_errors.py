@@ -59,7 +59,13 @@ _USER = {
 # Only a program's own mistake leads to these.
 _OURS = {errno.EBADF, errno.EFAULT}
 _SENTENCES = {os.strerror(code).casefold(): code for code in (*_RETRY, *_USER)}
-_SENTENCES |= {"database or disk is full": errno.ENOSPC, "disk i/o error": errno.EIO}  # of SQLite
+# SQLite's own words.
+_SENTENCES |= {
+    "database or disk is full": errno.ENOSPC,
+    "disk i/o error": errno.EIO,
+    "not a writable directory": errno.EACCES,
+    "attempt to write a readonly database": errno.EACCES,
+}
 # Pillow, torch, Arrow, NumPy and libsndfile say only that a write or a read failed.
 _UNNUMBERED = re.compile(
     r"encoder error|error closing file|file (write|read) failed|unexpected pos|requested and \d+ written|^(Error .*: )?System error"

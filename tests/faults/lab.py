@@ -92,6 +92,7 @@ class Lab:
         """The same lab with a trial folder and a mistake of its own."""
         other = Lab(self.folder, broken)
         other.trial = self.folder / f"lane-{number}" / "trial"
+        shutil.rmtree(other.trial, ignore_errors=True)  # what another row left
         other.reference, other.seconds, other.memory = self.reference, self.seconds, self.memory
         return other
 

@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from pipeline.errors import McrError, TryAgainError, UserError
 from pipeline.files.atomic import atomic_path, write_bytes
 from pipeline.files.os_errors import errno_of, explained
+from pipeline.store.scratch import open_scratch
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +95,20 @@ def test_a_missing_or_misplaced_file_is_found_below_the_errors_of_every_library_
     for read in readers:
         for name in ("none", "x" * 300, *(["folder"] if read is not soundfile.read else [])):
             assert refusal(lambda read=read, name=name: read(str(tmp_path / name))).exit_code in (2, 75)
+
+
+def test_a_database_that_may_not_be_written_says_so(tmp_path):
+    (tmp_path / "there.db").touch()
+    with pytest.raises(sqlite3.OperationalError) as no_folder:
+        open_scratch(tmp_path / "gone")
+    with (
+        closing(sqlite3.connect(f"file:{tmp_path}/there.db?mode=ro", uri=True)) as database,
+        pytest.raises(sqlite3.OperationalError) as read_only,
+    ):
+        database.execute("create table one (two)")
+    for raised in (no_folder, read_only):
+        assert (said := explained(raised.value, tmp_path)) and said.exit_code == 2
+        assert "permission is denied" in said.message
 
 
 def test_memory_that_cannot_be_had_says_so_in_every_library():

@@ -113,6 +113,19 @@ def test_signals_that_the_parent_ignores_stay_ignored(tmp_path):
     assert run.wait(10) == 143
 
 
+def test_how_a_child_ended_is_known_where_the_parent_ignores_it(tmp_path):
+    """Python says 0 for every child of a process that ignores SIGCHLD."""
+    work = "import subprocess; raise typer.Exit(subprocess.run(['sh', '-c', 'exit 7']).returncode)"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("sys.argv.pop()", repr(work)), "work"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        check=False,
+    )
+    assert done.returncode == 7
+
+
 @pytest.mark.parametrize("shell", [[], ["sh", "-c", '"$@"; exit $?', "sh"]], ids=["alone", "in a shell"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_stage_ends_with_the_dvc_that_runs_it(tmp_path, shell, number):

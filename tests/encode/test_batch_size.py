@@ -1,6 +1,6 @@
 """`batch_size: auto`: found out once, recorded, used again, and never a reason to compute anything anew."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,16 +19,15 @@ from tests.conftest import HashSpace
 
 
 class Timed(HashSpace):
-    """A space whose pass takes a time of its own, by the number of samples."""
+    """A space whose pass takes a time of its own, by the number of samples, on a clock that only its passes move."""
 
-    def __init__(self, seconds):
+    def __init__(self, seconds, monkeypatch):
         super().__init__()
-        self.seconds, self.sizes = seconds, []
+        self.seconds, self.now = seconds, 0.0
+        monkeypatch.setattr(batch_size, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
     def encode(self, modality, batch):
-        self.sizes.append(len(batch))
-        spent = self.seconds(len(batch))
-        time.sleep(spent)
+        self.now += self.seconds(len(batch))
         return super().encode(modality, batch)
 
 
@@ -95,28 +94,29 @@ def test_what_another_space_or_a_damaged_manifest_says_does_not_count(shards, tm
 
 
 @pytest.mark.parametrize(
-    ("seconds", "allowed"),
+    ("seconds", "size"),
     [
-        (lambda size: 0.02 * size, {8}),  # nothing is gained by more
-        (lambda size: 0.2 + 0.001 * min(size, 64) + 0.02 * max(size - 64, 0), {64}),
-        (lambda size: 0.1, {512, 1024, 2048, 4096}),  # the more the better, until patience ends
+        (lambda size: 0.02 * size, 8),  # nothing is gained by more
+        (lambda size: 0.2 + 0.001 * min(size, 64) + 0.02 * max(size - 64, 0), 64),
+        (lambda size: 0.1, 4096),  # the more the better
+        (lambda size: 0.9, 128),  # until patience ends: two passes of 8 samples, one of 16, 32, 64 and 128
     ],
-    ids=["slow", "a knee at 64", "free"],
+    ids=["slow", "a knee at 64", "free", "out of patience"],
 )
-def test_the_smallest_batch_that_comes_near_the_highest_rate(shards, seconds, allowed):
-    space = Timed(seconds)
+def test_the_smallest_batch_that_comes_near_the_highest_rate(shards, monkeypatch, seconds, size):
+    space = Timed(seconds, monkeypatch)
     parts = load_manifest(shards).parts
-    assert batch_size.find_batch_size(space, "image", shards, parts, "threads") in allowed
+    assert batch_size.find_batch_size(space, "image", shards, parts, "threads") == size
 
 
-def test_memory_ends_the_search(shards):
+def test_memory_ends_the_search(shards, monkeypatch):
     def seconds(size):
         if size > 32:
             raise torch.OutOfMemoryError("no more")
         return 0.05
 
     parts = load_manifest(shards).parts
-    assert batch_size.find_batch_size(Timed(seconds), "image", shards, parts, "threads") == 32
+    assert batch_size.find_batch_size(Timed(seconds, monkeypatch), "image", shards, parts, "threads") == 32
 
 
 def test_a_corpus_without_a_usable_sample_has_a_size_as_well(photos, tmp_path):

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import hashing
@@ -23,6 +24,7 @@ from pipeline.store import (
     write_rows,
 )
 from pipeline.store.manifest import MANIFEST_NAME
+from pipeline.store.parquet import METADATA_KEY
 
 
 def rows(count: int, seed: int = 0, prefix: str = "k") -> Rows:
@@ -198,6 +200,14 @@ def test_stores_of_different_spaces_do_not_mix(tmp_path):
         read_embeddings([tmp_path / "a", tmp_path / "c"])
 
 
+def test_a_store_that_does_not_name_its_encoder_is_not_that_of_a_corpus_with_options_of_its_own(tmp_path):
+    own = {"space": "a", "encoder": {"family": "f", "preprocessing": "x"}, "corpus_options": {"points": 9}}
+    make_store(tmp_path / "own", [rows(2)], own)
+    make_store(tmp_path / "older", [rows(2, prefix="o")], {"space": "a"})
+    with pytest.raises(UserError, match="different fingerprints: encoder: None -> "):
+        read_embeddings([tmp_path / "older", tmp_path / "own"])
+
+
 def test_join_is_by_key_whatever_the_order():
     first = [f"k{number}" for number in range(40)]
     second = [*first[5:], "extra"]
@@ -237,3 +247,25 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
     write_rows(tmp_path / "a", rows(5), {})
     with pytest.raises(CorruptError, match="no column other"):
         read_rows(tmp_path / "a", ["embedding", "other"])
+
+
+def test_a_width_that_the_file_cannot_hold_is_refused_before_memory_is_taken(tmp_path):
+    write_rows(tmp_path / "a", rows(5), {})
+    table = pq.read_table(tmp_path / "a")
+    said = table.schema.metadata[METADATA_KEY]
+    lie = said.replace(b'"dimension": 12', b'"dimension": 12000000000')
+    assert lie != said
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: lie}), tmp_path / "a", compression="none")
+    with pytest.raises(CorruptError, match="5 rows do not fit into it"):
+        read_rows(tmp_path / "a")
+
+
+def test_a_footer_that_counts_more_rows_than_there_are_is_found_out(tmp_path):
+    """No checksum covers the footer: in Thrift, a field of 64 bits (0x16) with 5, then the list of the row groups (0x19)."""
+    write_rows(tmp_path / "a", rows(5), {})
+    content = (tmp_path / "a").read_bytes()
+    assert content.count(b"\x16\x0a\x19") == 1
+    (tmp_path / "a").write_bytes(content.replace(b"\x16\x0a\x19", b"\x16\x0c\x19"))
+    assert pq.read_metadata(tmp_path / "a").num_rows == 6
+    with pytest.raises(CorruptError, match="5 rows instead of 6"):
+        read_rows(tmp_path / "a")

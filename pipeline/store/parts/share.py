@@ -25,9 +25,6 @@ class Share:
     number: int = 1
     count: int = 1
 
-    def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
-
     def of(self, works: Iterable[Item]) -> Iterator[Item]:
         """Those of `works` that are in the share."""
         return islice(works, self.number - 1, None, self.count)

@@ -29,8 +29,6 @@ def in_words(address: str) -> Iterator[None]:
     """
     try:
         yield
-    except McrError:
-        raise
     except Exception as error:
         raise _said(error, address) from error
 

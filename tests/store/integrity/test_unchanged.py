@@ -137,3 +137,18 @@ def test_a_record_that_lies_about_the_hash_is_not_believed(folder, hashed):
 def test_outside_of_a_project_every_hash_is_taken(tmp_path, hashed):
     build(tmp_path / "out")
     assert build(tmp_path / "out") == 0 and set(parts_of(hashed)) == set(NAMES)
+
+
+@pytest.mark.parametrize("way", ["a file in place of its folder", "a folder in its place"])
+def test_a_record_that_cannot_be_written_costs_only_time(folder, hashed, way):
+    record = folder.parents[2] / ".dvc/tmp/mcr/data/shards/photos/parts.json"
+    record.unlink()
+    if way == "a folder in its place":
+        record.mkdir()
+    else:
+        record.parent.rmdir()
+        record.parent.write_text("theirs")
+    for _ in range(2):
+        hashed.clear()
+        assert build(folder) == 0 and set(parts_of(hashed)) == set(NAMES)
+    assert not record.is_file() and not list(record.parent.parent.rglob("*.tmp"))

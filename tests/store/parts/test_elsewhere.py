@@ -14,9 +14,11 @@ from pipeline.progress import Silent
 from pipeline.store import Made, PartFolder, Source, Work, load_manifest, run_parts
 from pipeline.store.manifest import MANIFEST_NAME, load_complete_manifest
 from pipeline.store.parts import names
-from pipeline.store.parts.file import checked_part
-from pipeline.store.parts.journal import JOURNAL_NAME, read_journal
+from pipeline.store.parts.file import checked_part, part_bytes
+from pipeline.store.parts.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.store.parts.ledger import Ledger
 from pipeline.store.parts.prune import keep_only
+from pipeline.store.parts.work import write_part
 from tests.makers.s3_server import Bucket
 from tests.store.remote.places import Place, place
 
@@ -51,6 +53,9 @@ def test_parts_lie_at_the_address_and_everything_else_in_the_folder(tmp_path: Pa
     folder, local = tmp_path / "corpus", tmp_path / "local"
     assert build(folder, place.address, works(0, 1)) == 2
     build(local, "", works(0, 1))
+    assert [[part_bytes(where, part) for part in load_manifest(where).parts] for where in (folder, local)] == [
+        [100] * 2
+    ] * 2
     assert place.contents() == {path.name: path.read_bytes() for path in local.glob("*.tar")}
     assert {path.name for path in folder.iterdir()} == {path.name for path in local.iterdir()} - set(place.contents())
     assert load_manifest(folder).content_hash == load_manifest(local).content_hash
@@ -133,6 +138,28 @@ def test_readers_refuse_a_folder_before_an_object_that_it_lists_is_replaced(tmp_
 
     build(folder, place.address, [Work("00000.tar", Source("s0b"), looking, 1), changed[1]])
     assert read(folder) == [b"0b" * 100, b"1b" * 100]
+
+
+@pytest.mark.parametrize("moment", ["before its line", "at its line"])
+def test_a_signal_while_an_object_is_adopted_leaves_it_unlisted_and_the_folder_as_it_is(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    folder = tmp_path / "corpus"
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with PartFolder(folder, "shards", {"code": 1}, address=place.address) as parts:
+        todo = works(0)
+        parts.plan(todo)
+        record = write_part(folder, parts.placed(todo[0]), Silent())
+        before = below(folder)
+        with monkeypatch.context() as signal:
+            signal.setattr(*((Ledger, "journal") if moment == "before its line" else (Journal, "append")), stopped)
+            with pytest.raises(KeyboardInterrupt):
+                parts.adopt(record)
+        assert below(folder) == before and not [entry for entry in read_journal(folder).entries if "part" in entry]
+    assert build(folder, place.address, works(0)) == 1 and read(folder) == [b"0" * 100]
 
 
 def test_an_object_that_changes_while_a_run_is_at_work_stops_it(tmp_path: Path, bucket: Bucket) -> None:

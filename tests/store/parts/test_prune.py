@@ -75,6 +75,11 @@ def test_what_is_not_ours_stays_and_is_named(tmp_path, caplog):
         assert path.name in caplog.text
 
 
+def test_where_nothing_was_made_yet_there_is_nothing_to_remove(tmp_path):
+    keep_only(tmp_path / "clip", [tmp_path / "clip" / "photos"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_whose_manifest_is_damaged_is_left_alone(tmp_path, caplog):
     gone = store(tmp_path / "clip" / "old" / "image")
     (gone / "_manifest.json").write_text("{")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.files.atomic import move
 from pipeline.progress import Silent
 from pipeline.store import Manifest, PartFolder, run_parts
@@ -42,6 +43,30 @@ def test_a_slice_makes_neither_what_it_has_nor_what_is_adopted(tmp_path):
     assert build(tmp_path, Share(2, 2))[1] == 2
     assert build(tmp_path)[1] == 0
     assert build(tmp_path, Share(2, 2))[1] == 0 and not (tmp_path / SHARES_NAME).exists()
+
+
+def test_a_slice_makes_nothing_that_a_run_committed_which_did_not_get_to_its_end(tmp_path):
+    with PartFolder(tmp_path, "shards", {"code": 1}) as parts:
+        run_parts(parts, works(3), "test", "samples", Silent())
+    assert build(tmp_path, Share(1, 2))[1] == 2  # of numbers 0, 2, 4, 6
+    assert build(tmp_path, Share(1, 2), code=2)[1] == 4, "which other parameters made"
+
+
+def test_of_two_slices_with_the_same_part_one_is_adopted(tmp_path):
+    build(tmp_path / "one")
+    build(tmp_path / "two", Share(1, 2))
+    build(tmp_path / "two", Share(1, 3))
+    assert build(tmp_path / "two")[1] == 2  # numbers 1 and 5
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_what_a_slice_made_takes_the_place_of_nobody_elses_file(tmp_path):
+    build(tmp_path, Share(1, 2))
+    mine = tmp_path / works(1)[0].name
+    mine.write_bytes(b"mine")
+    with pytest.raises(UserError, match="is in the way"):
+        build(tmp_path)
+    assert mine.read_bytes() == b"mine"
 
 
 def test_what_slices_left_undone_the_run_without_a_slice_makes(tmp_path):

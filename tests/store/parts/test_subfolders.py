@@ -17,7 +17,7 @@ from pipeline.store.parts.journal import JOURNAL_NAME, Journal
 from pipeline.store.parts.names import folder_of, path_in_folder
 from pipeline.store.parts.prune import keep_only
 from pipeline.store.parts.share import SHARES_NAME, Share
-from pipeline.store.parts.subfolders import unlisted_parts
+from pipeline.store.parts.subfolders import make_subfolders, unlisted_parts
 from tests.store.parts.test_folder import build, killed_before_the_end, works
 from tests.store.parts.test_slices import build as build_share
 
@@ -194,6 +194,12 @@ def test_what_lies_in_the_place_of_a_subfolder_stops_the_stage(tmp_path: Path, w
     with pytest.raises(UserError, match="is in the way"):
         build(tmp_path / "corpus", works(*range(4), made=made))
     assert not made and not list((tmp_path / "theirs").iterdir())
+
+
+@pytest.mark.usefixtures("two")
+def test_a_folder_that_vanishes_before_its_subfolders_are_made_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone/00002: it does not exist, or not any more"):
+        make_subfolders(tmp_path / "gone", ["00002/00002.tar"])
 
 
 @pytest.mark.usefixtures("two")

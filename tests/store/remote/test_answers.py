@@ -1,14 +1,17 @@
 """What stores and networks refuse, in words: who can put it right, what to do, and no secret."""
 
+import os
 import socket
 import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import McrError, TryAgainError, UserError
-from pipeline.store.remote.objects import Seen, fetch, listed, put
+from pipeline.store.remote.objects import Seen, fetch, listed, put, remove, seen_at
 from tests.makers.s3_server import KEY, SECRET, Bucket, Server
 
 PART = "s3://bucket/x/00000.tar"
@@ -26,6 +29,7 @@ def every(source: Path, address: str = "s3://bucket/x") -> dict[str, Callable[[]
         "put": lambda: put(source, f"{address}/00000.tar"),
         "list": lambda: listed(address),
         "fetch": lambda: fetch(f"{address}/00000.tar", source.with_name("copy")),
+        "remove": lambda: remove(f"{address}/00000.tar"),
     }
 
 
@@ -43,7 +47,7 @@ def test_a_bucket_that_does_not_exist(s3: Server, source: Path, action: str) -> 
     assert isinstance(error, UserError) and "bucket does not exist (NoSuchBucket)" in error.message
 
 
-@pytest.mark.parametrize("action", ["put", "list", "fetch"])
+@pytest.mark.parametrize("action", ["put", "list", "fetch", "remove"])
 def test_wrong_credentials(s3: Server, bucket: Bucket, source: Path, action: str) -> None:
     put(source, PART)
     s3.demand_permission()
@@ -51,7 +55,7 @@ def test_wrong_credentials(s3: Server, bucket: Bucket, source: Path, action: str
     assert isinstance(error, UserError) and "credentials" in error.message
 
 
-@pytest.mark.parametrize("action", ["put", "list", "fetch"])
+@pytest.mark.parametrize("action", ["put", "list", "fetch", "remove"])
 def test_no_credentials(bucket: Bucket, source: Path, action: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -177,3 +181,47 @@ def test_more_objects_than_one_answer_holds_are_listed(bucket: Bucket) -> None:
 def test_a_protocol_without_its_package_says_what_is_missing(source: Path, address: str) -> None:
     error = refusal(every(source, address)["list"])
     assert isinstance(error, UserError) and ("not installed" in error.message or "The protocol of" in error.message)
+
+
+def test_a_name_that_no_bucket_can_have(s3: Server, source: Path) -> None:
+    error = refusal(every(source, "s3://no bucket/x")["put"])
+    assert isinstance(error, UserError) and "does not accept s3://no bucket/x" in error.message
+
+
+def test_a_place_that_lets_nobody_remove(source: Path) -> None:
+    error = refusal(every(source, "http://127.0.0.1:9/x")["remove"])
+    assert isinstance(error, UserError) and "cannot be written to or listed" in error.message
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the device that is always full is Linux's")
+def test_a_full_disk_here_is_not_taken_for_a_store_that_fails() -> None:
+    MemoryFileSystem().pipe_file("/x/00000.tar", b"content")
+    error = refusal(lambda: fetch("memory://x/00000.tar", Path("/dev/full")))
+    assert isinstance(error, TryAgainError) and error.message.startswith("no space is left on the disk")
+
+
+def test_to_remove_what_is_gone_already_is_no_error() -> None:
+    MemoryFileSystem().pipe_file("/x/00001.tar", b"content")
+    for _ in range(2):
+        remove("memory://x/00001.tar")
+    assert "/x/00001.tar" not in MemoryFileSystem.store
+
+
+def test_a_server_that_does_not_say_how_large_a_file_is() -> None:
+    class Sizeless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"content")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sizeless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        error = refusal(lambda: seen_at(f"http://127.0.0.1:{server.server_port}/00000.tar"))
+        server.shutdown()
+    assert isinstance(error, UserError) and "does not say how large it is" in error.message

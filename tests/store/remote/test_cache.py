@@ -1,8 +1,11 @@
 """The cache of remote parts: bounded, checked, and never taken away under a reader."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -142,6 +145,72 @@ def test_what_a_killed_download_left_goes(tmp_path: Path, memory: Place) -> None
     (tmp_path / "cache" / "00009.tar.0123abcd.tmp").write_bytes(b"half")
     cached(part(memory, 1), "")
     assert held(tmp_path) == ["00001.tar"]
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Addresses that the cache fetched something from."""
+    found: list[str] = []
+    real = cache.fetch
+    monkeypatch.setattr(cache, "fetch", lambda address, to: found.append(address) or real(address, to))
+    return found
+
+
+def test_a_copy_that_another_process_is_removing_is_fetched_anew(memory: Place, fetched: list[str]) -> None:
+    one = part(memory, 1)
+    path = cached(one, "")
+    while cache._held:
+        cache._let_go(cache._held.popitem()[1])
+    with open(path, "rb") as removed:
+        fcntl.flock(removed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert cached(one, "").read_bytes() == bytes([1]) * 1000 and len(fetched) == 2
+        assert path.stat().st_ino != os.fstat(removed.fileno()).st_ino, "another file"
+
+
+def test_where_there_are_no_locks_copies_are_used_and_none_is_removed(
+    tmp_path: Path, memory: Place, fetched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some network drives."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(cache.fcntl, "flock", refused)
+    monkeypatch.setenv("MCR_CACHE_GB", "0.000001")
+    parts = [part(memory, number) for number in range(3)]
+    for _ in range(2):
+        assert [cached(one, "").read_bytes() for one in parts] == [bytes([number]) * 1000 for number in range(3)]
+    assert len(fetched) == 3 and len(held(tmp_path)) == 3
+
+
+def test_room_that_another_process_made_counts(tmp_path: Path, memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        cached(part(memory, number), "")
+    real = cache._unheld
+
+    def late(path: Path) -> bool:
+        path.unlink()  # by the other process, after this one listed the folder
+        return real(path)
+
+    monkeypatch.setattr(cache, "_unheld", late)
+    monkeypatch.setenv("MCR_CACHE_GB", "0.000003")
+    make_room(1000)
+    assert held(tmp_path) == ["00001.tar", "00002.tar"]
+
+
+def test_a_part_on_another_disk_is_offered_to_the_cache_as_well(
+    tmp_path: Path, memory: Place, fetched: list[str]
+) -> None:
+    other = Path("/dev/shm")  # in memory, and so another file system than that of the tests
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    one = part(memory, 1)
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        made = Path(folder, one.name)
+        made.write_bytes(bytes([1]) * 1000)
+        cache.offer(made, one)
+    assert cached(one, "").read_bytes() == bytes([1]) * 1000 and not fetched
+    assert held(tmp_path) == [one.name], "and nothing temporary"
 
 
 def test_a_full_disk_is_said(memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The catalogue of a corpus: what is in memory does not grow with it, and the work no faster than it."""
 
 import pickle
+import sqlite3
 import tracemalloc
 
 import pytest
@@ -116,3 +117,19 @@ def fill(folder) -> None:
 def test_a_full_disk_is_said_as_such(tmp_path):
     with pytest.raises(TryAgainError, match="no space is left on the disk"):
         fill(tmp_path)
+
+
+def test_what_is_no_error_of_the_system_stays_what_it_is(tmp_path):
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), scratch_database(tmp_path) as database:
+        database.execute("SELECT * FROM missing")
+
+
+def test_the_guess_of_a_shard_without_an_earlier_run_is_what_it_gets(tmp_path):
+    with scratch_database(tmp_path) as database:
+        catalogue = Catalogue(database)
+        for number in (3, 1, 4, 1, 5, 9, 2):
+            catalogue.add(RawSample(f"k{number}", {"image": RawMember("png", Places(), number)}))
+        catalogue.sort()
+        guessed = [catalogue.uncut(number, 4) for number in range(3)]
+        cut = [[sample.key for sample, _ in catalogue.read(name)] for name, _ in catalogue.cut(4)]
+    assert guessed == [*cut, []] == [["k1", "k2", "k3", "k4"], ["k5", "k9"], []]

@@ -44,6 +44,9 @@ def test_every_kind_of_remote_source(remote, tmp_path):
     samples, rejected, _ = shards("memory://bucket/list.csv", tmp_path / "e", "image")
     assert samples == {"x": {"png": picture(1)}}
     assert list(rejected) == ["lost"]
+    remote.pipe("/bucket/names.csv", b"key,path\ny,p2.png\n")
+    below = shards("memory://bucket/names.csv", tmp_path / "f", "image", options={"files": "photos/sub"})[0]
+    assert below == {"y": {"png": picture(2)}}
 
 
 def test_the_same_files_have_the_same_keys_here_and_there(remote, tmp_path):

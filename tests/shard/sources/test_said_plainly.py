@@ -145,6 +145,7 @@ def test_a_cell_that_is_no_caption_says_what_it_is(tmp_path, value, said):
         ([b"some bytes", b"more"], "the column 'caption' holds bytes"),
         ([picture(1), picture(2)], "the column 'caption' holds the bytes of a .png file"),
         ([1, 2], "the column 'caption' holds a number"),
+        ([{"bytes": picture(1), "path": "1.png"}] * 2, "the column 'caption' holds the bytes of a .png file"),
         ([None, None], "the row has no text"),
         ([np.float64(1), np.float64("nan")], "the column 'caption' holds a number"),
     ],
@@ -168,6 +169,27 @@ def test_a_list_of_captions_is_what_the_corpus_says(tmp_path):
         "a-0": b"x dog", "a-1": b"y dog", "b-0": b"z", "c-0": b"w"
     }  # fmt: skip
     assert not manifest.not_read
+
+
+@pytest.mark.parametrize("several", ["first", "all"])
+def test_lists_of_captions_that_hold_something_else(tmp_path, several):
+    wrong = {
+        "none": ([], "holds an empty list"),
+        "nulls": ([None, None], "holds an empty list"),
+        "number": (["x", 7], "holds a list with a number in it"),
+        "zero": (["x", 0], "holds a list with a number in it"),
+        "after null": ([None, False], "holds a list with a truth value in it"),
+        "empty": (["x", []], "holds a list with a list in it"),
+    }
+    rows = [
+        {"key": "good", "caption": [None, "x"]},
+        *({"key": key, "caption": cell} for key, (cell, _) in wrong.items()),
+    ]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    samples, rejected, _ = shards(tmp_path / "c.jsonl", tmp_path / "out", "text", options={"captions": several})
+    assert [one["txt"] for one in samples.values()] == [b"x"] and rejected.keys() == wrong.keys()
+    for key, (_, said) in wrong.items():
+        assert said in rejected[key]
 
 
 def test_lists_in_the_json_of_tars_as_laion_audio_has_them(tmp_path):

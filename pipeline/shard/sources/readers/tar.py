@@ -101,12 +101,6 @@ class _Guarded(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
     def tell(self) -> int:
         return self._file.tell()
 

@@ -129,9 +129,9 @@ def captions_in(value: object, place: str, several: str, unread: Unread) -> list
         listed = isinstance(value, list) and not _is_map(value)
         advice = ": set the corpus' `captions` to first or all" if listed else ""
         raise SampleError("read", f"{place} holds {kind_of_value(value)}{advice}")
-    if wrong := next((one for one in value if not isinstance(one, str)), None):
-        raise SampleError("read", f"{place} holds a list with {kind_of_value(wrong)} in it")
     texts = [one for one in value if one is not None]
+    if wrong := [one for one in texts if not isinstance(one, str)]:
+        raise SampleError("read", f"{place} holds a list with {kind_of_value(wrong[0])} in it")
     if not texts:
         raise SampleError("read", f"{place} holds an empty list")
     if several == "first":

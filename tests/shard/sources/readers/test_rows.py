@@ -118,10 +118,27 @@ def test_a_quote_that_is_never_closed_costs_its_own_row(tmp_path):
     assert rejected == {"row.2": "line 3: a quote is opened and not closed"}
 
 
-def test_no_parquet_file_is_one_clear_error(tmp_path):
-    (tmp_path / "c.parquet").write_bytes(b"PAR1 but not really")
-    with pytest.raises(UserError, match="cannot be read as Parquet"):
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"PAR1 but not really", "cannot be read as Parquet"), (b"", "c.parquet is empty")]
+)
+def test_no_parquet_file_is_one_clear_error(tmp_path, content, said):
+    (tmp_path / "c.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=said):
         shards(tmp_path / "c.parquet", tmp_path / "out", "text")
+
+
+@pytest.mark.parametrize("item", [False, True])
+def test_a_cell_that_names_no_file_is_rejected(tmp_path, item):
+    (tmp_path / "x.png").write_bytes(picture(1))
+    rows = [{"key": "fine", "path": "x.png"}, {"key": "number", "path": 7}, {"key": "list", "path": ["x.png"]}]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    options = {"path_column": "path", "item_column": "key"} if item else {}
+    samples, rejected, _ = shards(tmp_path / "list.jsonl", tmp_path / "out", "image", options=options)
+    assert list(samples) == ["fine"]
+    assert rejected == {
+        "number": "the column 'path' holds a number, no path",
+        "list": "the column 'path' holds a list, no path",
+    }
 
 
 def test_a_manifest_that_names_no_regular_file_does_not_hang(tmp_path):

@@ -47,7 +47,7 @@ def cached(part: Part, again: str, anew: bool = False) -> Path:
         path.unlink(missing_ok=True)  # The copy is damaged, which says nothing about the object.
     make_room(part.location.size)
     with temporary_file(path) as temporary:
-        _hold(temporary)
+        _hold_new(temporary)
         try:
             fetch(part.location.address, temporary)
         except FileNotFoundError:
@@ -71,6 +71,7 @@ def offer(path: Path, part: Part) -> None:
             os.replace(path, place)
         except OSError:  # on another file system
             with temporary_file(place) as temporary:
+                _hold_new(temporary)
                 shutil.copyfile(path, temporary)
             move(temporary, place, durably=False)
         _hold(place)
@@ -125,6 +126,12 @@ def _hold(path: Path) -> bool:
         while len(_held) > MOST_HELD:
             _let_go(_held.popitem(last=False)[1])
         return path.exists()
+
+
+def _hold_new(temporary: Path) -> None:
+    """Hold a file that was made just now; until it is held, another process may take it for a killed one's and remove it."""
+    while not _hold(temporary):
+        temporary.touch()
 
 
 def _unheld(path: Path) -> bool:

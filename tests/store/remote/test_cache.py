@@ -147,6 +147,22 @@ def test_what_a_killed_download_left_goes(tmp_path: Path, memory: Place) -> None
     assert held(tmp_path) == ["00001.tar"]
 
 
+def test_a_download_that_another_process_takes_for_a_killed_ones_begins_again(
+    tmp_path: Path, memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, removed = cache._hold, []
+
+    def late(path: Path) -> bool:
+        if path.suffix == ".tmp" and len(removed) < 3:
+            make_room(0)
+            removed.append(not path.exists())
+        return real(path)
+
+    monkeypatch.setattr(cache, "_hold", late)
+    assert cached(part(memory, 1), "").read_bytes() == bytes([1]) * 1000
+    assert removed == [True] * 3 and held(tmp_path) == ["00001.tar"]
+
+
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Addresses that the cache fetched something from."""

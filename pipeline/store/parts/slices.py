@@ -10,9 +10,8 @@ from pipeline.store.lock import LOCK_NAME, FolderLock
 from pipeline.store.manifest import Manifest, Part
 from pipeline.store.parts.earlier import finish_renaming
 from pipeline.store.parts.journal import read_journal
-from pipeline.store.parts.prune import own_files
+from pipeline.store.parts.prune import remove
 from pipeline.store.parts.share import SHARES_NAME
-from pipeline.store.parts.subfolders import remove_empty, subfolders_of
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +52,8 @@ def remove_slices(folder: Path) -> None:
     """Remove what slices wrote, when everything of use has been adopted; files of somebody else stay."""
     for slice_folder in _slices(folder):
         remove_leftovers(slice_folder)
-        own = own_files(slice_folder)
-        parts_in = subfolders_of(slice_folder, own)
-        for name in (*own, LOCK_NAME):
-            (slice_folder / name).unlink(missing_ok=True)
-        remove_empty(slice_folder, parts_in)
+        remove(slice_folder)
+        (slice_folder / LOCK_NAME).unlink(missing_ok=True)
         with suppress(OSError):
             slice_folder.rmdir()
     with suppress(OSError):

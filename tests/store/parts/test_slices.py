@@ -11,6 +11,7 @@ from pipeline.progress import Silent
 from pipeline.store import Manifest, PartFolder, run_parts
 from pipeline.store.lock import HeldError
 from pipeline.store.parts import folder as folder_module
+from pipeline.store.parts.journal import JOURNAL_NAME
 from pipeline.store.parts.share import SHARES_NAME, WHOLE, Share
 from tests.engines.works import works
 
@@ -109,6 +110,24 @@ def test_a_kill_while_slices_are_adopted_loses_nothing(tmp_path, monkeypatch, af
     monkeypatch.undo()
     assert build(tmp_path / "two")[1] == 0
     assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_the_record_of_a_slice_goes_last(tmp_path, monkeypatch):
+    """After a kill nothing else would know that the other files may be removed."""
+    build(tmp_path, Share(1, 2), code=0)
+    unlink = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path.name == JOURNAL_NAME and path.parent.parent.name == SHARES_NAME:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path)
+    monkeypatch.undo()
+    build(tmp_path)
+    assert not (tmp_path / SHARES_NAME).exists()
 
 
 def test_files_of_somebody_else_stay(tmp_path):

@@ -251,6 +251,15 @@ def test_slices_leave_the_bytes_and_the_places_of_one_run(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("two")
+def test_a_slice_that_ended_before_its_first_part_leaves_no_subfolders_for_good(tmp_path: Path) -> None:
+    with PartFolder(tmp_path, "shards", {"code": 1}, share=Share(1, 2)) as parts:
+        parts.plan(works(*range(7)))
+    assert folders(tmp_path / SHARES_NAME / "1-of-2") == ["00002", "00004", "00006"]
+    build(tmp_path, works(0))
+    assert not (tmp_path / SHARES_NAME).exists()
+
+
+@pytest.mark.usefixtures("two")
 def test_what_no_parameter_names_any_more_goes_with_its_subfolders(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,8 @@ from pipeline.errors import TryAgainError, UserError
 from pipeline.files.atomic import temporary_file
 from pipeline.store.manifest import Part
 from pipeline.store.parts.file import checked_part, judged_part
+from pipeline.store.parts.names import subfolder_of
+from pipeline.store.remote.address import local_path
 from pipeline.store.remote.objects import Seen, listed, put, seen_at
 
 log = logging.getLogger(__name__)
@@ -61,23 +63,27 @@ class Elsewhere:
             base, name = self.address, part.location.address.removeprefix(f"{self.address}/")
         if base.startswith(_UNLISTED):
             return "" if seen_at(part.location.address) == part.location else f"{part.location.address} was changed"
-        seen = self._listing(base).get(name)
+        if path := local_path(part.location.address):  # a listing does not look behind links to folders
+            seen = Seen(path.stat().st_size, "") if path.is_file() else None
+        else:
+            seen = self._listing(base).get(name)
         if seen is None:
             return f"{part.location.address} is missing"
         same = (seen.size, seen.etag) == (part.location.size, part.location.etag)
         return "" if same else f"{part.location.address} was changed"
 
     def refuse_strangers(self, places: Iterable[str]) -> None:
-        """See that nothing lies at the addresses `places`, none of which this folder ever listed.
+        """See that nothing lies at the addresses `places`, none of which this folder ever listed, nor where they need a folder.
 
         Raises:
             UserError: Something does, or the address cannot be used.
         """
         there = self._listing(self.address) if self.address else {}
-        for place in places:
-            if place.removeprefix(f"{self.address}/") in there:
+        for path in (place.removeprefix(f"{self.address}/") for place in places):
+            taken = (path, subfolder_of(path)) if local_path(self.address or "") else (path,)
+            if strange := next((name for name in taken if name in there), ""):
                 raise UserError(
-                    f"{place} is in the way: {self.folder} has no record that it was made here.",
+                    f"{self.place_of(strange)} is in the way: {self.folder} has no record that it was made here.",
                     "Choose another address in `storage`, or move the object away; an address belongs to one project.",
                 )
 

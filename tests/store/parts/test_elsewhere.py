@@ -119,6 +119,31 @@ def test_what_somebody_else_put_there_is_never_replaced(tmp_path: Path, place: P
     assert place.contents() == {"00001.tar": b"mine"}
 
 
+def test_a_file_in_the_place_of_a_subfolder_stops_the_stage_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "PER_FOLDER", 2)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/00002").write_text("mine")
+    made: list[int] = []
+    with pytest.raises(UserError, match="store/00002 is in the way"):
+        build(tmp_path / "corpus", f"file://{tmp_path}/store", works(0, 1, 2, made=made))
+    assert not made and (tmp_path / "store/00002").read_text() == "mine"
+
+
+def test_a_subfolder_that_was_moved_to_another_disk_is_read_behind_its_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "PER_FOLDER", 2)
+    address = f"file://{tmp_path}/store"
+    build(tmp_path / "corpus", address, works(0, 1, 2, 3))
+    (tmp_path / "store/00002").rename(tmp_path / "disk")
+    (tmp_path / "store/00002").symlink_to(tmp_path / "disk")
+    assert build(tmp_path / "corpus", address, works(0, 1, 2, 3)) == 0
+    assert build(tmp_path / "corpus", address, works(0, 1)) == 0
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["00002.tar", "00003.tar"], "never emptied"
+
+
 def test_two_projects_do_not_share_an_address(tmp_path: Path, place: Place) -> None:
     build(tmp_path / "one", place.address, works(0))
     with pytest.raises(UserError, match="in the way"):

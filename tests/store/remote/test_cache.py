@@ -121,7 +121,9 @@ def test_two_processes_and_many_threads_share_it(
     assert not wrong and [one.exitcode for one in others] == [0, 0]
 
 
-def test_another_process_keeps_what_it_was_handed_until_it_ends(tmp_path: Path, memory: Place) -> None:
+def test_another_process_keeps_what_it_was_handed_until_it_ends(
+    tmp_path: Path, memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = part(memory, 1)
     child = os.fork()
     if child == 0:
@@ -131,13 +133,26 @@ def test_another_process_keeps_what_it_was_handed_until_it_ends(tmp_path: Path, 
     while held(tmp_path) != ["00001.tar"]:
         time.sleep(0.01)
     time.sleep(0.1)
-    os.environ["MCR_CACHE_GB"] = "0.0000005"
+    monkeypatch.setenv("MCR_CACHE_GB", "0.0000005")
     make_room(1000)
     assert held(tmp_path) == ["00001.tar"], "it was taken away under a reader"
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     make_room(1000)
     assert held(tmp_path) == []
+
+
+def test_the_end_of_a_forked_process_leaves_what_its_parent_was_handed(
+    tmp_path: Path, memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached(part(memory, 1), "")
+    child = os.fork()
+    if child == 0:
+        os._exit(len(cache._held))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "it holds nothing itself"
+    monkeypatch.setenv("MCR_CACHE_GB", "0.0000005")
+    make_room(1000)
+    assert held(tmp_path) == ["00001.tar"]
 
 
 def test_what_a_killed_download_left_goes(tmp_path: Path, memory: Place) -> None:
@@ -202,6 +217,7 @@ def test_where_there_are_no_locks_copies_are_used_and_none_is_removed(
 def test_room_that_another_process_made_counts(tmp_path: Path, memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         cached(part(memory, number), "")
+    assert len(held(tmp_path)) == 3
     real = cache._unheld
 
     def late(path: Path) -> bool:

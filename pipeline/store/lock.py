@@ -86,7 +86,6 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LOCK_NAME
         self._content = json.dumps(asdict(Holder.here())) + "\n"
         with _alone(folder):
@@ -158,7 +157,7 @@ def break_lock(folder: Path) -> Holder | None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep the other processes of this machine from looking at the lock while it is judged and replaced."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = _opened(folder)
     try:
         # Some network file systems lock no folders. Then two that take over the same dead lock at once are not kept
         # apart here, and `check` stops the slower one.
@@ -167,6 +166,18 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(folder: Path, tries: int = 10) -> int:
+    """Descriptor of `folder`, which is made if need be; another run may remove it just then, because it is empty."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            tries -= 1
+            if not tries:
+                raise
 
 
 def _create(temporary: Path, path: Path, folder: Path) -> None:

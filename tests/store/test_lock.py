@@ -191,3 +191,21 @@ def test_released_after_somebody_broke_it_the_other_ones_stays(tmp_path):
     assert (tmp_path / LOCK_NAME).read_text() == "another one's"
     (tmp_path / LOCK_NAME).unlink()
     lock.release()
+
+
+@pytest.mark.parametrize("removed", ["a/b", "a"])
+def test_a_folder_that_another_run_removes_in_the_moment_in_which_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: str
+) -> None:
+    """A slice starts while another one ends that had nothing to do, or while the run after all of them adopts."""
+    mkdir, left = os.mkdir, [1]
+
+    def made(path: str, mode: int = 0o777) -> None:
+        mkdir(path, mode)
+        if Path(path) == tmp_path / removed and left[0]:
+            left[0] = 0
+            os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", made)
+    with FolderLock(tmp_path / "a/b"):
+        assert (tmp_path / "a/b" / LOCK_NAME).is_file() and not left[0]

@@ -2,10 +2,12 @@
 
 import copy
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from pipeline.errors import UserError
 from pipeline.params.load import load_params
@@ -117,3 +119,10 @@ def test_params_cannot_be_changed():
 def test_the_schema_for_editors_is_up_to_date():
     schema = json.loads((ROOT / "presets" / "params.schema.json").read_text())
     assert schema == Params.model_json_schema(), "run `mcr schema > presets/params.schema.json`"
+
+
+def test_no_pydantic_is_permitted_that_writes_down_settings_which_earlier_versions_did_not_know():
+    """`exclude_if` is of 2.12; 2.11 takes it for a part of the schema, and what was trained before would be stale."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [pydantic] = [one for one in map(Requirement, project["dependencies"]) if one.name == "pydantic"]
+    assert "2.12.0" in pydantic.specifier and "2.11.10" not in pydantic.specifier

@@ -11,7 +11,7 @@ from pipeline.progress import Silent
 from pipeline.store import Manifest, PartFolder, run_parts
 from pipeline.store.lock import HeldError
 from pipeline.store.parts import folder as folder_module
-from pipeline.store.parts.journal import JOURNAL_NAME
+from pipeline.store.parts.journal import JOURNAL_NAME, read_journal
 from pipeline.store.parts.share import SHARES_NAME, WHOLE, Share
 from tests.engines.works import works
 
@@ -57,6 +57,9 @@ def test_of_two_slices_with_the_same_part_one_is_adopted(tmp_path):
     build(tmp_path / "one")
     build(tmp_path / "two", Share(1, 2))
     build(tmp_path / "two", Share(1, 3))
+    with PartFolder(tmp_path / "two", "shards", {"code": 1}):
+        adopted = [entry["part"]["name"] for entry in read_journal(tmp_path / "two").entries if "part" in entry]
+        assert sorted(adopted) == [works(7)[number].name for number in (0, 2, 3, 4, 6)], "each of them once"
     assert build(tmp_path / "two")[1] == 2  # numbers 1 and 5
     assert content(tmp_path / "one") == content(tmp_path / "two")
 

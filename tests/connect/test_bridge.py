@@ -63,6 +63,9 @@ def bridged(tmp_path, monkeypatch):
 
 def test_vectors_are_those_of_a_slow_reference_and_no_projector_is_needed(bridged):
     assert not list(MODEL.rglob("*projector*"))
+    for frozen in WIDTHS:
+        kept = np.load(MODEL / "clip-clap" / f"texts-{frozen}.npy")
+        np.testing.assert_array_equal(kept, rows(frozen, "captions/text").astype(np.float32))
     space = ConnectedSpace.load(MODEL)
     assert space.dimension == sum(WIDTHS.values())
     for modality, frozen in (("image", "clip"), ("audio", "clap"), ("text", "clip")):

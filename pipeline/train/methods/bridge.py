@@ -29,17 +29,13 @@ def keep_bridge(job: LinkJob) -> TrainResult:
     job.output.mkdir(parents=True, exist_ok=True)
     job.progress.start(f"train {job.link.label}", len(texts), "texts")
     for space in job.link.spaces:
-        column, start = job.link.overlap_column(space), 0
-        with atomic_path(job.output / texts_name(space)) as temporary:
-            shape = len(texts), config.spaces[space].dimension
-            table = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-                temporary, mode="w+", dtype=np.float32, shape=shape
-            )
-            for part, rows in texts.parts([column]):
-                table[start : start + part.rows] = rows.vectors[column]
-                start += part.rows
-            table.flush()
-            del table
+        column, shape = job.link.overlap_column(space), (len(texts), config.spaces[space].dimension)
+        # Written, not mapped: where the disk fills up, a write says so and a mapped page ends the process.
+        with atomic_path(job.output / texts_name(space)) as temporary, open(temporary, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            for _, rows in texts.parts([column]):
+                file.write(np.ascontiguousarray(rows.vectors[column], "<f4").data)
     made: Mapping[str, Any] = means.manifest.fingerprint
     solved = made["solved"]
     tensors = {f"{space}.temperature": torch.tensor(solved[f"profile_{space}"]) for space in job.link.spaces}

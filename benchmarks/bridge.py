@@ -102,12 +102,21 @@ def main() -> None:
     parser.add_argument(
         "--mean-rows", type=int, default=bridge.MEAN_ROWS, help="Samples of which a mean profile is taken."
     )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        help="A fixed one: no perplexity is solved for, which takes many passes over the texts.",
+    )
     parser.add_argument("--embedded", type=int, default=10_000, help="Samples that are embedded by the bridge.")
     parser.add_argument("--folder", type=Path, help="Where to work; by default a temporary folder.")
     parser.add_argument("--json", type=Path, help="Write the results to this file.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     bridge.MEAN_ROWS = arguments.mean_rows
+    solved = BridgeRetrieveSettings()
+    settings = (
+        BridgeRetrieveSettings(profile={"temperature": arguments.temperature}) if arguments.temperature else solved
+    )
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         for space, modalities in SPACES.items():
@@ -122,7 +131,7 @@ def main() -> None:
 
         for each in LINK.sets:
             since = time.perf_counter()
-            wanted = PairSet(LINK, "bridge", BridgeRetrieveSettings(), 0, folder / "embeddings", each)
+            wanted = PairSet(LINK, "bridge", settings, 0, folder / "embeddings", each)
             write_pairs(wanted, folder / "pairs" / LINK.place / each, "cpu", arguments.threads, 0.0, Silent())
             timed(f"retrieve {each}", since)
         since = time.perf_counter()
@@ -139,7 +148,7 @@ def main() -> None:
             assert kept.project("clip", rows.vectors[EMBEDDING_COLUMN], "image").shape[1] == kept.dimension
         timed(f"own blocks of {arguments.samples:,}", since)
     if arguments.json:
-        asked = ("texts", "samples", "dimension", "mean_rows", "embedded")
+        asked = ("texts", "samples", "dimension", "mean_rows", "embedded", "temperature")
         said = {**{name: getattr(arguments, name) for name in asked}, **found}
         arguments.json.write_text(json.dumps({name: round(value, 1) for name, value in said.items()}, indent=1) + "\n")
 

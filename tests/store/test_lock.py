@@ -209,3 +209,17 @@ def test_a_folder_that_another_run_removes_in_the_moment_in_which_it_is_made_is_
     monkeypatch.setattr(os, "mkdir", made)
     with FolderLock(tmp_path / "a/b"):
         assert (tmp_path / "a/b" / LOCK_NAME).is_file() and not left[0]
+
+
+def test_a_folder_that_is_removed_each_time_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir, made = os.mkdir, []
+
+    def vanishing(path: str, mode: int = 0o777) -> None:
+        made.append(path)
+        mkdir(path, mode)
+        os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", vanishing)
+    with pytest.raises(FileNotFoundError), FolderLock(tmp_path / "a"):
+        pass
+    assert 1 < len(made) < 100

@@ -44,7 +44,7 @@ def file_name_of(path: str) -> str:
 
 
 def subfolder_of(path: str) -> str:
-    """Name of the subfolder that the part at `path` in its folder lies in; empty if it lies in none, or is no part.
+    """Name of the subfolder that the part at `path` in its folder lies in; empty if it lies in none or is not a part.
 
     A subfolder is called like the part itself or one that comes before it, as no corpus, link or modality is.
     """

@@ -11,11 +11,14 @@ Most of the time is that of the means, each over 8,192 samples; `--mean-rows` ta
 
 import argparse
 import json
+import os
 import resource
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +75,17 @@ def write_store(embeddings: Path, space: str, modality: str, rows: int, dimensio
     store.finish(0.0)
 
 
+def write_stores(embeddings: Path, given: argparse.Namespace) -> None:
+    """All stores, each by a process of its own: drawing and hashing millions of rows takes a core a while."""
+    works = [
+        (embeddings, space, modality, given.texts if modality == "text" else given.samples, given.dimension)
+        for space, modalities in SPACES.items()
+        for modality in modalities
+    ]
+    with ProcessPoolExecutor(min(len(works), os.cpu_count() or 1), get_context("spawn")) as pool:
+        list(pool.map(write_store, *zip(*works, strict=True)))
+
+
 def peak() -> float:
     """Largest resident memory so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
@@ -119,10 +133,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        for space, modalities in SPACES.items():
-            for modality in modalities:
-                rows = arguments.texts if modality == "text" else arguments.samples
-                write_store(folder / "embeddings", space, modality, rows, arguments.dimension)
+        write_stores(folder / "embeddings", arguments)
         found: dict[str, float] = {"start MB": peak()}
 
         def timed(what: str, since: float) -> None:

@@ -12,6 +12,7 @@ from benchmarks.encode import make_space
 from benchmarks.encode import measure as measure_encoding
 from benchmarks.gpu.rows import Step
 from benchmarks.pointbert import measure as measure_points
+from pipeline.precision import multiplying
 
 # What is short comes first: pictures take half a minute. By precision, modality, samples and batch.
 RUNS = (("bf16", "text", 8192, 1024), ("bf16", "image", 4096, 1024), ("fp32", "image", 1024, 256))
@@ -36,6 +37,22 @@ def main() -> None:
                 rates = row["rates"]
                 figure = f"{rates['whole']:,.0f}/s, {row['ratio']:.2f} of bare, input {rates['input']:,.0f}/s"
                 step.measured(f"{step.architecture} {modality} in {precision}, batches of {given.batch}", figure)
+    if step.device == "cuda":
+        compiled(step)
+
+
+def compiled(step: Step) -> None:
+    """The bare forward pass as torch compiles it, which ours is not: a stage would compile for longer than it encodes."""
+    size = 1024
+    with tempfile.TemporaryDirectory() as folder, multiplying("bf16"), torch.inference_mode():
+        given = argparse.Namespace(precision="bf16", device=step.device)
+        _, space = make_space("open_clip", Path(folder), given, step.architecture)
+        forward = torch.compile(space.model.encode_image)
+        pictures = torch.randn(size, 3, 224, 224, device=step.device, dtype=torch.bfloat16)
+        step.measured(
+            f"{step.architecture} image in bf16, bare and compiled",
+            f"{size / step.seconds(lambda: forward(pictures)):,.0f}/s",
+        )
 
 
 if __name__ == "__main__":

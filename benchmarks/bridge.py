@@ -58,15 +58,16 @@ LINK = Link(
 
 
 def write_store(embeddings: Path, space: str, modality: str, rows: int, dimension: int) -> None:
-    """A store of random unit rows [rows, dimension], part by part."""
+    """A store of random unit rows [rows, dimension], part by part: those of the first part, their columns moved on."""
     made = {"spec": asdict(SpaceSpec("compact", f"{space}.pt")), "modalities": list(SPACES[space])}
     made |= {"dimension": dimension, "modality": modality}
     store = PartFolder(embeddings / space / CORPUS[modality] / modality, EMBEDDINGS, made)
     draw = np.random.default_rng([len(space), len(modality), rows])
+    drawn = draw.standard_normal((min(PART_ROWS, rows), dimension), dtype=np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     for number, start in enumerate(range(0, rows, PART_ROWS)):
         count = min(PART_ROWS, rows - start)
-        vectors = draw.standard_normal((count, dimension), dtype=np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = np.roll(drawn[:count], number, axis=1)
         keys = [f"{start + row:09d}" for row in range(count)]
         content = Rows(keys, {EMBEDDING_COLUMN: vectors}, {})
         store.commit(

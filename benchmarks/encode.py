@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--only", choices=SAMPLES, help="one of the spaces")
     parser.add_argument("--samples", type=int, help="of each corpus")
     parser.add_argument("--batch", type=int, default=64, help="samples in a forward pass")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode; threads for text")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode; threads for texts on a CPU")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="of the model")
     parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one that does not")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")

@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 SITE = ROOT / ".gpu"  # where the wheels are installed: base, and CLAP's older libraries in a folder that goes before it
-BUDGET, LINES = 470, 60  # seconds for all steps, lines of the table
+BUDGET, LINES = 560, 60  # seconds for all steps, lines of the table
 VERSIONS = ("torch", "numpy", "transformers", "triton", "open_clip_torch", "pandas", "pyarrow")
 
 
@@ -57,7 +57,7 @@ TASKS = (
     Task("aggregation speed", "speed.aggregation", 85),
     Task("training speed", "speed.training", 40),
     Task("encoding speed", "speed.encoding", 110),
-    Task("coupling at scale", "speed.scale", 100),
+    Task("coupling at scale", "speed.scale", 180),
 )
 LATE = "no time was left"
 # A rehearsal is short on an idle machine; a busy one is no reason for red rows. No step measures anything worth knowing

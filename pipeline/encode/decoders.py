@@ -68,7 +68,7 @@ def decoder_of(
         modality: Of the files.
         workers: How many files are decoded at the same time.
         where: ``threads``; ``processes``, which also survive a crash and a hang; ``auto``: processes where they can be
-            forked, threads for text, which no foreign decoder reads.
+            forked, but threads for a text whose model runs on a CPU.
         slots: How many samples have room in the memory that processes write to.
         device: Where samples go.
         stack: Ends the processes when it is left.
@@ -76,7 +76,10 @@ def decoder_of(
     Returns:
         The decoder, and the slots of the processes if there are any.
     """
-    if where == THREADS or (where == AUTO and (modality == TEXT or not POSSIBLE)):
+    # No foreign decoder reads a text, and a CPU takes longer to embed it than one core to cut it into tokens. A GPU does not,
+    # and threads that all wait for Python's lock make fewer tokens than one.
+    in_threads = not POSSIBLE or (modality == TEXT and torch.device(device).type == "cpu")
+    if where == THREADS or (where == AUTO and in_threads):
         return partial(_here, space, modality), None
     memory = None
     with suppress(OSError, AttributeError):

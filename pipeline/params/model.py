@@ -26,7 +26,7 @@ class RunSettings(Settings):
     decode: Literal["auto", "threads", "processes"] = Field(
         "auto",
         description="Where samples are decoded. In processes, a file that crashes or hangs its decoder is rejected and affects no other; "
-        "auto: processes on Linux, threads for text and elsewhere.",
+        "auto: processes on Linux, but threads for texts that a CPU embeds; threads elsewhere.",
     )
     engine: Literal["local", "ray"] = Field(
         "local", description="Where parts are made: on this machine, or on those of a Ray cluster."

@@ -3,16 +3,20 @@
 import ctypes
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.decode.isolated import POSSIBLE, Limits
 from pipeline.encode import decoders
 from pipeline.encode.job import EncodeSettings, encode_corpus
+from pipeline.encode.prepare import prepared_chunks
+from pipeline.encode.slots import Run, Slots
 from pipeline.errors import SampleError
 from pipeline.progress import Silent
 from pipeline.shard.build import ShardSettings, build_shards
@@ -125,3 +129,26 @@ def test_nothing_is_opened_in_the_process_of_the_stage(photos, tmp_path, monkeyp
         HashSpace(), "h", SpaceSpec("hash", "x"), tmp_path / "shards", tmp_path / "out", settings, Silent()
     )["image"]
     assert manifest.rows == 25
+
+
+class Where:
+    """A space that says which process prepared a text."""
+
+    modalities, dimension = ("text",), 1
+
+    def preprocess(self, modality, payload):
+        return torch.tensor([os.getpid()])
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
+@pytest.mark.parametrize(("device", "here"), [("cpu", True), ("cuda", False)])
+def test_texts_are_prepared_in_processes_if_a_gpu_embeds_them(tmp_path, monkeypatch, device, here):
+    monkeypatch.setattr(Slots, "_pin", lambda self: None)  # there is no GPU to copy from it
+    (raw := tmp_path / "raw").mkdir()
+    for number in range(40):
+        (raw / f"{number}.txt").write_text(f"caption {number}")
+    shards, _ = build_shards(raw, tmp_path / "shards", ShardSettings(("text",), 20, "error", 0.5), Silent())
+    with closing(prepared_chunks(Where(), "text", tmp_path / "shards", shards.parts, 2, 8, "auto", device)) as chunks:
+        samples = [chunk.samples for chunk in chunks]
+        found = {int(row) for each in samples for row in (each.rows() if isinstance(each, Run) else torch.stack(each))}
+    assert (found == {os.getpid()}) == here

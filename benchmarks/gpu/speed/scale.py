@@ -18,12 +18,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_stores(Path(folder, "embeddings"), given)
         for method in SETTINGS:
-            for name, value in measure(Path(folder), method, given).items():
-                what, unit = (
-                    name.rsplit(" s", 1)[0] if name.endswith(" s") else name,
-                    "s" if name.endswith(" s") else "",
-                )
-                step.measured(f"{count:,}: {what}", f"{value:,.1f} {unit}".strip())
+            for what, value in measure(Path(folder), method, given).items():
+                step.measured(f"{count:,} rows: {what}", f"{value:,.1f}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ test-slow: install
 test-extras: install
 	pytest -m extras tests/test_extras.py
 
-# Everything that is to be known about a GPU, in eight minutes: docs/gpu.md.
+# Everything that is to be known about a GPU, in ten minutes: docs/gpu.md.
 gpu:
 	bash benchmarks/gpu/run.sh
 

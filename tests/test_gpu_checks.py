@@ -74,7 +74,7 @@ def test_the_table_has_at_most_60_lines_and_red_rows_are_among_them(
     rows[80]["verdict"] = "RED"
     about = {"card": "NVIDIA H100 80GB HBM3", "versions": {}, "seconds": 1, "commit": "x", "small": False}
     path = run.write(about, rows)
-    assert path == tmp_path / "out" / "gpu-h100-80gb-hbm3.json"
+    assert path == tmp_path / "out" / "h100-80gb-hbm3.json"
     assert len(json.loads(path.read_text())["rows"]) == 90
     run.show(about, rows, path)
     lines = capsys.readouterr().out.strip().splitlines()

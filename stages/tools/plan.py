@@ -47,7 +47,7 @@ def plan(
 
       mcr plan --probe 64
 
-      mcr plan --scale 5.85e9 --devices 8 --cores 16 --rates benchmarks/results/gpu-h100-80gb-hbm3.json
+      mcr plan --scale 5.85e9 --devices 8 --cores 16 --rates benchmarks/results/gpu/h100-80gb-hbm3.json
     """
     if scale:
         _say_scale(scale, rates or [], devices, cores)

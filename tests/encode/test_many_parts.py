@@ -1,10 +1,10 @@
-"""Finding out what to encode grows with the number of parts and no faster; `benchmarks/many_parts.py` takes the time."""
+"""Finding out what to encode grows with the number of parts and no faster; `benchmarks/scale/many_parts.py` takes the time."""
 
 import cProfile
 import pstats
 from pathlib import Path
 
-from benchmarks.many_parts import encode, make_corpus, planning
+from benchmarks.scale.many_parts import encode, make_corpus, planning
 from pipeline.encode import job
 from pipeline.store import run_parts
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from benchmarks.many_samples import samples
+from benchmarks.scale.many_samples import samples
 from pipeline.errors import TryAgainError
 from pipeline.shard.catalogue import BATCH, Catalogue
 from pipeline.shard.sources.readers.texts import Texts

@@ -1,18 +1,18 @@
-"""Coupling and joint coupling over a million texts and a million samples of each memory."""
+"""Coupling and joint coupling over 250,000 texts and as many samples of each memory; `benchmarks/scale/coupling.py` takes more."""
 
 import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.bridge import write_stores
-from benchmarks.coupling import SETTINGS, measure
 from benchmarks.gpu.rows import Step
+from benchmarks.scale.bridge import write_stores
+from benchmarks.scale.coupling import SETTINGS, measure
 
 
 def main() -> None:
     """Measure."""
     step = Step.of_arguments()
-    count, dimension = step.size(1_000_000, 500), step.size(512, 32)
+    count, dimension = step.size(250_000, 500), step.size(512, 32)
     given = argparse.Namespace(texts=count, samples=count, dimension=dimension, batch=step.size(4096, 128), threads=2,
                                device=step.device)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

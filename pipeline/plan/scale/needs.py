@@ -13,7 +13,7 @@ from pipeline.store.parts.names import path_in_folder
 
 # What the driver of a stage holds of each part: entry of source and part, unit of work, look of the file (measured).
 PART_BYTES = 2_000
-# What `mcr shard` holds beside that, whatever the corpus (benchmarks/many_samples.py).
+# What `mcr shard` holds beside that, whatever the corpus (benchmarks/scale/many_samples.py).
 SHARD_BYTES = 0.3e9
 # Of the projectors of C-MCR for 4,096 pairs of width 512, forwards and backwards (benchmarks/train.py).
 STEP_OPERATIONS = 189e9

@@ -1,7 +1,7 @@
 """What `mcr shard` needs for a corpus of millions of samples, apart from reading them: time, and the most memory it holds.
 
-    python benchmarks/many_samples.py                                  2 and 20 million samples: ten minutes, 8 GB of disk
-    python benchmarks/many_samples.py --samples 200000 --folder /data --json result.json
+    python benchmarks/scale/many_samples.py                                  2 and 20 million samples: ten minutes, 8 GB of disk
+    python benchmarks/scale/many_samples.py --samples 200000 --folder /data --json result.json
 
 The samples are what a reader of WebDataset tars would give: each a picture and its caption by tar, offset and size, the keys
 in an order that has nothing to do with theirs, one in a thousand twice, one in a hundred a copy of another. `planning` adds them, sorts them
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.hashing import sha256_bytes  # noqa: E402

@@ -4,7 +4,7 @@ Both spaces' embeddings are drawn at random, in stores on disk as `mcr encode` w
 the train stage the loadable folder, and samples are embedded. At last all samples of one store go through a projector with random weights and stand
 beside their own blocks, a part at a time. Memory must not grow with the number of texts or samples.
 
-    python benchmarks/bridge.py --texts 1000000 --samples 1000000 --dimension 512 --folder /somewhere/large
+    python benchmarks/scale/bridge.py --texts 1000000 --samples 1000000 --dimension 512 --folder /somewhere/large
 
 Most of the time is that of the means, each over 8,192 samples; `--mean-rows` takes fewer, which changes neither what is streamed nor memory.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from pipeline.connect import ConnectedSpace, ProjectorSpec, build_projector
 from pipeline.connect.config import PROJECTOR_NAME, load_config
 from pipeline.connect.weights import save_projectors

@@ -3,8 +3,8 @@
 The embeddings of both spaces are drawn at random, in stores on disk as `mcr encode` writes them. Then the retrieve stage gives every sample its
 partners, and the train stage trains one epoch on them; joint coupling trains on the same partners.
 
-    python benchmarks/coupling.py --texts 1000000 --samples 1000000 --dimension 512 --folder /somewhere/large
-    python benchmarks/coupling.py --texts 20000 --samples 20000 --device cpu
+    python benchmarks/scale/coupling.py --texts 1000000 --samples 1000000 --dimension 512 --folder /somewhere/large
+    python benchmarks/scale/coupling.py --texts 20000 --samples 20000 --device cpu
 
 Both memories and all texts lie on the device, so that its memory grows with them.
 """
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.bridge import LINK, write_stores
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks.scale.bridge import LINK, write_stores
 from pipeline.progress import Silent
 from pipeline.retrieve.pair_set import PairSet
 from pipeline.retrieve.pseudo_pairs import write_pairs

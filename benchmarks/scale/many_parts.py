@@ -1,7 +1,7 @@
 """What keeping books of many parts costs: 1,000 and 10,000 shards of one sample each, encoded by a model that does next to nothing.
 
-    python benchmarks/many_parts.py
-    python benchmarks/many_parts.py --parts 1000 2000 --json result.json
+    python benchmarks/scale/many_parts.py
+    python benchmarks/scale/many_parts.py --parts 1000 2000 --json result.json
 
 `planning` opens the corpus and the store and finds out what to encode, and encodes nothing; `bookkeeping` commits a part for
 every shard, in processor seconds without the making of the parts; `no-op` encodes the corpus once more when everything is there, in the
@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.encode import job  # noqa: E402

@@ -33,6 +33,7 @@ from pipeline.train.loop import Trainer
 from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import ProjectorSettings, TrainSettings
 from pipeline.train.steps.draws import Draws
+from pipeline.train.steps.freed import keep_freed_memory
 
 # Batch, width of the spaces, hidden width.
 QUICK = (512, 128, 256)
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--paper-batch", action="store_true", help="also measure the papers' batch of 10,240")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()  # as a training does; the peer gains as much
     sizes = [QUICK] if options.quick else SIZES + ([(PAPER["batch"], 512, 1024)] if options.paper_batch else [])
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     rows = [measure(device, *size, options.repeats) for device in devices for size in sizes]

@@ -29,6 +29,7 @@ from pipeline.train.ranks.together import Ranks, ranks
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import resolved
 from pipeline.train.steps.draws import Draws, draws_version
+from pipeline.train.steps.freed import keep_freed_memory
 from pipeline.train.tables import load_tables
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     # An earlier result is no longer a result; its files are replaced one by one.
     for stale in (*job.replaces, output / CONFIG_NAME) if among.writes else ():
         stale.unlink(missing_ok=True)
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     with _threads(config.threads):
         draws = Draws(config.seed, name)
         tables = _tables(job, device, among)

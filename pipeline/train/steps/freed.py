@@ -1,0 +1,21 @@
+"""Memory that one step frees stays with the process, so that the system need not give the next step new pages.
+
+glibc returns every large block to the system when it is freed. A step of 4,096 pairs then asks for 130,000 pages of 4 KiB anew,
+each of which the system has to find and to clear: a tenth of the time of a step on a CPU.
+"""
+
+import ctypes
+
+# <malloc.h>
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+# Blocks up to this size are kept, and about as much as this altogether; both are what fits an int.
+_LARGEST, _KEPT = 1 << 30, (1 << 31) - 1
+
+
+def keep_freed_memory() -> bool:
+    """Tell the allocator, for the whole process; false where it is not glibc's, which then does as it always did."""
+    try:
+        tell = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(tell(_MMAP_THRESHOLD, _LARGEST)) and bool(tell(_TRIM_THRESHOLD, _KEPT))

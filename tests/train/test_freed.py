@@ -1,0 +1,39 @@
+"""What the system has to give a step that needs as much memory as the one before: nothing, if the process kept it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.train.steps import freed
+
+STEPS = """
+import resource, sys, torch
+from pipeline.train.steps.freed import keep_freed_memory
+kept = sys.argv[1] == "keep" and keep_freed_memory()
+def step():
+    first = torch.ones(1 << 24)  # 64 MiB, 16,384 pages
+    return (first + 1) @ first
+for _ in range(9):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def pages(how: str) -> tuple[bool, int]:
+    said = subprocess.run([sys.executable, "-c", STEPS, how], capture_output=True, text=True, check=True).stdout.split()
+    return said[0] == "True", int(said[1])
+
+
+def test_later_steps_get_no_new_pages() -> None:
+    kept, new = pages("keep")
+    if not kept:
+        pytest.skip("the allocator is not glibc's")
+    assert new < 100 < 1000 < pages("as it was")[1]
+
+
+def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freed.ctypes, "CDLL", lambda name: object())
+    assert not freed.keep_freed_memory()

@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine where the package is not installed
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.links import Link, Memory
 from pipeline.precision import dtype_of, multiplying
@@ -33,7 +34,6 @@ from pipeline.train.loop import Trainer
 from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import ProjectorSettings, TrainSettings
 from pipeline.train.steps.draws import Draws
-from pipeline.train.steps.freed import keep_freed_memory
 
 # Batch, width of the spaces, hidden width.
 QUICK = (512, 128, 256)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.connect.centred import CENTRES_NAME, save_centres
 from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config
 from pipeline.connect.projectors import build_projector
@@ -29,7 +30,6 @@ from pipeline.train.ranks.together import Ranks, ranks
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import resolved
 from pipeline.train.steps.draws import Draws, draws_version
-from pipeline.train.steps.freed import keep_freed_memory
 from pipeline.train.tables import load_tables
 
 log = logging.getLogger(__name__)

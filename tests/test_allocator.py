@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from pipeline.train.steps import freed
+from pipeline import allocator
 
 STEPS = """
 import resource, sys, torch
-from pipeline.train.steps.freed import keep_freed_memory
+from pipeline.allocator import keep_freed_memory
 kept = sys.argv[1] == "keep" and keep_freed_memory()
 def step():
     first = torch.ones(1 << 24)  # 64 MiB, 16,384 pages
@@ -35,5 +35,5 @@ def test_later_steps_get_no_new_pages() -> None:
 
 
 def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freed.ctypes, "CDLL", lambda name: object())
-    assert not freed.keep_freed_memory()
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    assert not allocator.keep_freed_memory()

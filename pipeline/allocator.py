@@ -1,7 +1,7 @@
-"""Memory that one step frees stays with the process, so that the system need not give the next step new pages.
+"""Memory that a step or a batch frees stays with the process, so that the system need not give the next one new pages.
 
-glibc returns every large block to the system when it is freed. A step of 4,096 pairs then asks for 130,000 pages of 4 KiB anew,
-each of which the system has to find and to clear: a tenth of the time of a step on a CPU.
+glibc returns every large block to the system when it is freed. A training step of 4,096 pairs then asks for 130,000 pages of 4 KiB
+anew, each of which the system has to find and to clear; on a CPU that is a tenth of its time, and as much of a vision transformer's.
 """
 
 import ctypes

@@ -65,9 +65,11 @@ class Rates:
 # Of the checks on a GPU: which figure is which rate, and its factor; the fastest of several counts.
 _FIGURES = (
     ("products", re.compile(r"product of 8,192 in (?:fp16|bf16)"), re.compile(r"([\d.,]+) TFLOP/s"), 1e12),
-    ("aggregation", re.compile(r"[\d,]+ x 2,000,000 in float16: ours"), re.compile(r"([\d.]+) of product"), 1.0),
     ("step", re.compile(r"training step of 4,096 in (?:bf16|fp32)"), re.compile(r"([\d.,]+) ms"), 1e-3),
 )
+# What these rows call a share is one of a single product, which is slower than the products one after the other above.
+_AGGREGATION = re.compile(r"([\d,]+) x (2,000,000) in float16: ours")
+_SECONDS, _WIDTH = re.compile(r"([\d.]+) s,"), 512
 _ENCODING = re.compile(r"ViT-B-32 image in \w+")
 _OF_BARE = re.compile(r"([\d.,]+)/s, ([\d.]+) of bare")
 
@@ -76,11 +78,15 @@ def _found(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Rates in a results file, slower before faster."""
     rows = content.get("rows", ())
     found: dict[str, list[float]] = {}
+    aggregation: list[float] = []  # operations per second
     for row in rows:
         if "check" in row:
             for name, check, figure, factor in _FIGURES:
                 if check.fullmatch(row["check"]) and (value := figure.search(row["figure"])):
                     found.setdefault(name, []).append(_number(value[1]) * factor)
+            if (shape := _AGGREGATION.fullmatch(row["check"])) and (value := _SECONDS.match(row["figure"])):
+                operations = 4 * _number(shape[1]) * _number(shape[2]) * _WIDTH
+                aggregation.append(operations / _number(value[1]))
             if _ENCODING.match(row["check"]) and (value := _OF_BARE.search(row["figure"])):
                 found.setdefault("forward", []).append(_number(value[1]) / float(value[2]))
         elif row.get("space") == "open_clip" and row.get("modality") == "image":
@@ -93,12 +99,14 @@ def _found(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for shape in content.get("shapes", ()):
         for row in shape["rows"]:
             if row["name"] == "ours":
-                found.setdefault("aggregation", []).append(row["of_gemm"])
+                aggregation.append(row["gflops_median"] * 1e9)
             elif row["name"] == "matrix product alone":
                 found.setdefault("products", []).append(row["gflops_median"] * 1e9)
     for size in content.get("sizes", ()):
         if "samples" in size:
             found.setdefault("plan", []).append(size["samples"] / size["planning"]["seconds"])
+    if aggregation and "products" in found:
+        found["aggregation"] = [max(aggregation) / max(found["products"])]
     for name, values in found.items():
         # Of planning that of the largest corpus counts, which is the last one.
         yield name, values[-1] if name == "plan" else min(values) if name == "step" else max(values)

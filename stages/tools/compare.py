@@ -115,6 +115,8 @@ def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.Data
                     else f"{100 * rival.behind:6.1f} ({100 * rival.low:.1f} to {100 * rival.high:.1f})"
                 )
                 say(f"  {rival.name:24} {100 * rival.value:5.1f} {said}")
+            if unmeasured := sorted(set(usable) - {rival.name for rival in table}):
+                say(f"  not measured yet, and so not compared: {', '.join(unmeasured)}; run `mcr evaluate`")
             advice = by_pairs(table, untrained, params.connections, items)
     if found:
         say(

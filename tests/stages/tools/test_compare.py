@@ -113,4 +113,5 @@ def test_published_projectors_name_no_data_and_are_compared_without_signs(tmp_pa
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     shutil.copytree("data/models/main", "data/models/published")
     said = compare()
+    assert "not measured yet, and so not compared: published; run `mcr evaluate`" in said
     assert "held_out: Take main" in said and "alone: there is nothing to compare yet" in said

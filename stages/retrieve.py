@@ -13,7 +13,7 @@ def retrieve(
     break_lock: BreakLock = False,
     slice_: Slice = "",
 ) -> None:
-    """Make the pseudo-pairs of connections, exactly, over the whole memory.
+    """Make the pairs that connections learn from, by default over the whole memory.
 
     Example: mcr retrieve audio_image
     """

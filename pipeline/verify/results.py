@@ -33,7 +33,8 @@ def check_model(folder: Path, pairs: Path) -> Verdict:
         for link in config.links
         if (places := other_pairs(link, pairs))
     ]
-    holds = f"{len(config.links)} links, projectors of {', '.join(config.projectors) or 'no space'}"
+    links = len(config.links)
+    holds = f"{links} {'link' if links == 1 else 'links'}, projectors of {', '.join(config.projectors) or 'no space'}"
     return judged(folder, damage, changes, holds=holds)
 
 

@@ -100,9 +100,9 @@ def projectors(
     params_file: ParamsFile = Path("params.yaml"),
     break_lock: BreakLock = False,
 ) -> None:
-    """Make connected spaces from the projectors that the authors of C-MCR and Ex-MCR published.
+    """Make a connected space from projectors that the authors of C-MCR and Ex-MCR published.
 
-    Leaves of Ex-MCR that are imported together become one connection.
+    Prints what to add to params.yaml, so that `dvc repro` evaluates it like any other connection. Leaves of Ex-MCR that are imported together become one connection.
 
     Examples:
 
@@ -145,6 +145,8 @@ def _layouts(files: list[Path], layout: str) -> dict[str, Path]:
     found = {layout or file.stem: file for file in files}
     unknown = [name for name in found if name not in LAYOUTS]
     if unknown:
+        if not layout and not found[unknown[0]].exists():
+            raise UserError(f"{found[unknown[0]]} does not exist.", "Correct its path.")
         raise UserError(
             f"There is no layout {unknown[0]!r}.", f"Say what the file is with --layout: {', '.join(LAYOUTS)}."
         )

@@ -12,7 +12,7 @@ from stages.printing import say
 if TYPE_CHECKING:
     from pipeline.connect import ConnectedSpace
 
-app = typer.Typer(help="Give stores and projectors to programs of others.", no_args_is_help=True)
+app = typer.Typer(help="Export stores and projectors for other programs.", no_args_is_help=True)
 KINDS = ("npy", "faiss")
 
 

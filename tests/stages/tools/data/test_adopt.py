@@ -104,6 +104,7 @@ def test_mistakes(project):
         ((*embeddings, "clip", "--modality", "audio"), "no img_emb or text_emb"),
         ((*embeddings, "clip", "--modality", "audio", "--vectors", "img_emb"), "does not embed audio"),
         ((*embeddings, "clip", "--vectors", "img_emb"), "of the embeddings in img_emb"),
+        (("import", "projectors", "gone.pt", "--name", "x"), "gone.pt does not exist"),
         (("import", "projectors", "gone/clap_clip.pt", "--name", "x"), "no space 'clap'"),
         (("import", "projectors", "gone/clap_clip.pt", "--name", "x", "--clap", "clip"), "does not exist"),
     ):

@@ -26,7 +26,7 @@ from pipeline.store import EMBEDDING_COLUMN, Rows, open_placed
 # The mean of a memory's profiles needs no more samples than this.
 MEAN_ROWS = 8192
 BLOCK_ROWS = 2048
-HALVINGS_PER_PASS = 4
+HALVINGS_PER_PASS = 3
 
 
 def bridge_pairs(pairs: PairSet, device: str, threads: int) -> PairMaker:

@@ -57,18 +57,62 @@ def test_one_of_both_is_given(given):
         Softness(**given)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3, 4, 5])
-def test_asking_for_several_halvings_at_once_changes_nothing_but_the_number_of_questions(at_once):
-    asked: list[int] = []
+def halved(entropy, perplexity: float) -> float:
+    """By halving alone."""
+    low, high = math.log(1e-4), math.log(1e2)
+    while high - low > 5e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if entropy(math.exp(middle)) < math.log(perplexity) else (low, middle)
+    return float(f"{math.exp((low + high) / 2):.3g}")
+
+
+def smooth(temperature: float, middle: float = 0.07, steepness: float = 2.0, rows: int = 500) -> float:
+    return math.log(rows) / (1 + (middle / temperature) ** steepness)
+
+
+def stepped(temperature: float) -> float:
+    return math.log(500) * (math.floor(4 * math.log(temperature)) + 40) / 60
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+@pytest.mark.parametrize(
+    "entropy",
+    [
+        smooth,
+        stepped,
+        lambda temperature: smooth(temperature, 2e-4),
+        lambda temperature: smooth(temperature, 60.0),
+        lambda temperature: smooth(temperature, 0.5, 0.2),
+        lambda temperature: smooth(temperature, 0.01, 40.0),
+    ],
+)
+@pytest.mark.parametrize("perplexity", [1.0001, 2, 15, 37, 400])
+def test_it_is_what_halving_finds(entropy, perplexity, at_once):
+    if entropy(1e2) < math.log(perplexity):
+        pytest.skip("cannot spread that far")
+    asked: list[float] = []
 
     def entropies(temperatures):
-        asked.append(len(temperatures))
-        return [math.log(500) / (1 + (0.07 / each) ** 2) for each in temperatures]
+        asked.extend(temperatures)
+        return [entropy(each) for each in temperatures]
 
-    found = solve(Softness(perplexity=37), entropies, 500, "x", at_once)
-    assert len(asked) == math.ceil(15 / at_once)  # 15 halvings of log 1e-4 to log 1e2 reach the tolerance
-    share = math.log(37) / math.log(500)
-    assert found == pytest.approx(0.07 / math.sqrt(1 / share - 1), rel=2e-3)
-    assert found == solve(Softness(perplexity=37), entropies, 500, "x")
+    assert solve(Softness(perplexity=perplexity), entropies, 500, "x", at_once) == halved(entropy, perplexity)
+    assert len(set(asked)) == len(asked) < 60
+
+
+@pytest.mark.parametrize(("at_once", "questions", "temperatures"), [(1, 6, 9), (3, 4, 13)])
+def test_a_smooth_entropy_is_asked_for_a_few_times(at_once, questions, temperatures):
+    asked: list[int] = []
+
+    def entropies(tried):
+        asked.append(len(tried))
+        return [smooth(each) for each in tried]
+
+    solve(Softness(perplexity=37), entropies, 500, "x", at_once)
+    assert (len(asked), sum(asked)) <= (questions, temperatures)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_what_no_temperature_reaches_is_refused(at_once):
     with pytest.raises(UserError, match="500 rows cannot spread that far"):
-        solve(Softness(perplexity=501), entropies, 500, "x", at_once)
+        solve(Softness(perplexity=501), lambda tried: [smooth(each) for each in tried], 500, "x", at_once)

@@ -19,6 +19,8 @@ READABLE_VERSIONS = (1, 2)
 # The underscore hides the file from Parquet readers that open the whole folder as one table.
 MANIFEST_NAME = "_manifest.json"
 FAILURES_NAME = "_failures.parquet"
+# The command that writes a folder, by the name that such folders lie below.
+WRITERS = {"shards": "shard", "embeddings": "encode", "pairs": "retrieve"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,9 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     entries = read_journal(folder).entries
     if not path.is_file() and not entries:
-        raise UserError(f"{folder} has no {MANIFEST_NAME}.", "Run the stage that writes it, or `dvc repro`.")
+        writer = next((stage for kind, stage in WRITERS.items() if kind in folder.parts), "")
+        again = f"`dvc repro`, or `mcr {writer}`" if writer else "`dvc repro`"
+        raise UserError(f"{folder} has no {MANIFEST_NAME}.", f"Correct its name, or run {again} first.")
     manifest = read_manifest(path) if path.is_file() else None
     if not entries:
         assert manifest

@@ -92,6 +92,16 @@ def journal(folder, fingerprint, *parts, **header):
     opened.close()
 
 
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [("shards/x", "shard"), ("embeddings/clip/x/text", "encode"), ("pairs/y/clip-clap/overlap", "retrieve")],
+)
+def test_a_folder_that_is_not_there_names_the_command_that_writes_it(tmp_path, place, command):
+    with pytest.raises(UserError) as error:
+        load_manifest(tmp_path / "data" / place)
+    assert f"`mcr {command}`" in error.value.hint
+
+
 def test_a_journal_alone_is_an_unfinished_folder(tmp_path):
     journal(tmp_path, {"v": 1}, B, A, corpus="photos")
     assert load_manifest(tmp_path) == Manifest("shards", {"v": 1}, (A, B), corpus="photos")

@@ -58,7 +58,10 @@ class TransformersFolder:
         try:
             config = dict(json.loads((folder / CONFIG).read_text()))
         except FileNotFoundError:
-            raise UserError(f"The folder {folder} has no {CONFIG}.", "Complete it, or name another one.") from None
+            raise UserError(
+                f"The folder {folder} has no {CONFIG}.",
+                "Put all files of the model there (`mcr fetch` gets those that the recipe names), or name another folder.",
+            ) from None
         except (ValueError, TypeError) as error:
             raise UserError(f"{folder / CONFIG} is damaged: {error}", "Fetch it again.") from error
         if "auto_map" in config:

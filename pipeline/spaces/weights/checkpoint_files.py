@@ -105,7 +105,10 @@ def _only_file(folder: Path) -> Path:
             )
         if candidates:
             return candidates[0]
-    raise UserError(f"There is no checkpoint in {folder}.", _kinds())
+    raise UserError(
+        f"There is no checkpoint in {folder}.",
+        f"Put the weights there; `mcr fetch` gets those that the recipe names. {_kinds()}",
+    )
 
 
 def _shards(index: Path) -> Sequence[Path]:

@@ -78,8 +78,9 @@ def write_store(embeddings: Path, space: str, modality: str, rows: int, dimensio
 
 def write_stores(embeddings: Path, given: argparse.Namespace) -> None:
     """All stores, each by a process of its own: drawing and hashing millions of rows takes a core a while."""
+    rows = {"text": given.texts, "image": given.samples, "audio": getattr(given, "sounds", None) or given.samples}
     works = [
-        (embeddings, space, modality, given.texts if modality == "text" else given.samples, given.dimension)
+        (embeddings, space, modality, rows[modality], given.dimension)
         for space, modalities in SPACES.items()
         for modality in modalities
     ]

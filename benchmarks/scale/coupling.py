@@ -4,9 +4,9 @@ The embeddings of both spaces are drawn at random, in stores on disk as `mcr enc
 partners, and the train stage trains one epoch on them; joint coupling trains on the same partners.
 
     python benchmarks/scale/coupling.py --texts 1000000 --samples 1000000 --dimension 512 --folder /somewhere/large
-    python benchmarks/scale/coupling.py --texts 20000 --samples 20000 --device cpu
+    python benchmarks/scale/coupling.py --texts 2000 --samples 1000000 --sounds 2000 --dimension 512 --width 64 --device cpu
 
-Both memories and all texts lie on the device, so that its memory grows with them.
+Both memories and all texts lie on the device, so that its memory grows with them; time grows with the products of two of the three.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def measure(folder: Path, method: str, given: argparse.Namespace) -> dict[str, f
 
 def schedule(train: type[Settings], given: argparse.Namespace) -> Settings:
     """One epoch."""
-    head = ProjectorSettings(hidden=2 * given.dimension, dimension=given.dimension)
+    head = ProjectorSettings(hidden=2 * given.width, dimension=given.width)
     return train(projector=head, epochs=1, batch_size=given.batch)
 
 
@@ -73,7 +73,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=100_000)
     parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--sounds", type=int, help="samples of the second memory, if there are fewer or more")
     parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument(
+        "--width", type=int, default=256, help="of the space that is trained; it decides how long that takes"
+    )
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -90,7 +94,10 @@ def main() -> None:
         for method in given.methods:
             found |= measure(folder, method, given)
     if given.json:
-        asked = {name: getattr(given, name) for name in ("texts", "samples", "dimension", "batch", "device")}
+        asked = {
+            name: getattr(given, name)
+            for name in ("texts", "samples", "sounds", "dimension", "width", "batch", "device")
+        }
         rounded = {name: round(value, 1) for name, value in found.items()}
         given.json.write_text(json.dumps(asked | rounded, indent=1) + "\n")
 

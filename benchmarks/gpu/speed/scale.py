@@ -13,7 +13,7 @@ def main() -> None:
     """Measure."""
     step = Step.of_arguments()
     count, dimension = step.size(250_000, 500), step.size(512, 32)
-    given = argparse.Namespace(texts=count, samples=count, dimension=dimension, batch=step.size(4096, 128), threads=2,
+    given = argparse.Namespace(texts=count, samples=count, dimension=dimension, width=dimension, batch=step.size(4096, 128), threads=2,
                                device=step.device)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         write_stores(Path(folder, "embeddings"), given)

@@ -100,8 +100,8 @@ class KeepSettings(Settings):
 
     weight: Share | dict[str, Share] = Field(
         0.9,
-        description="How much of a score within a space its own cosine is, for all spaces or by space. It changes no order across "
-        "spaces.",
+        description="Share of the frozen cosine in a score within a space, for all spaces or by space. Rankings across spaces do not "
+        "depend on it.",
     )
     standardise: bool = Field(
         False,

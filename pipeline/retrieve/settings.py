@@ -61,7 +61,7 @@ class CouplingRetrieveSettings(SearchSettings):
 
 
 class WitnessedRetrieveSettings(CouplingRetrieveSettings):
-    """The same, where a third space may have a say."""
+    """Settings of coupling, and of a third space as a witness."""
 
     witness: Softness = Field(Softness(perplexity=80), description="Softmax of a sample over the witness's texts.")
     witness_weight: float = Field(0.5, gt=0, description="Weight of the witness in the profiles and in the score.")
@@ -78,7 +78,7 @@ class TextSettings(SearchSettings):
 
 
 class BridgeRetrieveSettings(TextSettings):
-    """How samples are told by the overlapping modality: profiles are over all texts."""
+    """How a sample is described by the overlapping modality: its profile is over all texts."""
 
     profile: Softness = Field(Softness(perplexity=40), description="Softmax of a sample over the overlapping modality.")
 

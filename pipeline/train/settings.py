@@ -249,7 +249,7 @@ class MixtureSettings(HeadSettings):
 
 
 class FreeBindSettings(ScheduleSettings):
-    """Objective and schedule of a leaf of FreeBind. Its authors published no training: what is not the width is Ex-MCR's."""
+    """Objective and schedule of a leaf of FreeBind. Its authors published no training; all but the width is Ex-MCR's."""
 
     projector: MixtureSettings = MixtureSettings()
     batch_size: int = Field(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
 from pipeline.report.inputs import Inputs
 from pipeline.report.sentences.findings import CHANCE_METHOD, percent, unpaired, within, yardstick
-from pipeline.report.table import BASELINE, VARIANTS, Cell, Row, Table
+from pipeline.report.table import BASELINE, VARIANTS, Cell, Row, Table, trains_nothing
 
 SHOWN = (CONNECTION, BASELINE, CONTROL, BOUND)
 
@@ -82,7 +82,13 @@ def answer(tables: Sequence[Table], inputs: Inputs) -> Answer | None:
     trained = _best(bars, CONNECTION)
     if trained is None:
         return None
-    free = _best([_bar(row, row.cells[label]) for row in rows if row.method != CHANCE_METHOD], BASELINE)
+    untrained = [
+        _bar(row, row.cells[label])
+        for row in rows
+        if (row.group == BASELINE and row.method != CHANCE_METHOD)
+        or (row.group == CONNECTION and trains_nothing(row.method))
+    ]
+    free = max(untrained, key=lambda bar: bar.cell.value, default=None)
     bound = _best(bars, BOUND)
     chance = table.chances.get(label)
     sides = " and ".join(_sides(tables, table)) or table.task
@@ -143,7 +149,9 @@ def _sentence(best: Bar, label: str, chance: float | None, free: Bar | None, bou
         said[0] += f" (95 % interval {100 * best.cell.low:.1f} to {100 * best.cell.high:.1f})"
     if chance:
         said.append(f"{value / chance:.0f} times chance")
-    if free:
+    if free == best:
+        said.append("with nothing trained")
+    elif free:
         points = 100 * (value - free.cell.value)
         where = "above" if points >= 0 else "below"
         said.append(f"{abs(points):.1f} points {where} {within(free.name)}, the best without training")

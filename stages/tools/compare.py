@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from pipeline.evaluate.settings import RetrievalTask
     from pipeline.params.model import Params
 
-# Recall at so many candidates, samples of a memory that are looked at, and the share that texts have to cover.
-CANDIDATES, MOST, COVERED = 10, 2048, 0.9
+# Samples of a memory that are looked at, and the share that texts have to cover.
+MOST, COVERED = 2048, 0.9
+# For the paired intervals, where `evaluate.bootstrap` asks for none: without them there is no advice.
+RESAMPLES = 1000
 
 
 def compare(
@@ -85,6 +87,7 @@ def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.Data
     from pipeline.evaluate.advice.paired import rivals
     from pipeline.evaluate.advice.unpaired import covered_by_texts, signs_of
     from pipeline.evaluate.baselines import BASELINES
+    from pipeline.report.table import depth
     from stages.context import EMBEDDINGS, MODELS
 
     usable = {
@@ -99,15 +102,14 @@ def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.Data
     for each in usable:
         if made := signs_of(links[each], task.pair, EMBEDDINGS, MODELS / each, MOST):
             found[each] = made
-    advice = by_signs(found, untrained) if found else ""
+    advice = by_signs(found, untrained, bool(task.labels)) if found else ""
     if ranks is not None and not task.labels:
         compared = _compared(ranks, {each: usable[each].method for each in usable}, task.baselines)
         if compared:
             items = int(ranks["item"].max()) + 1
-            table = rivals(ranks, compared, CANDIDATES, params.evaluate.bootstrap, params.seed)
-            say(
-                f"{name}: {pair}, {items} held-out items, R@{CANDIDATES} in both directions; behind the best by (95 %):"
-            )
+            k = depth(items)
+            table = rivals(ranks, compared, k, params.evaluate.bootstrap or RESAMPLES, params.seed)
+            say(f"{name}: {pair}, {items} held-out items, R@{k} in both directions; behind the best by (95 %):")
             for rival in table:
                 said = (
                     ""

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from pipeline.report.answer import answer, costs
+from pipeline.report.connection_files import ConnectionFiles
 from pipeline.report.inputs import Inputs
 from pipeline.report.settings import ReportSettings
 from pipeline.report.table import build_tables
@@ -53,6 +54,21 @@ def test_untrained_projectors_are_no_rival_and_a_control_is_no_answer(inputs):
     shown = changed(inputs, untrained=0.99, shuffled=0.98)
     assert shown.free.name == "Training-free bridge"
     assert shown.sentence.startswith("C-MCR (audio_image)")
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [(0.7, "Bridge (bridged) is the best"), (0.7, "with nothing trained"), (0.658, "0.2 points above Bridge, the best without training")],
+)  # fmt: skip
+def test_a_connection_that_trains_nothing_is_one_of_those_without_training(inputs, own, words):
+    """It is not held against lesser baselines as if it had been trained."""
+    folder = inputs.data / "models" / "bridged"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text('{"schema_version": 2, "method": "bridge", "links": []}')
+    made = [record for record in inputs.metrics if record["method"] == "cmcr" and record["connection"] == world.MAIN]
+    made = [{**record, "connection": "bridged", "method": "bridge", "value": own} for record in made]
+    connections = {**inputs.connections, "bridged": ConnectionFiles(inputs.data, "bridged", ())}
+    assert words in answer(build_tables([*inputs.metrics, *made], connections), inputs).sentence
 
 
 def test_the_page_opens_with_it_and_draws_what_it_says(inputs, tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from pipeline.evaluate.advice.paired import Rival
 from pipeline.evaluate.advice.signs import Signs
+from pipeline.methods import methods
 
 
 def by_pairs(rivals: Sequence[Rival], untrained: Collection[str], connections: Collection[str], items: int) -> str:
@@ -30,18 +31,33 @@ def by_pairs(rivals: Sequence[Rival], untrained: Collection[str], connections: C
     return f"Take {_named(best.name, connections)}: the best on {items} held-out items{behind}.{others}"
 
 
-def by_signs(found: Mapping[str, Signs], untrained: Collection[str]) -> str:
-    """What can be said without a pair; weak, and said to be."""
+def by_signs(found: Mapping[str, Signs], untrained: Collection[str], by_class: bool = False) -> str:
+    """What can be said without a pair; weak, and said to be.
+
+    Args:
+        found: By connection.
+        untrained: Names of those that train nothing.
+        by_class: Whether the task has right answers by class, whose recall does not compare methods.
+    """
     best = max(found, key=lambda name: found[name].agreement)
     simple = [name for name in found if name in untrained]
     start = simple[0] if simple else best
     agreed = f"{best} agrees most with itself ({100 * found[best].agreement:.0f} % of neighbours are mutual)"
-    rest = "that is a sign and no measurement: keep a few hundred pairs out of everything and add a retrieval task"
-    return f"Start with {start}. No held-out pair is known; {agreed}, but {rest}."
+    if by_class:
+        return (
+            f"Start with {start}. Right answers of this task are classes, which `mcr metrics` shows and which are not compared "
+            f"here; {agreed}, but that is a sign and no measurement."
+        )
+    rest = "keep a few hundred pairs out of everything, add a retrieval task on them and run `mcr evaluate`"
+    return f"Start with {start}. No held-out pair has been measured; {agreed}, but that is a sign and no measurement: {rest}."
 
 
 def _named(name: str, connections: Collection[str]) -> str:
-    return name if name in connections else f"{name} (a row of the table so far; make it a connection)"
+    if name in connections:
+        return name
+    if name in methods():
+        return f"{name} (a baseline so far: add a connection with `method: {name}` to use it)"
+    return f"{name} (a baseline, and no connection is better yet)"
 
 
 def _interval(rival: Rival) -> str:

@@ -5,11 +5,21 @@ from dataclasses import dataclass
 
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
 from pipeline.report.inputs import Inputs
-from pipeline.report.table import BASELINE, FROZEN, Cell, Row, Table, candidates, metric_label
+from pipeline.report.table import (
+    BASELINE,
+    DEPTHS,
+    FROZEN,
+    Cell,
+    Row,
+    Table,
+    candidates,
+    depth,
+    metric_label,
+    trains_nothing,
+)
 
 # How `differences.parquet` names a baseline that a connection is compared with; and the one that is not a rival.
 UNTRAINED_PREFIX, CHANCE_METHOD = "baseline/", "untrained"
-YARDSTICKS = ("R@10", "R@5", "R@1")
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,10 @@ def percent(value: float) -> str:
 
 
 def yardstick(table: Table) -> str | None:
-    """The recall by which methods are compared."""
-    return next((label for label in YARDSTICKS if label in table.metrics), None)
+    """The recall by which methods are compared: the deepest that so few items allow, or else the next that was measured."""
+    found = [k for k in DEPTHS if f"R@{k}" in table.metrics]
+    most = depth(table.queries) if table.queries else DEPTHS[0]
+    return next((f"R@{k}" for k in found if k <= most), f"R@{found[-1]}" if found else None)
 
 
 def headlines(tables: list[Table], main: ConnectionFiles) -> list[Headline]:
@@ -76,7 +88,7 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
     if row and label in row.cells:
         said += _emergent(main, inputs.tasks.get(table.task, {})) if main else []
         said += _against_untrained(table, label, inputs)
-        said += _against_baselines(table, row, label) + _against_connections(table, row, label, inputs)
+        said += _against_baselines(table, row, label, inputs) + _against_connections(table, row, label, inputs)
         said += [] if alone else _against_oracle(table, row, label)
         said += _against_frozen(table, row, label)
     return said
@@ -125,7 +137,7 @@ def _controls(table: Table, label: str, alone: bool) -> list[Finding]:
     return said or ([] if alone else [Finding("No negative control was measured.")])
 
 
-def _against_baselines(table: Table, row: Row, label: str) -> list[Finding]:
+def _against_baselines(table: Table, row: Row, label: str, inputs: Inputs) -> list[Finding]:
     cell, said = row.cells[label], []
     rivals = [pair for family in ("linear", "hop") for pair in _with(table, label, family=family)]
     if rivals:
@@ -133,23 +145,28 @@ def _against_baselines(table: Table, row: Row, label: str) -> list[Finding]:
         ratio = f"{cell.value / best_cell.value:.2f} x" if best_cell.value else "more than"
         text = f"{row.label} reaches {label} {percent(cell.value)}: {ratio} the best linear or two-hop baseline"
         text += f" ({best.label}, {percent(best_cell.value)})"
-        text += ", but their intervals overlap." if cell.overlaps(best_cell) else "; their intervals do not overlap."
-        said.append(Finding(text))
+        overlap = ", but their intervals overlap" if cell.overlaps(best_cell) else "; their intervals do not overlap"
+        points = _paired(table, label, row, f"{UNTRAINED_PREFIX}{best.method}", inputs)
+        said.append(Finding(f"{text}, {points}." if points else f"{text}{overlap}."))
     for bridge, bridge_cell in _with(table, label, family="bridge"):
         numbers = f"({percent(bridge_cell.value)} against {percent(cell.value)})"
-        if cell.overlaps(bridge_cell):
-            text = f"The {bridge.label.lower()} reaches the same within the intervals {numbers}:"
-            text += f" here training adds nothing measurable to {label}."
+        found = _difference(table, label, row, f"{UNTRAINED_PREFIX}{bridge.method}", inputs)
+        equal = found[1] <= 0 <= found[2] if found else cell.overlaps(bridge_cell)
+        shown = "the interval of their difference does not contain 0" if found else "their intervals do not overlap"
+        if equal:
+            where = "interval of their difference" if found else "intervals"
+            text = f"The {bridge.label.lower()} reaches the same as {row.label} within the {where} {numbers}"
+            text += "." if trains_nothing(row.method) else f": here its training adds nothing measurable to {label}."
         elif bridge_cell.value > cell.value:
-            text = f"The {bridge.label.lower()}, without any training, is better than {row.label} {numbers}."
+            text = f"The {bridge.label.lower()}, without any training, is better than {row.label} {numbers}; {shown}."
         else:
-            text = f"{row.label} is better than the {bridge.label.lower()} {numbers}; their intervals do not overlap."
+            text = f"{row.label} is better than the {bridge.label.lower()} {numbers}; {shown}."
         said.append(Finding(text))
     return said
 
 
 def _against_untrained(table: Table, label: str, inputs: Inputs) -> list[Finding]:
-    """Each connection minus the best row that needs no training, on the same samples."""
+    """Each connection minus the best baseline, on the same samples."""
     free = [pair for pair in _with(table, label, group=BASELINE) if pair[0].method != CHANCE_METHOD]
     if not free:
         return []
@@ -161,7 +178,8 @@ def _against_untrained(table: Table, label: str, inputs: Inputs) -> list[Finding
             continue
         value, low, high = found
         verb = f"gains {100 * value:.1f} points on" if value > 0 else f"loses {-100 * value:.1f} points to"
-        text = f"{_name(row)} {verb} the best of what needs no training, {within(best.label)}, at {label} on the same samples"
+        verb = verb if round(1000 * value) else "is level with"
+        text = f"{_name(row)} {verb} the best baseline, {within(best.label)}, at {label} on the same samples"
         text += f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
         said.append(Finding(text + (", which may be chance." if low <= 0 <= high else ".")))
     return said
@@ -181,15 +199,15 @@ def _against_connections(table: Table, row: Row, label: str, inputs: Inputs) -> 
         verdict = "higher" if other_cell.value > cell.value else "lower"
         if cell.overlaps(other_cell):
             verdict = "not distinguishable: the intervals overlap"
-        verdict = _paired(table, label, other, row, inputs) or verdict
+        verdict = _paired(table, label, other, row.connection, inputs) or verdict
         numbers = f"{percent(other_cell.value)} against {percent(cell.value)} of {_name(row)}"
         said.append(Finding(f"{_name(other)} reaches {label} {numbers}: {verdict}."))
     return said
 
 
-def _paired(table: Table, label: str, other: Row, row: Row, inputs: Inputs) -> str:
+def _paired(table: Table, label: str, row: Row, against: str, inputs: Inputs) -> str:
     """What the difference on the same samples says, which is sharper than two intervals; nothing if it is unknown."""
-    found = _difference(table, label, other, row.connection, inputs)
+    found = _difference(table, label, row, against, inputs)
     if not found:
         return ""
     value, low, high = found

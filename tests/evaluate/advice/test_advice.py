@@ -1,5 +1,7 @@
 """Which method on my data: paired intervals, signs without pairs, topics, and the sentence that follows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,9 +109,18 @@ def test_a_method_that_trains_nothing_is_preferred_where_items_cannot_tell():
         [("trained", "trained", "trained!"), ("bridge", "bridge", "bridge!")], 10, 500, 0,
     )  # fmt: skip
     assert "Take trained: the best" in by_pairs(clear, {"bridge"}, {"trained"}, ITEMS)
-    assert "make it a connection" in by_pairs(clear[::-1], {"bridge"}, {"trained"}, ITEMS)
+    assert "Take bridge (a baseline so far: add a connection with `method: bridge`" in by_pairs(
+        clear[::-1], {"bridge"}, {"trained"}, ITEMS
+    )
+    ridge = [replace(rival, name="ridge") for rival in clear[::-1]]
+    assert "Take ridge (a baseline, and no connection is better" in by_pairs(ridge, {"ridge"}, {"trained"}, ITEMS)
 
 
 def test_without_pairs_the_advice_says_that_it_is_weak():
     said = by_signs({"a": Signs(0.7, 0.8), "bridged": Signs(0.6, 0.8)}, {"bridged"})
-    assert said.startswith("Start with bridged. No held-out pair is known; a agrees most") and "no measurement" in said
+    assert (
+        said.startswith("Start with bridged. No held-out pair has been measured; a agrees most")
+        and "no measurement" in said
+    )
+    said = by_signs({"a": Signs(0.7, 0.8)}, (), by_class=True)
+    assert "Right answers of this task are classes" in said and "No held-out pair" not in said

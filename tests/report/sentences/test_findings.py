@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.report.inputs import Inputs
-from pipeline.report.sentences.findings import findings
+from pipeline.report.sentences.findings import findings, yardstick
 from pipeline.report.table import Table, build_tables, candidates, metric_label, split_direction
 from tests.report import world
 
@@ -75,6 +75,39 @@ def test_bridge_is_judged_by_intervals(inputs, bridge, part):
     one(said(inputs, bridge=bridge), part)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "part"),
+    [(0.004, 0.04, "is better than the training-free"), (-0.01, 0.05, "its training adds nothing measurable to R@10")],
+)
+def test_the_difference_on_the_same_samples_counts_more_than_two_intervals(inputs, monkeypatch, low, high, part):
+    """The intervals of bridge and connection overlap, and so do those of it and of the best hop."""
+    place = {"task": "t", "dataset": "d", "direction": "mean", "metric": "R@10", "connection": world.MAIN}
+    records = [
+        {**place, "against": f"baseline/{name}", "value": 0.02, "ci_low": low, "ci_high": high}
+        for name in ("bridge", "two_hop_softmax")
+    ]
+    monkeypatch.setitem(inputs.__dict__, "differences", records)
+    found = said(inputs, audio_image=0.66, bridge=0.64, two_hop_softmax=0.64)
+    text, _ = one(found, part)
+    assert "interval of their difference" in text
+    text, _ = one(found, "linear or two-hop")
+    assert "+2.0 points on the same samples" in text and ("may be chance" in text) == (low < 0)
+
+
+@pytest.mark.parametrize(("items", "label"), [(800, "R@10"), (200, "R@10"), (199, "R@5"), (100, "R@5"), (99, "R@1")])
+def test_few_items_are_compared_at_few_candidates(items, label):
+    """Of ten candidates among a hundred nearly every method has the true one."""
+    row = {"connection": "", "method": "bridge", "task": "t", "dataset": "d", "direction": "mean", "value": 0.5}
+
+    def table(*metrics: str) -> Table:
+        [built] = build_tables([{**row, "metric": metric, "n": items, "chance": 0.1} for metric in metrics], {})
+        return built
+
+    assert yardstick(table("R@1", "R@5", "R@10")) == label
+    assert yardstick(table("R@10", "mAP")) == "R@10", "the only recall there is"
+    assert yardstick(table("mAP")) is None
+
+
 @pytest.mark.parametrize("bound", [0.0, 0.005, 0.0125])
 def test_an_oracle_at_chance_bounds_nothing(inputs, bound):
     text, loud = one(said(inputs, true_pairs=bound, audio_image=0.0), "oracle is not above")
@@ -121,15 +154,13 @@ def test_names_of_metrics_and_directions():
 @pytest.mark.parametrize(
     ("difference", "sentence"),
     [
-        (
-            (-0.030, -0.050, -0.011),
-            "loses 3.0 points to the best of what needs no training, two hops, softmax, at R@10",
-        ),
-        ((0.021, 0.004, 0.040), "gains 2.1 points on the best of what needs no training, two hops, softmax, at R@10"),
+        ((-0.030, -0.050, -0.011), "loses 3.0 points to the best baseline, two hops, softmax, at R@10"),
+        ((0.021, 0.004, 0.040), "gains 2.1 points on the best baseline, two hops, softmax, at R@10"),
+        ((-0.0002, -0.020, 0.012), "is level with the best baseline, two hops, softmax, at R@10"),
         ((-0.004, -0.020, 0.012), "(95 % interval -2.0 to +1.2), which may be chance."),
     ],
 )
-def test_a_connection_is_held_against_the_best_that_needs_no_training(inputs, monkeypatch, difference, sentence):
+def test_a_connection_is_held_against_the_best_baseline(inputs, monkeypatch, difference, sentence):
     """Not against the bridge here, which is worse; and by the difference on the same samples, not by two intervals."""
     place = {"task": "t", "dataset": "d", "direction": "mean", "metric": "R@10", "connection": world.MAIN}
     value, low, high = difference
@@ -138,7 +169,7 @@ def test_a_connection_is_held_against_the_best_that_needs_no_training(inputs, mo
         inputs.__dict__, "differences", [{**record, "against": "baseline/bridge", "value": 9.0}, record]
     )
     found = said(inputs, two_hop_softmax=0.7, bridge=0.3)
-    text, _ = one(found, "on the same samples")
+    text, _ = one(found, "the best baseline")
     assert text.startswith(f"C-MCR ({world.MAIN})") and sentence in text
     monkeypatch.setitem(inputs.__dict__, "differences", None)
     assert not [text for text, _ in said(inputs) if "on the same samples" in text], "without resamples nothing is said"

@@ -20,9 +20,16 @@ def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     walk("coupling")
     said = compare()
-    assert f"held_out: audio and image, {ROWS} held-out items, R@10" in said
+    assert f"held_out: audio and image, {ROWS} held-out items, R@1 in" in said
     assert "neighbours that are mutual" in said and "captions cover" in said and "of photos, as clip sees them" in said
     assert "held_out: Take main: the best on" in said and "warning" not in said
+    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw["evaluate"]["bootstrap"] = 0
+    raw["evaluate"]["tasks"]["by_class"] = {**raw["evaluate"]["tasks"]["held_out"], "labels": {"table": "classes.csv"}}
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    said = compare()
+    assert "held_out: Take main: the best on" in said, "its own intervals, where the metrics have none"
+    assert "by_class: Start with main. Right answers of this task are classes" in said
     config = Path("data/models/main/config.json")
     config.write_bytes(config.read_bytes() + b"\n")
     assert "warning: data/models/main was changed since the metrics were measured" in compare()
@@ -32,7 +39,7 @@ def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
     assert done.exit_code == 1 and "ranks.parquet is damaged" in str(done.exception)
     shutil.rmtree("data/metrics")
     said = compare("held_out")
-    assert "Start with main. No held-out pair is known" in said and "held-out items" not in said
+    assert "Start with main. No held-out pair has been measured" in said and "held-out items" not in said
 
 
 def test_texts_about_something_else_are_warned_of(tmp_path, monkeypatch):

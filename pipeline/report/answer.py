@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
 from pipeline.report.inputs import Inputs
-from pipeline.report.sentences.findings import CHANCE_METHOD, percent, unpaired, within, yardstick
+from pipeline.report.sentences.findings import CHANCE_METHOD, percent, unpaired, within
 from pipeline.report.table import BASELINE, VARIANTS, Cell, Row, Table, trains_nothing
+from pipeline.report.yardstick import yardstick
 
 SHOWN = (CONNECTION, BASELINE, CONTROL, BOUND)
 

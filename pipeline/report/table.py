@@ -18,9 +18,6 @@ GROUPS = {
     BOUND: "Bound: trained on true pairs",
 }
 MEAN = "mean"
-# Numbers of candidates by which methods are compared, and how many candidates there must be for each of them. Among fewer,
-# nearly every method has the true one: 100 pairs of the demo never told coupling from the bridge by R@10, and always by R@5.
-DEPTHS, CANDIDATES_FOR_EACH = (10, 5, 1), 20
 # In front of a metric of retrieval where every sample of the query's class is right.
 BY_CLASS = "class "
 # Of a method that is measured in another way: what is appended to its name, what to its label, and its group.
@@ -38,7 +35,7 @@ UNTRAINED = {
     "bridge": ("Training-free bridge", "bridge"),
     "frozen": ("Frozen", FROZEN),
 }
-CONTROLS = {"shuffled_overlap": "bridge shuffled", "random_partners": "random partners"}
+CONTROLS = {"shuffled_overlap": "overlap shuffled", "random_partners": "random partners"}
 METRIC_ORDER = (
     "R@",
     "top-",
@@ -163,11 +160,6 @@ def split_direction(direction: str) -> tuple[str, str] | None:
     """``audio_to_image`` as (audio, image); None when it names no two modalities."""
     match = re.fullmatch(r"(\w+?)\s*(?:->|→|_to_|2)\s*(\w+)", direction)
     return (match[1], match[2]) if match else None
-
-
-def depth(items: int) -> int:
-    """At how many candidates recall is compared on so many items: the deepest of `DEPTHS` that is not too easy."""
-    return next((k for k in DEPTHS if k * CANDIDATES_FOR_EACH <= items), DEPTHS[-1])
 
 
 def metric_label(metric: str) -> str:

@@ -87,7 +87,7 @@ def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.Data
     from pipeline.evaluate.advice.paired import rivals
     from pipeline.evaluate.advice.unpaired import covered_by_texts, signs_of
     from pipeline.evaluate.baselines import BASELINES
-    from pipeline.report.table import depth
+    from pipeline.report.yardstick import depth
     from stages.context import EMBEDDINGS, MODELS
 
     usable = {

@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles, LinkFiles, Record
 from pipeline.report.figures.plots import STYLES, Axes, Point, histogram, line_chart
-from pipeline.report.sentences.findings import yardstick
 from pipeline.report.table import Row, Table, called
+from pipeline.report.yardstick import yardstick
 
 NOT_A_LOSS = {"step", "epoch", "learning_rate", "seconds"}
 STAGES = ("before", "after")

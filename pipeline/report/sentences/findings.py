@@ -5,21 +5,12 @@ from dataclasses import dataclass
 
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
 from pipeline.report.inputs import Inputs
-from pipeline.report.table import (
-    BASELINE,
-    DEPTHS,
-    FROZEN,
-    Cell,
-    Row,
-    Table,
-    candidates,
-    depth,
-    metric_label,
-    trains_nothing,
-)
+from pipeline.report.sentences.differences import UNTRAINED_PREFIX, difference, paired
+from pipeline.report.table import BASELINE, FROZEN, Cell, Row, Table, candidates, trains_nothing
+from pipeline.report.yardstick import yardstick
 
-# How `differences.parquet` names a baseline that a connection is compared with; and the one that is not a rival.
-UNTRAINED_PREFIX, CHANCE_METHOD = "baseline/", "untrained"
+# The baseline that is not a rival.
+CHANCE_METHOD = "untrained"
 
 
 @dataclass(frozen=True)
@@ -42,13 +33,6 @@ class Headline:
 def percent(value: float) -> str:
     """A share in per cent with one decimal, as everywhere on the page."""
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def yardstick(table: Table) -> str | None:
-    """The recall by which methods are compared: the deepest that so few items allow, or else the next that was measured."""
-    found = [k for k in DEPTHS if f"R@{k}" in table.metrics]
-    most = depth(table.queries) if table.queries else DEPTHS[0]
-    return next((f"R@{k}" for k in found if k <= most), f"R@{found[-1]}" if found else None)
 
 
 def headlines(tables: list[Table], main: ConnectionFiles) -> list[Headline]:
@@ -146,11 +130,11 @@ def _against_baselines(table: Table, row: Row, label: str, inputs: Inputs) -> li
         text = f"{row.label} reaches {label} {percent(cell.value)}: {ratio} the best linear or two-hop baseline"
         text += f" ({best.label}, {percent(best_cell.value)})"
         overlap = ", but their intervals overlap" if cell.overlaps(best_cell) else "; their intervals do not overlap"
-        points = _paired(table, label, row, f"{UNTRAINED_PREFIX}{best.method}", inputs)
+        points = paired(table, label, row, f"{UNTRAINED_PREFIX}{best.method}", inputs)
         said.append(Finding(f"{text}, {points}." if points else f"{text}{overlap}."))
     for bridge, bridge_cell in _with(table, label, family="bridge"):
         numbers = f"({percent(bridge_cell.value)} against {percent(cell.value)})"
-        found = _difference(table, label, row, f"{UNTRAINED_PREFIX}{bridge.method}", inputs)
+        found = difference(table, label, row, f"{UNTRAINED_PREFIX}{bridge.method}", inputs)
         equal = found[1] <= 0 <= found[2] if found else cell.overlaps(bridge_cell)
         shown = "the interval of their difference does not contain 0" if found else "their intervals do not overlap"
         if equal:
@@ -173,15 +157,16 @@ def _against_untrained(table: Table, label: str, inputs: Inputs) -> list[Finding
     best, _ = max(free, key=lambda pair: pair[1].value)
     said = []
     for row, _ in _with(table, label, group=CONNECTION):
-        found = _difference(table, label, row, f"{UNTRAINED_PREFIX}{best.method}", inputs)
+        found = difference(table, label, row, f"{UNTRAINED_PREFIX}{best.method}", inputs)
         if not found:
             continue
         value, low, high = found
         verb = f"gains {100 * value:.1f} points on" if value > 0 else f"loses {-100 * value:.1f} points to"
-        verb = verb if round(1000 * value) else "is level with"
+        level = not round(1000 * value)
+        verb = "is level with" if level else verb
         text = f"{_name(row)} {verb} the best baseline, {within(best.label)}, at {label} on the same samples"
         text += f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
-        said.append(Finding(text + (", which may be chance." if low <= 0 <= high else ".")))
+        said.append(Finding(text + (", which may be chance." if low <= 0 <= high and not level else ".")))
     return said
 
 
@@ -198,31 +183,11 @@ def _against_connections(table: Table, row: Row, label: str, inputs: Inputs) -> 
             continue
         verdict = "higher" if other_cell.value > cell.value else "lower"
         if cell.overlaps(other_cell):
-            verdict = "not distinguishable: the intervals overlap"
-        verdict = _paired(table, label, other, row.connection, inputs) or verdict
+            verdict = "the intervals overlap; the difference on the same samples was not measured"
+        verdict = paired(table, label, other, row.connection, inputs) or verdict
         numbers = f"{percent(other_cell.value)} against {percent(cell.value)} of {_name(row)}"
         said.append(Finding(f"{_name(other)} reaches {label} {numbers}: {verdict}."))
     return said
-
-
-def _paired(table: Table, label: str, row: Row, against: str, inputs: Inputs) -> str:
-    """What the difference on the same samples says, which is sharper than two intervals; nothing if it is unknown."""
-    found = _difference(table, label, row, against, inputs)
-    if not found:
-        return ""
-    value, low, high = found
-    text = f"{100 * value:+.1f} points on the same samples (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
-    return f"{text}, which may be chance" if low <= 0 <= high else text
-
-
-def _difference(table: Table, label: str, row: Row, against: str, inputs: Inputs) -> tuple[float, float, float] | None:
-    """`row` minus what it is compared with, and the interval, in shares; None where it was not measured."""
-    place = {"task": table.task, "dataset": table.dataset, "direction": table.direction}
-    wanted = place | {"connection": row.connection, "against": against}
-    for record in inputs.differences or ():
-        if metric_label(str(record["metric"])) == label and all(record[name] == wanted[name] for name in wanted):
-            return float(record["value"]), float(record["ci_low"]), float(record["ci_high"])
-    return None
 
 
 def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:

@@ -3,8 +3,9 @@
 import pytest
 
 from pipeline.report.inputs import Inputs
-from pipeline.report.sentences.findings import findings, yardstick
+from pipeline.report.sentences.findings import findings
 from pipeline.report.table import Table, build_tables, candidates, metric_label, split_direction
+from pipeline.report.yardstick import yardstick
 from tests.report import world
 
 
@@ -156,7 +157,10 @@ def test_names_of_metrics_and_directions():
     [
         ((-0.030, -0.050, -0.011), "loses 3.0 points to the best baseline, two hops, softmax, at R@10"),
         ((0.021, 0.004, 0.040), "gains 2.1 points on the best baseline, two hops, softmax, at R@10"),
-        ((-0.0002, -0.020, 0.012), "is level with the best baseline, two hops, softmax, at R@10"),
+        (
+            (-0.0002, -0.020, 0.012),
+            "is level with the best baseline, two hops, softmax, at R@10 on the same samples (95 % interval -2.0 to +1.2).",
+        ),
         ((-0.004, -0.020, 0.012), "(95 % interval -2.0 to +1.2), which may be chance."),
     ],
 )
@@ -173,3 +177,16 @@ def test_a_connection_is_held_against_the_best_baseline(inputs, monkeypatch, dif
     assert text.startswith(f"C-MCR ({world.MAIN})") and sentence in text
     monkeypatch.setitem(inputs.__dict__, "differences", None)
     assert not [text for text, _ in said(inputs) if "on the same samples" in text], "without resamples nothing is said"
+
+
+def test_two_intervals_that_overlap_decide_nothing_between_connections(inputs, monkeypatch):
+    """Only differences from the first connection of a task are measured."""
+    monkeypatch.setitem(inputs.__dict__, "differences", None)
+    row = {"task": "t", "dataset": "d", "direction": "mean", "metric": "R@10", "n": 800, "chance": 0.0125}
+    records = [
+        {**row, "connection": name, "method": method, "value": 0.6, "ci_low": 0.5, "ci_high": 0.7}
+        for name, method in ((world.MAIN, "cmcr"), ("other", "coupling"))
+    ]
+    [table] = build_tables(records, inputs.connections)
+    texts = [finding.text for finding in findings(table, inputs)]
+    assert any("the intervals overlap; the difference on the same samples was not measured" in text for text in texts)

@@ -161,6 +161,7 @@ def machine(given: argparse.Namespace) -> dict[str, object]:
         "card": torch.cuda.get_device_name() if cuda else f"cpu, {os.cpu_count()} cores",
         "driver": driver.strip(),
         "cuda": torch.version.cuda if cuda else "",
+        "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": {name: found for name in VERSIONS if (found := installed(name))},
         "commit": commit(),

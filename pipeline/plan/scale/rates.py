@@ -71,7 +71,7 @@ _FIGURES = (
 _AGGREGATION = re.compile(r"([\d,]+) x (2,000,000) in float16: ours")
 _SECONDS, _WIDTH = re.compile(r"([\d.]+) s,"), 512
 _ENCODING = re.compile(r"ViT-B-32 image in \w+")
-_OF_BARE = re.compile(r"([\d.,]+)/s, ([\d.]+) of bare")
+_OF_BARE = re.compile(r"([\d.,]+)/s, ([\d.]+) of bare, input ([\d.,]+)/s")
 
 
 def _found(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -89,6 +89,7 @@ def _found(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 aggregation.append(operations / _number(value[1]))
             if _ENCODING.match(row["check"]) and (value := _OF_BARE.search(row["figure"])):
                 found.setdefault("forward", []).append(_number(value[1]) / float(value[2]))
+                found.setdefault("decode", []).append(_number(value[3]) / content["machine"]["cores"])
         elif row.get("space") == "open_clip" and row.get("modality") == "image":
             found.setdefault("forward", []).append(row["rates"]["bare"])
             workers = content["settings"].get("workers") or 1

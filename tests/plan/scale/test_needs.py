@@ -88,7 +88,7 @@ def test_a_description_with_an_unknown_field(tmp_path):
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        ("gpu/h100-80gb-hbm3.json", {"products", "aggregation", "step", "forward"}),
+        ("gpu/h100-80gb-hbm3.json", {"products", "aggregation", "step", "forward", "decode"}),
         ("encode.json", {"forward", "decode"}),
         ("train.json", {"products", "step"}),
         ("aggregate.json", {"products", "aggregation"}),
@@ -108,6 +108,7 @@ def test_the_rates_of_the_card_are_those_of_its_table():
     found = Rates(*(Rate(1.0) for _ in range(4))).updated_from(RESULTS / "gpu/h100-80gb-hbm3.json")
     assert found.products.value == 756.44e12 and found.step and found.step.value == 2e-3
     assert forward_rate(described("1"), found).value == pytest.approx(2069 / 0.12)
+    assert found.decode.value == pytest.approx(2606 / 16)  # of all its cores
     reached = found.aggregation.value * found.products.value
     assert reached == pytest.approx(4 * 131_072 * 2_000_000 * 512 / 1.29), "the retrieval of the table takes its 1.29 s"
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-import shutil
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pipeline.train.steps.draws import FIRST_DRAWS
 log = logging.getLogger(__name__)
 
 STATE_NAME = "state.json"
+_OWN = re.compile(rf"(?:epoch-\d+\.safetensors|{re.escape(STATE_NAME)})(?:\.[0-9a-f]{{8}}\.tmp)?")
 CPU = "cpu fp32"  # what states count as that do not say
 
 
@@ -62,8 +63,8 @@ class Checkpoint:
             "sha256": digest,
         }
         write_sealed(self.folder / STATE_NAME, state)
-        for other in self.folder.glob("epoch-*.safetensors*"):
-            if other.name != path.name:
+        for other in self._own():
+            if other.name not in (path.name, STATE_NAME):
                 other.unlink()
 
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
@@ -109,8 +110,24 @@ class Checkpoint:
             )
 
     def remove(self) -> None:
-        """Remove the state; the run is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the state, since the run is finished. Files of somebody else stay, and the folder with them.
+
+        Raises:
+            OSError: The system refuses; the next run tries again.
+        """
+        if not self.folder.is_dir():
+            return
+        for path in self._own():
+            path.unlink(missing_ok=True)
+        if left := sorted(path.name for path in self.folder.iterdir()):
+            log.warning(
+                "%s holds files that no training made and that are left alone: %s", self.folder, ", ".join(left)
+            )
+        elif not self.folder.is_symlink():
+            self.folder.rmdir()
+
+    def _own(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if _OWN.fullmatch(path.name)]
 
 
 def _epoch_in(path: Path) -> int | None:

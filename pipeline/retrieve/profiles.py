@@ -18,6 +18,8 @@ from torch.nn.functional import normalize
 
 from pipeline.retrieve.memory.aggregate import aggregate
 
+BLOCK_ROWS = 65_536
+
 
 @dataclass(frozen=True)
 class Profiles:
@@ -48,12 +50,24 @@ def features(own_first: bool, samples: Tensor, profiles: Tensor) -> Tensor:
         samples: A whole memory [N, D], whose mean is taken away.
         profiles: Its profiles [N, D'], whose mean is taken away.
     """
-    both = (centred(samples), centred(profiles))
-    return torch.cat(both if own_first else both[::-1], dim=1)
+    made = samples.new_empty(len(samples), samples.shape[1] + profiles.shape[1])
+    width = samples.shape[1] if own_first else profiles.shape[1]
+    own, told = (made[:, :width], made[:, width:]) if own_first else (made[:, width:], made[:, :width])
+    _centre(samples, own)
+    _centre(profiles, told)
+    return made
 
 
 def centred(rows: Tensor) -> Tensor:
     """Unit rows [N, D] of `rows` without their mean."""
+    made = torch.empty_like(rows)
+    _centre(rows, made)
+    return made
+
+
+def _centre(rows: Tensor, made: Tensor) -> None:
+    """Put unit rows of `rows` without their mean into `made`, some at a time: copies of a million rows would be held three times."""
     # float64 sums: the mean of a million float32 rows would lose digits, and the order of the threads would show.
-    mean = rows.mean(0, dtype=torch.float64)
-    return normalize(rows - mean.to(rows.dtype), dim=1)
+    mean = rows.mean(0, dtype=torch.float64).to(rows.dtype)
+    for some, there in zip(torch.split(rows, BLOCK_ROWS), torch.split(made, BLOCK_ROWS), strict=True):
+        there.copy_(normalize(some - mean, dim=1))

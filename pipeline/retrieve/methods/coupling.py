@@ -172,7 +172,11 @@ class CouplingPairs:
         if self._overlapping:
             other = self._other(space)
             return centred(self._overlap[other] if space == self._overlapping else self._samples[space])
-        return features(space == self._link.spaces[0], self._samples[space], self._profiles[space].vectors)
+        profiles = self._profiles[space]
+        made = features(space == self._link.spaces[0], self._samples[space], profiles.vectors)
+        # From now on only what is said about them is asked for.
+        self._profiles[space] = replace(profiles, vectors=profiles.vectors[:0].clone())
+        return made
 
     @cached_property
     def _indexes(self) -> dict[str, TopK]:

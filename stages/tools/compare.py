@@ -24,17 +24,22 @@ RESAMPLES = 1000
 
 def compare(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Retrieval tasks; by default all.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Retrieval tasks, or connections that no task has pairs for; by default all tasks.", show_default=False
+        ),
     ] = None,
     params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Compare the methods of a task, and recommend one for these data.
+    """Compare the methods of a task, or connections, and recommend one for these data.
 
     With held-out pairs (after `mcr evaluate`) by recall, with the paired 95 % interval of each difference from the
     best. In any case by indicators that need no pairs: whether both directions agree, whether few items are close to
     everything, and whether the texts cover the memories.
 
     Example: mcr compare audio_image
+
+    Example: mcr compare bridged coupled
     """
     from pipeline.evaluate.settings import RetrievalTask
     from pipeline.params.load import load_params
@@ -49,20 +54,43 @@ def compare(
         for name, task in params.evaluate.tasks.items()
         if isinstance(task, RetrievalTask) and task.connections
     }
-    if not comparable:
-        raise UserError("There is no retrieval task with connections to compare.", "Add one to `evaluate.tasks`.")
-    for name, _ in pick(params.evaluate.tasks, names or [], "task"):
-        if name not in comparable:
-            raise UserError(
-                f"The task {name!r} is not a retrieval task, or names no connection.",
-                f"Choose from: {', '.join(comparable)}.",
-            )
+    if not comparable and not params.connections:
+        raise UserError("There is nothing to compare.", "Add connections to params.yaml, or start with `mcr init`.")
+    for name in set(names or ()) & set(params.evaluate.tasks) - set(comparable):
+        raise UserError(
+            f"The task {name!r} is not a retrieval task, or names no connection.",
+            f"Choose from: {', '.join(comparable or params.connections)}.",
+        )
+    chosen = names or list(comparable) or list(params.connections)
+    # Of a name that both have, the task is meant, unless all names are connections and some are nothing else.
+    together = set(chosen) <= set(params.connections) and not set(chosen) <= set(comparable)
+    without_task = set(params.connections) - (set() if together else set(comparable))
+    unpaired = _unpaired(params, [name for name in chosen if name in without_task])
+    tasks = [] if together else pick({**params.connections, **comparable}, chosen, "task or connection")
     path = METRICS / "ranks.parquet"
     if path.is_file():
         _check_metrics()
     ranks = read_table(path).to_pandas() if path.is_file() else None
-    for name, task in pick(comparable, names or list(comparable), "task"):
-        _compare(name, task, params, None if ranks is None else ranks[ranks.task == name])
+    for name, task in tasks:
+        if isinstance(task, RetrievalTask):
+            _compare(name, task, params, None if ranks is None else ranks[ranks.task == name])
+    for name, task in unpaired.items():
+        _compare(name, task, params, None)
+
+
+def _unpaired(params: "Params", names: list[str]) -> "dict[str, RetrievalTask]":
+    """The connections called `names` by the two modalities of their memories, as tasks that there are no pairs for."""
+    from pipeline.evaluate.settings import RetrievalTask
+
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        for link in params.connections[name].links(name):
+            if len(pair := sorted({memory.modality for memory in link.memories.values()})) == 2:
+                found.setdefault((pair[0], pair[1]), []).append(name)
+    return {
+        "-".join(pair): RetrievalTask(task="retrieval", corpus="", modalities=pair, connections=tuple(joined))
+        for pair, joined in found.items()
+    }
 
 
 def _check_metrics() -> None:

@@ -65,14 +65,35 @@ def test_texts_about_something_else_are_warned_of(tmp_path, monkeypatch):
     assert "captions" in CORPORA
 
 
-def test_a_project_without_a_retrieval_task_is_told_so(tmp_path, monkeypatch):
+def test_connections_are_compared_without_a_task(tmp_path, monkeypatch):
+    """Who has no pairs at all need not make up a task, which `mcr evaluate` could not measure."""
     monkeypatch.chdir(tmp_path)
     walk("coupling")
     raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw["connections"]["rival"] = raw["connections"]["main"]
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    shutil.copytree("data/models/main", "data/models/rival")
+    said = compare("rival", "main")
+    assert "audio-image: audio and image that were never paired" in said and "captions cover" in said
+    assert "audio-image: Start with" in said and "held-out items" not in said
+    assert all(f"  {name:24}" in said for name in ("main", "rival"))
+    raw["evaluate"]["tasks"]["main"] = raw["evaluate"]["tasks"]["held_out"]
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    assert "audio-image: Start with" in compare("rival", "main"), "a task is called like a connection"
+    assert "audio-image" not in compare("main")
+    del raw["evaluate"]["tasks"]["main"]
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
+    both = compare("held_out", "main")
+    assert "held_out: Take main" in both and "audio-image: Start with main" in both
+    done = CliRunner().invoke(app, ["compare", "rivall"])
+    assert done.exit_code != 0 and "no task or connection 'rivall'" in str(done.exception)
     raw["evaluate"]["tasks"] = {}
     Path("params.yaml").write_text(yaml.safe_dump(raw))
+    assert "audio-image: Start with" in compare()
+    raw["connections"] = {}
+    Path("params.yaml").write_text(yaml.safe_dump(raw))
     done = CliRunner().invoke(app, ["compare"])
-    assert done.exit_code != 0 and "no retrieval task" in str(done.exception)
+    assert done.exit_code != 0 and "nothing to compare" in str(done.exception)
 
 
 def test_a_task_with_nothing_to_compare_yet_is_not_passed_over_in_silence(tmp_path, monkeypatch):

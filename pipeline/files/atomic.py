@@ -13,8 +13,8 @@ from pipeline.files.os_errors import explained
 
 # Half-written files are called <final name>.<eight hexadecimal digits>.tmp: unique, so that two writers never share one,
 # and told apart from everything that is not ours. SQLite's temporary files lose their name in the moment in which they
-# get it, unless the machine stops just then.
-LEFTOVER = re.compile(r".+\.[0-9a-f]{8}\.tmp|etilqs_[0-9A-Za-z]{16}")
+# get it, unless the machine stops just then. safetensors writes one of its own beside the file that it is given.
+LEFTOVER = re.compile(r".+\.[0-9a-f]{8}\.tmp|etilqs_[0-9A-Za-z]{16}|\.tmp[0-9A-Za-z]{6}")
 # What a file system answers that cannot sync this kind of file at all (some network and FUSE mounts); a failing disk
 # answers EIO.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}

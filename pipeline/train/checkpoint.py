@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.files.atomic import atomic_path
+from pipeline.files.atomic import LEFTOVER, atomic_path
 from pipeline.files.os_errors import explained
 from pipeline.files.reading import retried
 from pipeline.files.sealed import read_sealed, write_sealed
@@ -23,7 +23,7 @@ from pipeline.train.steps.draws import FIRST_DRAWS
 log = logging.getLogger(__name__)
 
 STATE_NAME = "state.json"
-_OWN = re.compile(rf"(?:epoch-\d+\.safetensors|{re.escape(STATE_NAME)})(?:\.[0-9a-f]{{8}}\.tmp)?")
+_OWN = re.compile(rf"epoch-\d+\.safetensors|{re.escape(STATE_NAME)}")
 CPU = "cpu fp32"  # what states count as that do not say
 
 
@@ -127,7 +127,8 @@ class Checkpoint:
             self.folder.rmdir()
 
     def _own(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if _OWN.fullmatch(path.name)]
+        patterns = (_OWN, LEFTOVER)
+        return [path for path in self.folder.iterdir() if any(each.fullmatch(path.name) for each in patterns)]
 
 
 def _epoch_in(path: Path) -> int | None:

@@ -197,7 +197,7 @@ def test_no_resamples_no_interval(world: Folders) -> None:
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        ({"corpus": "nowhere"}, "nowhere", "Run the stage"),
+        ({"corpus": "nowhere"}, "nowhere", "dvc repro"),
         ({"connections": ["audio_imag"]}, "audio_imag", "Did you mean 'audio_image'"),
         ({"baselines": "oracle"}, "cannot give baselines", "leave `baselines` empty"),
         ({"modalities": ["text", "image"]}, "cannot give baselines", "two memories"),

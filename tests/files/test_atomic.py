@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from safetensors.torch import save_file
 
 from pipeline.errors import TryAgainError
 from pipeline.files import atomic
-from pipeline.files.atomic import atomic_path, remove_leftovers, write_bytes, write_text
+from pipeline.files.atomic import LEFTOVER, atomic_path, remove_leftovers, write_bytes, write_text
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077, 0o000])
@@ -88,3 +91,18 @@ def test_only_our_own_leftovers_are_removed(tmp_path):
         Path(path).write_text("half")
     remove_leftovers(tmp_path)
     assert not [path for path in ours if path.exists()] and all(path.exists() for path in others)
+
+
+def test_the_name_of_the_file_that_safetensors_writes_to_is_known(tmp_path: Path) -> None:
+    """A killed writer leaves it, and whoever writes there next removes it."""
+    script = "import sys, torch; from safetensors.torch import save_file\n"
+    script += "while True: save_file({'rows': torch.zeros(1 << 24)}, sys.argv[1])"
+    writer = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "final")])
+    try:
+        until = time.monotonic() + 60
+        while not (seen := {path.name for path in tmp_path.iterdir()} - {"final"}) and time.monotonic() < until:
+            time.sleep(0.001)
+    finally:
+        writer.kill()
+        writer.wait()
+    assert seen and all(LEFTOVER.fullmatch(name) for name in seen)

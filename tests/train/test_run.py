@@ -236,7 +236,8 @@ def test_a_checkpoint_folder_with_a_file_of_the_users_stays(
         train(pairs, tmp_path / "model", progress=KillAt(5))
     for name in ("notes.txt", "epoch-00001.safetensors.copy", "epoch-best.safetensors"):
         (folder / name).write_text("mine")
-    (folder / "epoch-00009.safetensors.0123abcd.tmp").write_text("half-written")
+    for name in ("epoch-00009.safetensors.0123abcd.tmp", ".tmpdICCge"):
+        (folder / name).write_text("half-written")
     train(pairs, tmp_path / "model")
     assert sorted(path.name for path in folder.iterdir()) == [
         "epoch-00001.safetensors.copy",

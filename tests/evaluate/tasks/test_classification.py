@@ -128,7 +128,7 @@ def test_every_kind_of_table(world: Folders, kind: str) -> None:
         ({"labels": {"table": "unknown.csv"}}, "class 'wolf' has no prompt in prompts", "wolf-0"),
         ({"labels": {"table": "several.csv"}}, "several classes", "tagging"),
         ({"labels": {"table": "alike.csv"}}, "'big dog' and 'big.dog' have the same prompts", "Rename"),
-        ({"prompts": "elsewhere"}, "elsewhere", "Run"),
+        ({"prompts": "elsewhere"}, "elsewhere", "dvc repro"),
     ],
 )
 def test_what_does_not_fit_is_named(world: Folders, change: dict, message: str, hint: str) -> None:

@@ -8,7 +8,8 @@ RESULTS = Path(__file__).parents[2] / "benchmarks/results/faults.json"
 
 def table(results: dict[str, Any]) -> str:
     """Markdown: one line for each row, under it where the counts are from, and what others do with the same damage."""
-    lines = ["| fault | trials | counted, and expected to be 0 | seconds | run |", "|---|---:|---|---:|---|"]
+    lines = ["Each row names its seed and the commit that was tried.", ""]
+    lines += ["| fault | trials | counted, and expected to be 0 | seconds | run |", "|---|---:|---|---:|---|"]
     for row in results["rows"].values():
         counted = ", ".join(f"{measure} {count}" for measure, count in row["measures"].items())
         run = f"{row['what']}, seed {row['seed']}, {row['code']}"

@@ -5,6 +5,7 @@ anew, each of which the system has to find and to clear; on a CPU that is a tent
 """
 
 import ctypes
+from contextlib import suppress
 
 # <malloc.h>
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -19,3 +20,11 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(tell(_MMAP_THRESHOLD, _LARGEST)) and bool(tell(_TRIM_THRESHOLD, _KEPT))
+
+
+def return_freed_memory() -> None:
+    """Give the system what is kept now: best before a fork, or the child would hold those pages as they are, and each would be copied
+    when this process uses it again.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -34,6 +34,28 @@ def test_later_steps_get_no_new_pages() -> None:
     assert new < 100 < 1000 < pages("as it was")[1]
 
 
+RETURNED = """
+import torch
+from pipeline.allocator import keep_freed_memory, return_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4
+keep_freed_memory()
+rows = torch.ones(1 << 26)  # 256 MiB
+del rows
+kept = resident()
+return_freed_memory()
+print(kept - resident())
+"""
+
+
+def test_what_is_kept_can_be_returned() -> None:
+    done = subprocess.run([sys.executable, "-c", RETURNED], capture_output=True, text=True, check=True)
+    if not pages("keep")[0]:
+        pytest.skip("the allocator is not glibc's")
+    assert int(done.stdout) > 200_000, "KiB"
+
+
 def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
     assert not allocator.keep_freed_memory()
+    allocator.return_freed_memory()

@@ -27,7 +27,7 @@ from pipeline.store.shards import SHARDS, ShardSample, write_shard
 from tests.spaces.laion_clap.make_tokenizers import offline_hub
 from tests.spaces.laion_clap.test_laion_clap import Pair
 
-CLIPS, BATCH, RATE = 24, 8, 48_000
+CLIPS, BATCH, RATE = 48, 8, 48_000
 
 
 def main() -> None:

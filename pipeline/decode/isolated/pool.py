@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from pipeline.allocator import return_freed_memory
 from pipeline.decode.isolated.child import Child
 from pipeline.decode.isolated.limits import Limits
 from pipeline.errors import McrError, SampleError
@@ -50,6 +51,7 @@ class Isolated(Generic[Argument, Result]):
 
     def start(self) -> None:
         """Fork all processes now: best while the calling process has no other threads."""
+        return_freed_memory()
         children = [self._idle.get() or Child(*self._serve) for _ in range(self._workers)]
         for child in children:
             # One that is not there in time is made again when it is needed.

@@ -68,6 +68,9 @@ def centred(rows: Tensor) -> Tensor:
 def _centre(rows: Tensor, made: Tensor) -> None:
     """Put unit rows of `rows` without their mean into `made`, some at a time: copies of a million rows would be held three times."""
     # float64 sums: the mean of a million float32 rows would lose digits, and the order of the threads would show.
-    mean = rows.mean(0, dtype=torch.float64).to(rows.dtype)
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    for some in torch.split(rows, BLOCK_ROWS):
+        total += some.sum(0, dtype=torch.float64)
+    mean = (total / len(rows)).to(rows.dtype)
     for some, there in zip(torch.split(rows, BLOCK_ROWS), torch.split(made, BLOCK_ROWS), strict=True):
         there.copy_(normalize(some - mean, dim=1))

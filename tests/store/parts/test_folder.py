@@ -176,7 +176,9 @@ def test_tables_belong_to_the_manifest_and_change_only_with_their_content(tmp_pa
     inode = (tmp_path / "_table.bin").stat().st_ino
     build(tmp_path, works(0), tables=table(b"one"))
     assert (tmp_path / "_table.bin").stat().st_ino == inode
-    build(tmp_path, works(0), tables=table(b"two"))
+    for content in (b"two", b"one", b"two"):  # to a lower hash, to a higher one, and back
+        build(tmp_path, works(0), tables=table(content))
+        assert (tmp_path / "_table.bin").read_bytes() == content
     assert load_manifest(tmp_path).files["_table.bin"] != manifest.files["_table.bin"]
     build(tmp_path, works(0))
     assert not (tmp_path / "_table.bin").exists(), "it was ours"

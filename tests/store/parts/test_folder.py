@@ -89,21 +89,15 @@ def test_foreign_files_stay_and_are_named(tmp_path, caplog, name):
     assert (tmp_path / name).read_bytes() == b"mine" and (tmp_path / "folder").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("count", "said"), [(4, "3.txt"), (5, "4.txt"), (6, "4.txt and 1 more"), (38, "4.txt and 33 more")]
-)
-def test_some_foreign_files_are_named_and_all_are_counted(tmp_path, caplog, count, said):
+@pytest.mark.parametrize(("count", "more"), [(4, ""), (5, ""), (6, " and 1 more"), (38, " and 33 more")])
+def test_five_foreign_files_are_named_and_all_are_counted(tmp_path, caplog, count, more):
     build(tmp_path, works(0))
-    for number in range(count):
-        (tmp_path / f"z{number}.txt").write_text("mine")
+    mine = sorted(f"z{number}.txt" for number in range(count))
+    for name in mine:
+        (tmp_path / name).write_text("mine")
     build(tmp_path, works(0, 1))
-    (line,) = (line for line in caplog.messages if "did not make" in line)
-    assert (
-        line
-        == f"{tmp_path} holds files that this stage did not make and leaves alone: "
-        + ", ".join(sorted(f"z{number}.txt" for number in range(count))[:5])
-        + said.partition(".txt")[2]
-    )
+    (said,) = (line for line in caplog.messages if "did not make" in line)
+    assert said.endswith(f"leaves alone: {', '.join(mine[:5])}{more}")
 
 
 def test_a_foreign_file_is_never_replaced(tmp_path):

@@ -14,7 +14,11 @@ _LARGEST, _KEPT = 1 << 30, (1 << 31) - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tell the allocator, for the whole process; false where it is not glibc's, which then does as it always did."""
+    """Keep blocks of up to 1 GiB, and about 2 GiB in all, for this process.
+
+    Returns:
+        Whether the allocator is glibc's; another one is left as it is.
+    """
     try:
         tell = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
@@ -23,8 +27,8 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Give the system what is kept now: best before a fork, or the child would hold those pages as they are, and each would be copied
-    when this process uses it again.
+    """Give the system what is kept now. Call it before a fork: the child would hold those pages, and each would be copied when this
+    process uses it again.
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

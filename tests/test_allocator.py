@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from pipeline import allocator
+from pipeline.decode.isolated import POSSIBLE
 
 STEPS = """
 import resource, sys, torch
@@ -53,6 +54,29 @@ def test_what_is_kept_can_be_returned() -> None:
     if not pages("keep")[0]:
         pytest.skip("the allocator is not glibc's")
     assert int(done.stdout) > 200_000, "KiB"
+
+
+FORKED = """
+import torch
+from pipeline.allocator import keep_freed_memory
+from pipeline.decode.isolated import Isolated
+def resident(_=None):
+    return int(open("/proc/self/statm").read().split()[1]) * 4
+keep_freed_memory()
+rows = torch.ones(1 << 26)  # 256 MiB
+held = resident()
+del rows
+with Isolated(resident) as calls:
+    calls.start()
+    print(held - calls([None])[0])
+"""
+
+
+def test_what_is_kept_is_returned_before_decoders_are_forked() -> None:
+    if not (pages("keep")[0] and POSSIBLE):
+        pytest.skip("the allocator is not glibc's, or nothing is forked")
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 200_000, "KiB that the child has not"
 
 
 def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

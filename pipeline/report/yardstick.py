@@ -13,7 +13,7 @@ def depth(items: int) -> int:
 
 
 def yardstick(table: Table) -> str | None:
-    """The recall that so many items allow, or else the next that was measured; None where there is no recall."""
+    """Name of the recall that suits the number of items, or the nearest one that was measured; None if none was."""
     found = [k for k in DEPTHS if f"R@{k}" in table.metrics]
     most = depth(table.queries) if table.queries else DEPTHS[0]
     return next((f"R@{k}" for k in found if k <= most), f"R@{found[-1]}" if found else None)

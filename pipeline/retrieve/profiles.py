@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from pipeline.retrieve.memory.aggregate import aggregate
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 65_536  # that are centred at a time
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,10 @@ def features(own_first: bool, samples: Tensor, profiles: Tensor) -> Tensor:
         samples: A whole memory [N, D], whose mean is taken away.
         profiles: Its profiles [N, D'], whose mean is taken away.
     """
-    made = samples.new_empty(len(samples), samples.shape[1] + profiles.shape[1])
-    width = samples.shape[1] if own_first else profiles.shape[1]
-    own, told = (made[:, :width], made[:, width:]) if own_first else (made[:, width:], made[:, :width])
-    _centre(samples, own)
-    _centre(profiles, told)
+    first, second = (samples, profiles) if own_first else (profiles, samples)
+    made = samples.new_empty(len(samples), first.shape[1] + second.shape[1])
+    _centre(first, made[:, : first.shape[1]])
+    _centre(second, made[:, first.shape[1] :])
     return made
 
 
@@ -66,7 +65,7 @@ def centred(rows: Tensor) -> Tensor:
 
 
 def _centre(rows: Tensor, made: Tensor) -> None:
-    """Put unit rows of `rows` without their mean into `made`, some at a time: copies of a million rows would be held three times."""
+    """Write unit rows of `rows` [N, D] without their mean into `made` [N, D], a block at a time: a million rows are not copied whole."""
     # float64 sums: the mean of a million float32 rows would lose digits, and the order of the threads would show.
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
     for some in torch.split(rows, BLOCK_ROWS):

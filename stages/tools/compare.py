@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Samples of a memory that are looked at, and the share that texts have to cover.
 MOST, COVERED = 2048, 0.9
-# For the paired intervals, where `evaluate.bootstrap` asks for none: without them there is no advice.
+# Resamples for the paired intervals if `evaluate.bootstrap` is 0: the advice needs intervals.
 RESAMPLES = 1000
 
 
@@ -79,7 +79,7 @@ def compare(
 
 
 def _unpaired(params: "Params", names: list[str]) -> "dict[str, RetrievalTask]":
-    """The connections called `names` by the two modalities of their memories, as tasks that there are no pairs for."""
+    """Tasks without pairs for the connections called `names`, one for each two modalities that their memories hold."""
     from pipeline.evaluate.settings import RetrievalTask
 
     found: dict[tuple[str, str], list[str]] = {}

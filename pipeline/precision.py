@@ -86,14 +86,57 @@ def multiplies(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def product(first: Tensor, second: Tensor) -> Tensor:
-    """first [M, K] second [K, N]; of 16-bit factors in float32, by the GPU itself where it can and otherwise after both
+    """first [M, K] second [K, N]; of 16-bit factors in float32, by the device itself where it can and otherwise after both
     are converted.
     """
     if first.dtype not in SHORT:
         return first @ second
     if multiplies(first.device, first.dtype):
         return torch.mm(first, second, out_dtype=torch.float32)
-    return first.float() @ second.float()
+    with rounding_allowed(may_round(first.device, first.dtype)):
+        return first.float() @ second.float()
+
+
+def may_round(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `device` is a CPU whose products of float32 are faster if their factors may be rounded to `dtype`.
+
+    That is bfloat16 on CPUs with AVX512-BF16 or AMX; sums are float32. torch has no product of bfloat16 on a CPU that returns
+    float32.
+    """
+    return device.type == "cpu" and dtype == torch.bfloat16 and _has_bf16_instructions()
+
+
+@cache
+def _has_bf16_instructions() -> bool:
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+@contextmanager
+def rounding_allowed(allowed: bool = True) -> Iterator[None]:
+    """Within it products of float32 on a CPU may round their factors to bfloat16, if `allowed`; see `may_round`.
+
+    Whether they do is up to oneDNN, which then multiplies: with AMX they are rounded, with AVX512-BF16 alone they are not.
+    """
+    cpu: Any = torch.backends.mkldnn
+    unit = cpu.matmul
+    before = unit.fp32_precision
+    if allowed:
+        unit.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        unit.fp32_precision = before
+
+
+@cache
+def rounds(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether what `device` may round to `dtype` is rounded in fact, see `may_round`."""
+    if not may_round(device, dtype):
+        return False
+    rows, one = _not_short(str(device))
+    with rounding_allowed():
+        return bool((rows @ one != rows).any())
 
 
 def check_float32(device: str) -> None:
@@ -102,15 +145,20 @@ def check_float32(device: str) -> None:
     Raises:
         UserError: They are rounded: something outside of torch forces TF32.
     """
-    size, value = 256, 1 + 2.0**-12  # the nearest number of 10 bits is 1
-    rows, one = torch.full((1, size, size), value, device=device), torch.eye(size, device=device)
+    rows, one = _not_short(device)
     with multiplying():
-        made = (rows[0] @ one, torch.nn.functional.conv1d(rows, one[:, :, None]))
-    if any(bool((found != value).any()) for found in made):
+        made = (rows @ one, torch.nn.functional.conv1d(rows[None], one[:, :, None])[0])
+    if any(bool((found != rows).any()) for found in made):
         raise UserError(
             f"Products of float32 on {device} are rounded to fewer bits, although this is switched off.",
             "Unset NVIDIA_TF32_OVERRIDE and other variables that force TF32, or run with `run.device: cpu`.",
         )
+
+
+def _not_short(device: str) -> tuple[Tensor, Tensor]:
+    """Numbers [256, 256] that no shorter format holds, and the identity [256, 256]."""
+    size, value = 256, 1 + 2.0**-12  # the nearest number of 10 bits is 1
+    return torch.full((size, size), value, device=device), torch.eye(size, device=device)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from pipeline.evaluate.ranking.positives import Positives
 from pipeline.explore.gallery import Gallery
 from pipeline.explore.index import nearest_of
 from pipeline.plan.probe import operations_per_second
-from pipeline.precision import arithmetic_of, check_float32, dtype_of, multiplying
+from pipeline.precision import arithmetic_of, check_float32, dtype_of, may_round, multiplying, product, rounding_allowed
 from pipeline.retrieve.memory.aggregate import aggregate
 from pipeline.retrieve.memory.bank import Bank, Search
 from pipeline.retrieve.memory.neighbours import TopK, aggregate_top_k
 from pipeline.retrieve.memory.perplexity import mean_entropy
+from pipeline.retrieve.memory.products import arithmetic
 from pipeline.retrieve.memory.sampling import sample, sample_top_k
 from pipeline.retrieve.settings import RetrieveSettings
 from pipeline.testing.fake_cuda import MULTIPLY, watched
@@ -120,6 +121,75 @@ def test_products_on_a_cpu_have_the_same_bits_within_and_without() -> None:
     before = made()
     with multiplying():
         assert all(torch.equal(one, other) for one, other in zip(before, made(), strict=True))
+
+
+class CpuSwitch(TorchDispatchMode):
+    """What torch's switch for products of float32 on a CPU says at each of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket.__name__ in ("mm", "addmm", "addmm_"):
+            self.said.add(torch.backends.mkldnn.matmul.fp32_precision)  # type: ignore[attr-defined]
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=[True, False], ids=["instructions", "none"])
+def has_instructions(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """A CPU with or without instructions for bfloat16, whatever this one is; where torch may round, this one may not."""
+    monkeypatch.setattr(precision, "_has_bf16_instructions", lambda: request.param)
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("held", ["bf16", "fp16", "fp32"])
+def test_a_cpu_may_round_what_is_bfloat16_already_and_nothing_else(has_instructions: bool, held: str) -> None:
+    dtype = dtype_of(held)
+    many = torch.nn.functional.normalize(torch.randn(300, 96, generator=torch.Generator().manual_seed(1)), dim=1)
+    rows, allowed = many.to(dtype), has_instructions and held == "bf16"
+    logits = rows.double() @ rows.double().T
+    for found, expected in (
+        (lambda: product(rows, rows.T), logits),
+        (lambda: aggregate(rows, rows, (rows,), 0.1).vectors[0], torch.softmax(logits / 0.1, 1) @ rows.double()),
+    ):
+        with multiplying(), CpuSwitch() as switch:
+            made = found()
+        assert switch.said == {"bf16" if allowed else "ieee"}
+        assert torch.backends.mkldnn.matmul.fp32_precision != "bf16"  # type: ignore[attr-defined]
+        # With a weight rounded to 8 bits, an average of unit vectors is off by 2^-9 of its length at most.
+        assert made.dtype == torch.float32
+        torch.testing.assert_close(made.double(), expected, rtol=0, atol=2**-9 if allowed else 2e-6)
+
+
+def test_permission_to_round_ends_with_an_error_too() -> None:
+    before = precision._Switches.read()
+    with pytest.raises(KeyError), rounding_allowed():
+        raise KeyError
+    assert precision._Switches.read() == before
+
+
+def test_pairs_of_a_cpu_that_rounds_are_of_another_kind(
+    has_instructions: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    assert may_round(cpu, torch.bfloat16) == has_instructions and not may_round(cpu, torch.float16)
+    monkeypatch.setattr("pipeline.retrieve.memory.products.rounds", lambda device, dtype: False)
+    assert arithmetic("bf16", "cpu") == "cpu bf16" and arithmetic("auto", "cpu") == "cpu fp32"
+    monkeypatch.setattr("pipeline.retrieve.memory.products.rounds", lambda device, dtype: dtype == torch.bfloat16)
+    assert arithmetic("bf16", "cpu") == "cpu bf16 rounded" and arithmetic("fp16", "cpu") == "cpu fp16"
+
+
+def test_whether_a_cpu_rounds_is_tried_and_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    precision.rounds.cache_clear()
+    monkeypatch.setattr(precision, "_has_bf16_instructions", lambda: True)
+    with Rounding():
+        assert precision.rounds(torch.device("cpu"), torch.bfloat16)
+    precision.rounds.cache_clear()
+    monkeypatch.setattr(precision, "_has_bf16_instructions", lambda: False)
+    with Rounding():
+        assert not precision.rounds(torch.device("cpu"), torch.bfloat16)
+    precision.rounds.cache_clear()
 
 
 def test_names() -> None:

@@ -11,12 +11,11 @@ from typing import Any, cast
 import pyarrow as pa
 
 from pipeline.methods import code, method_called
-from pipeline.precision import arithmetic_of
 from pipeline.progress import Progress
 from pipeline.retrieve.earlier import Earlier
 from pipeline.retrieve.joined import JoinedPart
 from pipeline.retrieve.maker import Neighbour, PairMaker, Solved
-from pipeline.retrieve.memory.products import resolved
+from pipeline.retrieve.memory.products import arithmetic
 from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
 from pipeline.store import PAIRS, Made, PartFolder, Source, Work, run_parts, write_rows
 from pipeline.store.kept import kept
@@ -82,9 +81,9 @@ def write_pairs(
     if getattr_static(maker, "solved", None) is not None:
         made_from["solved"] = earlier.solved(made_from) or dict(cast(Solved, maker).solved)
     # True pairs are copied, whatever the device.
-    arithmetic = "" if method.is_bound else arithmetic_of(device, resolved(wanted.settings.precision, device))
+    kind = "" if method.is_bound else arithmetic(wanted.settings.precision, device)
     works = [Work(part.name, Source(part.source), PairPart(pairing, part), len(part.keys)) for part in maker.parts]
-    with PartFolder(folder, PAIRS, made_from, arithmetic, share=execution.share, address=address) as pairs:
+    with PartFolder(folder, PAIRS, made_from, kind, share=execution.share, address=address) as pairs:
         task = f"retrieve {wanted.link.label}"
         run_parts(pairs, works, task, "queries", progress, execution.engine, pairing.make_parts)
         pairs.finish(

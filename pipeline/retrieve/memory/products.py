@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.precision import SHORT, dtype_of, multiplies
+from pipeline.precision import SHORT, arithmetic_of, dtype_of, may_round, multiplies, rounding_allowed, rounds
 from pipeline.retrieve.memory.divided import Memory
 
 
@@ -32,8 +32,8 @@ class Products:
     """Scores and weighted sums of one block, in float32.
 
     Inputs in 16 bits are multiplied as they are on a GPU, where that is an order of magnitude faster and the sums
-    are still float32. A CPU has no fast path for float16 (40 times slower than float32), so there, and wherever the
-    installed torch cannot return float32 from 16-bit factors, blocks are converted first.
+    are still float32. Wherever torch cannot return float32 from 16-bit factors, blocks are converted first. A CPU with
+    instructions for bfloat16 may then round the weights to it, too; none is fast in float16.
 
     Attributes:
         lift: Amount by which a row's shift stays below its largest logit, see `LIFT`.
@@ -43,6 +43,7 @@ class Products:
     def __init__(self, blocks: Blocks, queries: Tensor, keys: Memory) -> None:
         self.low = low_precision(queries, keys)
         self.device = queries.device
+        self._may_round = keys.dtype == queries.dtype and may_round(self.device, queries.dtype)
         self.lift, self.headroom = (LIFT, 0.0) if self.low else (0.0, 16.0)
         self._size = blocks.queries * blocks.memory
         self._scores = torch.empty(self._size, dtype=torch.float32, device=self.device)
@@ -58,8 +59,9 @@ class Products:
         if self.low:
             return torch.mm(queries, keys.T, out_dtype=torch.float32).mul_(scale)
         out = self._scores[: shape[0] * shape[1]].view(shape)
-        # The scale rides along in the product; with beta = 0 the old content is not read.
-        return torch.addmm(out, queries, keys.T, beta=0, alpha=scale, out=out)
+        with rounding_allowed(self._may_round):
+            # The scale rides along in the product; with beta = 0 the old content is not read.
+            return torch.addmm(out, queries, keys.T, beta=0, alpha=scale, out=out)
 
     def weights_beside(self, scores: Tensor) -> Tensor:
         """A buffer of the shape of `scores` for exponentials that must not overwrite them."""
@@ -71,7 +73,8 @@ class Products:
         """out [q, D] += weights [q, n] values [n, D]."""
         if self.low:
             out.add_(torch.mm(weights.to(self.low), values.to(self.low), out_dtype=torch.float32))
-        else:
+            return
+        with rounding_allowed(self._may_round):
             out.addmm_(weights, values.float())
 
 
@@ -87,3 +90,13 @@ def resolved(precision: str, device: str | torch.device) -> str:
     if precision != "auto":
         return precision
     return "fp16" if multiplies(torch.device(device), dtype_of("fp16")) else "fp32"
+
+
+def arithmetic(precision: str, device: str | torch.device) -> str:
+    """What a part records about its numbers, see `arithmetic_of`, for `precision` as set.
+
+    CPUs that round the weights to bf16, too, are another kind than those that do not.
+    """
+    which = resolved(precision, device)
+    made = arithmetic_of(device, which)
+    return f"{made} rounded" if rounds(torch.device(device), dtype_of(which)) else made

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from pipeline.hashing import seed_from
-from pipeline.precision import arithmetic_of, dtype_of, multiplying
+from pipeline.precision import dtype_of, multiplying
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
 from pipeline.retrieve.maker import Neighbour
 from pipeline.retrieve.memory.neighbours import TopK
 from pipeline.retrieve.memory.perplexity import solve_temperature
-from pipeline.retrieve.memory.products import resolved
+from pipeline.retrieve.memory.products import arithmetic, resolved
 from pipeline.retrieve.memory.profile_parts import Asked, profiles_in_parts
 from pipeline.retrieve.memory.sampling import Sampled, sample, sample_top_k
 from pipeline.retrieve.pair_set import PairSet, fingerprint, stores_hash
@@ -156,8 +156,8 @@ class CouplingPairs:
             "sources": {column: stores_hash(folders) for column, folders in self.shared.items()},
             "profiles": name,
         }
-        arithmetic = arithmetic_of(self._device, resolved(self._settings.precision, self._device))
-        return profiles_in_parts(asked, scratch / name.replace(" ", "-"), made_from, arithmetic)
+        kind = arithmetic(self._settings.precision, self._device)
+        return profiles_in_parts(asked, scratch / name.replace(" ", "-"), made_from, kind)
 
     def _multiplied(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """`rows` in the type that is multiplied; themselves where they already are."""

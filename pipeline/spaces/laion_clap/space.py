@@ -14,10 +14,12 @@ from pipeline.modalities import AUDIO, TEXT
 from pipeline.precision import dtype_of
 from pipeline.spaces.laion_clap import audio as sounds
 from pipeline.spaces.laion_clap import library
+from pipeline.spaces.laion_clap.spectrogram import by_fft
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 from pipeline.spaces.weights.checkpoints import checkpoint_files, find_checkpoint, load_strictly, read_tensors
 
-CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings
+# Raise it when the same bytes and weights give other embeddings. The second one takes waves to spectrograms by FFT.
+CODE_VERSION = {TEXT: 1, AUDIO: 2, "spectrograms": 1}
 MODELS = ("HTSAT-tiny", "HTSAT-base")  # the four 630k checkpoints are HTSAT-tiny
 CHOICES: dict[str, tuple[str | bool, ...]] = {  # of each option; the first is the default
     "fusion": (False, True),
@@ -72,9 +74,10 @@ class LaionClapSpace:
         learned = {name: tensor for name, tensor in tensors.items() if name not in OBSOLETE}
         architecture = f"CLAP {model} {'with' if options['fusion'] else 'without'} fusion"
         load_strictly(clap, learned, checkpoint.path, architecture)
+        tower: Any = clap.audio_branch
+        tower.spectrogram_extractor = by_fft(tower.spectrogram_extractor)
         fingerprint: Fingerprint = {
             "family": "laion_clap",
-            "code_version": CODE_VERSION,
             "model": model,
             **options,
             "sha256": checkpoint.sha256,
@@ -101,6 +104,7 @@ class LaionClapSpace:
         other = ("crop",) if modality == TEXT else ("tokenizer_sha256",)
         return {
             **{name: value for name, value in self.common.items() if name not in other},
+            "code_version": CODE_VERSION["spectrograms" if self.fusion and modality == AUDIO else modality],
             "preprocessing": preprocessing[modality],
             "packages": {name: version(name) for name in names},
         }

@@ -6,7 +6,7 @@
 
 Everything runs in one process, in turns, so that a busy machine disturbs all rows alike; ratios are medians of the
 ratios within a turn. Errors are against the definition in float64, on the first queries. The chunked softmax takes as many
-queries at a time as this device does fastest. The rate of a matrix product is measured in every turn too. Needs torch and numpy; FAISS is measured
+queries at a time as this device does fastest. The rate of a matrix product is measured in every turn too. A CPU with instructions for bfloat16 also aggregates the same rows in bf16. Needs torch and numpy; FAISS is measured
 where it is installed. GFLOP/s count the two products, 4 x queries x memory x width, for every row but FAISS's.
 """
 
@@ -28,6 +28,7 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # also runs on a machine where the package is not installed
 
+from pipeline.precision import may_round  # noqa: E402
 from pipeline.retrieve.memory.aggregate import aggregate  # noqa: E402
 
 SHAPES = [(2048, 100_000), (23_000, 20_000)]
@@ -40,7 +41,13 @@ CHUNK_BYTES = 8 * 2**30
 # Queries on which errors are taken: the definition in float64 is slow, and no query is like another.
 CHECKED = 256
 GEMM_SIZE = {"cpu": 2048, "cuda": 8192}
-OURS, SDPA, CHUNKED, GEMM = "ours", "torch SDPA", "torch, queries in chunks", "matrix product alone"
+OURS, SHORT, SDPA, CHUNKED, GEMM = (
+    "ours",
+    "ours in bf16",
+    "torch SDPA",
+    "torch, queries in chunks",
+    "matrix product alone",
+)
 Row = dict[str, object]
 
 
@@ -106,6 +113,9 @@ def contenders(queries: Tensor, keys: Tensor, options: argparse.Namespace) -> di
             queries[None, None], keys[None, None], keys[None, None], scale=1 / TEMPERATURE
         )[0, 0],
     }
+    if keys.dtype == torch.float32 and may_round(keys.device, torch.bfloat16):
+        short_queries, short_keys = queries.bfloat16(), keys.bfloat16()
+        ways[SHORT] = lambda: aggregate(short_queries, short_keys, (short_keys,), TEMPERATURE).vectors[0]
     chunk = fastest_chunk(queries, keys, options.device)
     ways[CHUNKED] = lambda: torch.cat([softmax_average(few, keys) for few in queries.split(chunk)])
     if 2 * len(queries) * len(keys) * queries.element_size() <= NAIVE_BYTES:

@@ -3,7 +3,7 @@
     python benchmarks/store.py                                200,000 x 512 float32, 5 turns
     python benchmarks/store.py --rows 20000 --json result.json
 
-All formats hold the same float32 vectors, are written to one folder and read in turns, through the page cache: what is
+All formats hold the same vectors, two of them in float16 (GB/s count float32 all the same), are written to one folder and read in turns, through the page cache: what is
 measured is the format, not the disk. A scan ends when every value was summed, so that a memory map has to read too.
 """
 
@@ -105,6 +105,11 @@ def read_list(path: Path, width: int) -> np.ndarray:
     )
 
 
+def read_halves(path: Path, width: int) -> np.ndarray:
+    """As float32, which ours are read as."""
+    return read_list(path, width).astype(np.float32)
+
+
 def formats() -> list[Format]:
     """What is compared; the first is ours, the last two are NumPy's."""
     return [
@@ -115,6 +120,8 @@ def formats() -> list[Format]:
         Format("binary", lambda path, m: write_binary(path, m, False), lambda path, w: read_binary(path, w, False)),
         Format("FixedSizeList", lambda path, m: write_list(path, m, True), read_list),
         Format("List", lambda path, m: write_list(path, m, False), read_list),
+        Format("ours: float16", lambda path, m: write_ours(path, m.astype(np.float16)), read_ours),
+        Format("FixedSizeList of float16", lambda path, m: write_list(path, m.astype(np.float16), True), read_halves),
         Format(REFERENCE, lambda path, m: save(path, m), lambda path, _: np.load(path)),
         Format("np.load, memory map", lambda path, m: save(path, m), lambda path, _: np.load(path, mmap_mode="r")),
     ]

@@ -7,7 +7,7 @@
 Peer, ours and the matrix product run alternately in one process, so that a busy machine disturbs all three; the ratio to
 the peer is of medians, the share of the GEMM rate and the projection are of the fastest repeats.
 The peer is the step as one writes it first: a DataLoader-like gather, one forward pass per modality, cross-entropy in
-both directions by autograd. The rate of the matrix products is measured in the same run, on the largest of them.
+both directions by autograd. A CPU with instructions for bfloat16 is also measured in bf16. The rate of the matrix products is measured in the same run, on the largest of them.
 """
 
 import argparse
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # also runs on a machine whe
 from pipeline.allocator import keep_freed_memory
 from pipeline.connect import ProjectorSpec, build_projector
 from pipeline.links import Link, Memory
-from pipeline.precision import dtype_of, multiplying
+from pipeline.precision import dtype_of, may_round, multiplying
 from pipeline.train.loop import Trainer
 from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import ProjectorSettings, TrainSettings
@@ -53,11 +53,16 @@ def main() -> None:
     keep_freed_memory()  # as a training does; the peer gains as much
     sizes = [QUICK] if options.quick else SIZES + ([(PAPER["batch"], 512, 1024)] if options.paper_batch else [])
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    rows = [measure(device, *size, options.repeats) for device in devices for size in sizes]
-    print(f"{'device':6} {'batch':>6} {'width':>5} {'hidden':>6} {'ours ms':>9} {'peer ms':>9} {'ratio':>6} "
+    rows = [
+        measure(device, *size, options.repeats, precision)
+        for device in devices
+        for precision in (("fp32", "bf16") if may_round(torch.device(device), torch.bfloat16) else ("fp32",))
+        for size in sizes
+    ]
+    print(f"{'device':6} {'':5} {'batch':>6} {'width':>5} {'hidden':>6} {'ours ms':>9} {'peer ms':>9} {'ratio':>6} "
           f"{'GFLOP':>7} {'GEMM GFLOP/s':>12} {'of GEMM':>7} {'paper schedule':>15}")  # fmt: skip
     for row in rows:
-        print(f"{row['device']:6} {row['batch']:6} {row['width']:5} {row['hidden']:6} {row['ours_ms']:9.2f} "
+        print(f"{row['device']:6} {row['precision']:5} {row['batch']:6} {row['width']:5} {row['hidden']:6} {row['ours_ms']:9.2f} "
               f"{row['peer_ms']:9.2f} {row['ratio']:6.2f} {row['gflop']:7.1f} {row['gemm_gflops']:12.0f} "
               f"{row['fraction']:7.2f} {row['paper_seconds'] / 3600:13.2f} h")  # fmt: skip
     machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}

@@ -1,7 +1,7 @@
 """`make bench`: the table says of each row which way is better, and replaces only itself."""
 
 from benchmarks.all.growth import SIZES, slope
-from benchmarks.all.rows import Row, markdown, of_input, of_memory, of_nothing, of_store
+from benchmarks.all.rows import Row, markdown, of_aggregate, of_input, of_memory, of_nothing, of_store, of_train
 from benchmarks.all.run import TABLE, with_table
 
 
@@ -12,8 +12,24 @@ def test_a_ratio_above_one_is_better_whichever_way_the_figure_goes() -> None:
 
 def test_a_scan_is_compared_with_both_peers() -> None:
     names = {"ours: binary": 2.0, "np.load": 2.5, "List": 0.1, "binary": 3.0}
-    rows = of_store({"formats": [{"name": name, "scan_median": rate} for name, rate in names.items()]})
-    assert [round(row.ratio, 3) for row in rows] == [0.8, 20.0] and {row.limit for row in rows} == {2.5}
+    halves = {"ours: float16": 1.0, "FixedSizeList of float16": 0.5}
+    rows = of_store({"formats": [{"name": name, "scan_median": rate} for name, rate in (names | halves).items()]})
+    assert [round(row.ratio, 3) for row in rows] == [0.8, 20.0, 2.0] and [row.limit for row in rows] == [2.5, 2.5, 0]
+
+
+def test_bf16_is_compared_with_fp32_where_it_was_measured() -> None:
+    def step(precision: str, ours: float) -> dict[str, object]:
+        size = {"batch": 4096, "width": 512, "gflop": 2.0, "gemm_gflops": 200.0}
+        return {"precision": precision, "ours_ms": ours, "peer_ms": 30.0, **size}
+
+    full, short, beside = of_train({"rows": [step("fp32", 20.0), step("bf16", 10.0)]})
+    assert (full.ratio, short.ratio, beside.ratio) == (1.5, 3.0, 2.0) and full.limit == 10
+    assert [row.ratio for row in of_train({"rows": [step("fp32", 20.0)]})] == [1.5]
+    rates = {"ours": 200.0, "torch SDPA": 250.0, "matrix product alone": 220.0}
+    for more, expected in (({}, [0.8]), ({"ours in bf16": 400.0}, [0.8, 2.0])):
+        rows = [{"name": name, "gflops_median": rate} for name, rate in (rates | more).items()]
+        shape = {"queries": 2048, "memory": 100_000, "dimension": 512, "rows": rows}
+        assert [row.ratio for row in of_aggregate({"shapes": [shape]})] == expected
 
 
 def test_pictures_are_limited_by_the_cores_that_decode_and_not_by_the_workers() -> None:
@@ -28,8 +44,9 @@ def test_pictures_are_limited_by_the_cores_that_decode_and_not_by_the_workers() 
 def test_less_memory_and_less_time_are_better() -> None:
     [memory] = of_memory({"shard": {"2": 100.0, "20": 110.0}})
     assert (memory.ours, memory.peer) == (110.0, 100.0) and memory.ratio < 1
-    repro, plan = of_nothing({"shards": 1000, "dvc status": 2.0, "dvc repro": 2.5, "mcr plan": 1.0})
-    assert round(repro.ratio, 2) == 0.8 and plan.ratio == 2
+    found = {"dvc status": 2.0, "dvc repro": 2.5, "mcr plan": 1.0, "dvc repro of true": 2.2}
+    repro, plan = of_nothing({"shards": 1000, **found})
+    assert round(repro.ratio, 2) == 0.8 and plan.ratio == 2 and (repro.limit, plan.limit) == (2.2, 0)
 
 
 def test_linear_growth_has_the_slope_one() -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Found = dict[str, Any]
+TEXTBOOK, IN_FP32 = "the textbook step", "ours in fp32"
 
 
 @dataclass(frozen=True)
@@ -53,39 +54,44 @@ def markdown(rows: list[Row]) -> str:
 
 
 def of_aggregate(found: Found) -> list[Row]:
-    """Aggregation beside torch's fused attention."""
+    """Aggregation beside torch's fused attention, and in bf16 where the CPU has instructions for it."""
     rows = []
     for shape in found["shapes"]:
         rate = {row["name"]: row["gflops_median"] for row in shape["rows"]}
-        size = f"{shape['queries']:,} x {shape['memory']:,} x {shape['dimension']}"
+        size = f"{shape['queries']:,} x {shape['memory']:,} x {shape['dimension']}, GFLOP/s"
         for peer in ("torch SDPA", "torch, queries in chunks"):
             if peer in rate:
                 limit = rate["matrix product alone"]
-                rows.append(Row(f"aggregation {size}, GFLOP/s", rate["ours"], rate[peer], peer, limit))
+                rows.append(Row(f"aggregation {size}", rate["ours"], rate[peer], peer, limit))
+        if short := rate.get("ours in bf16"):
+            rows.append(Row(f"aggregation in bf16, {size}", short, rate["ours"], IN_FP32))
     return rows
 
 
 def of_store(found: Found) -> list[Row]:
-    """A scan beside `np.load` without checks, and a list column."""
+    """A scan beside `np.load` without checks, and a list column; one of float16 beside a list of them."""
     rate = {row["name"]: row["scan_median"] for row in found["formats"]}
     ours = next(name for name in rate if name.startswith("ours"))
     peers = {"np.load": "np.load, nothing checked", "List": "a list column in Parquet"}
-    return [Row("scan of a store, GB/s", rate[ours], rate[peer], said, rate["np.load"]) for peer, said in peers.items()]
+    rows = [Row("scan of a store, GB/s", rate[ours], rate[peer], said, rate["np.load"]) for peer, said in peers.items()]
+    halves, peer = rate["ours: float16"], rate["FixedSizeList of float16"]
+    return [*rows, Row("scan of a store in float16, GB/s of float32", halves, peer, "a list column of float16")]
 
 
 def of_train(found: Found) -> list[Row]:
-    """A step beside the textbook step; the limit is its matrix products alone."""
-    return [
-        Row(
-            f"training step, batch {row['batch']:,}, {row['width']} wide, ms",
-            row["ours_ms"],
-            row["peer_ms"],
-            "the textbook step",
-            1e3 * row["gflop"] / row["gemm_gflops"],
-            "lower",
-        )
-        for row in found["rows"]
-    ]
+    """A step beside the textbook step, its limit being its matrix products alone; in bf16 beside fp32, too."""
+    rows, full = [], {}
+    for row in found["rows"]:
+        size = f"batch {row['batch']:,}, {row['width']} wide, ms"
+        limit = 1e3 * row["gflop"] / row["gemm_gflops"]
+        if row["precision"] == "fp32":
+            full[size] = row["ours_ms"]
+            rows.append(Row(f"training step, {size}", row["ours_ms"], row["peer_ms"], TEXTBOOK, limit, "lower"))
+        else:
+            what = f"training step in bf16, {size}"
+            rows.append(Row(what, row["ours_ms"], row["peer_ms"], TEXTBOOK, limit, "lower"))
+            rows.append(Row(what, row["ours_ms"], full[size], IN_FP32, limit, "lower"))
+    return rows
 
 
 def of_encode(found: Found) -> list[Row]:
@@ -124,7 +130,7 @@ def of_audio(found: Found) -> list[Row]:
         "bare": "our model alone on decoded batches",
     }
     rows = [Row(f"encoding, {what}", rates["whole"], rates[peer], said, rates["bare"]) for peer, said in peers.items()]
-    return [*rows, Row(f"encoding in bf16, {what}", rates["whole, bf16"], rates["whole"], "ours in fp32")]
+    return [*rows, Row(f"encoding in bf16, {what}", rates["whole, bf16"], rates["whole"], IN_FP32)]
 
 
 def of_recall(found: Found) -> list[Row]:
@@ -134,17 +140,12 @@ def of_recall(found: Found) -> list[Row]:
 
 
 def of_nothing(found: Found) -> list[Row]:
-    """Commands that find nothing to do."""
+    """Commands that find nothing to do; the limit is what DVC itself takes for a stage that always runs and does nothing."""
+    limits = {"dvc repro": found["dvc repro of true"], "mcr plan": 0}
+    what = f"with nothing to do, {found['shards']:,} shards, s"
     return [
-        Row(
-            f"{name} with nothing to do, {found['shards']:,} shards, s",
-            found[name],
-            found["dvc status"],
-            "dvc status",
-            0,
-            "lower",
-        )
-        for name in ("dvc repro", "mcr plan")
+        Row(f"{name} {what}", found[name], found["dvc status"], "dvc status", limit, "lower")
+        for name, limit in limits.items()
     ]
 
 

@@ -18,6 +18,8 @@ class PowerSpectrogram(nn.Module):
         window: [1024].
     """
 
+    window: Tensor
+
     def __init__(self, window: Tensor) -> None:
         super().__init__()
         self.register_buffer("window", window, persistent=False)

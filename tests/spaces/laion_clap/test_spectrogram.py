@@ -21,7 +21,9 @@ WAVES = {
 
 @pytest.fixture(scope="module")
 def convolution() -> torch.nn.Module:
-    extractor = torchlibrosa.Spectrogram(n_fft=FFT, hop_length=HOP, win_length=FFT, window="hann", freeze_parameters=True)
+    extractor = torchlibrosa.Spectrogram(
+        n_fft=FFT, hop_length=HOP, win_length=FFT, window="hann", freeze_parameters=True
+    )
     assert isinstance(extractor, torch.nn.Module)
     return extractor
 

@@ -1,4 +1,4 @@
-"""The power spectrogram of CLAP's audio tower by FFT instead of by convolution, which takes four times as long."""
+"""The power spectrogram of CLAP's audio tower by FFT instead of by convolution, which takes three times as long."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
 """Write a prepared evaluation set into params.yaml: comments and order stay, and nothing that is there is replaced."""
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from pipeline.modalities import POINT
 from pipeline.params.load import check_params, load_params
 from pipeline.params.model import Params
 
-WIDTH = 160  # of a line, beyond which an entry is broken
+WIDTH = 4096  # of a line, beyond which an entry is broken: no line that somebody wrote is
+# The blanks before a name, before its first entry on a line below, and that entry's dash with the blanks after it.
+OPENED = re.compile(r"^( *)[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*( *)(- +)?(?=[^\s#])", re.M)
 NOTHING_OF_ITS_OWN: Mapping[str, Mapping[str, str | int]] = {}
 
 
@@ -40,9 +43,12 @@ def add_set(
     """
     params = load_params(path)
     additions, left_out = _chosen(params, found, preparation)
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, WIDTH
-    content = yaml.load(path.read_text(encoding="utf-8"))
+    path = path.resolve()  # a link stays one
+    before = path.read_bytes().decode("utf-8-sig")
+    ends = "\r\n" if "\r\n" in before else "\n"
+    before = before.replace("\r\n", "\n")
+    yaml = as_written(before)
+    content = yaml.load(before)
     added = []
     for section, entries in additions.items():
         place = content
@@ -63,8 +69,19 @@ def add_set(
     yaml.dump(content, text)
     check_params(YAML(typ="safe", pure=True).load(text.getvalue()), f"{path} with the set")
     if added:
-        write_text(path, text.getvalue())
+        write_text(path, text.getvalue().replace("\n", ends))
     return added, left_out
+
+
+def as_written(text: str) -> YAML:
+    """A reader and writer of YAML that leaves the lines of `text` as they are: as deep, as long, and quoted as there."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, WIDTH
+    found = [(len(under) - len(above), len(dash)) for above, under, dash in OPENED.findall(text)]
+    mapping = next((deeper for deeper, dash in found if not dash and deeper > 0), 2)
+    offset, dash = next(((deeper, dash) for deeper, dash in found if dash), (0, 2))
+    yaml.indent(mapping=mapping, sequence=offset + dash, offset=offset)
+    return yaml
 
 
 def _chosen(

@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
-from pipeline.params.additions import WIDTH
+from pipeline.params.additions import as_written
 from pipeline.params.load import check_params
 
 
@@ -26,9 +26,7 @@ def without(text: str, names: Sequence[str], source: str) -> str:
     Raises:
         UserError: There is nothing of that name, or nothing would be left to measure.
     """
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, WIDTH
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml = as_written(text)
     content = yaml.load(text)
     for name in names:
         _leave_out(content, name, source)

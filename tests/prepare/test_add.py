@@ -1,5 +1,7 @@
 """`mcr prepare --add`: a set enters params.yaml, comments stay, and nothing of the user's is replaced."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -42,7 +44,7 @@ def test_every_set_can_be_added_and_adding_it_again_changes_nothing(project, nam
         assert {key: new[section][key] for key in old} == old, "what was there is as it was"
     assert "added to params.yaml: corpora." in said
     once = project.read_bytes()
-    assert "nothing, it is all there" in add(name)
+    assert "nothing new" in add(name)
     assert project.read_bytes() == once
 
 
@@ -79,3 +81,46 @@ def test_a_name_that_means_something_else_is_refused_and_nothing_is_written(proj
     with pytest.raises(UserError, match=r"corpora.esc50-prompts already"):
         CliRunner().invoke(app, ["prepare", "esc50", "downloads/esc50", "--add"], catch_exceptions=False)
     assert project.read_bytes() == before
+
+
+def other_layouts(text: str) -> dict[str, bytes]:
+    """The same parameters as other people's editors and programs write them."""
+    content = yaml.safe_load(text)
+    return {
+        "lists as deep as their names": yaml.safe_dump(content, sort_keys=False, width=10**6).encode(),
+        "four blanks deep": re.sub("^( +)(- )?", lambda found: 2 * found[1] + ("-   " if found[2] else ""), text, flags=re.M).encode(),
+        "CRLF": text.replace("\n", "\r\n").encode(),
+        "no end of line": text.rstrip("\n").encode(),
+        "tabs": re.sub('title: "(.*)"', r"title: '\1\t'", text).replace("# [C]", "# [C]\t").encode(),
+        "an anchor": text.replace("clip-texts: {space: clip", "clip-texts: &job {space: clip")
+        .replace("clap-texts: {space: clap, corpus: texts}", "clap-texts: {<<: *job, space: clap}")
+        .encode(),
+        "JSON": json.dumps(content).encode(),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("tables/c*.yaml")), ids=lambda path: path.stem)
+def test_no_line_of_the_file_changes(project, preset):
+    """Long lines were broken and lists moved: up to 81 lines of a recipe of ours."""
+    write(Path("downloads"), "audiocaps")
+    for name, content in other_layouts(preset.read_text()).items() | {("ours", preset.read_bytes())}:
+        project.write_bytes(content)
+        before, old = load_params(project), content.splitlines()
+        add("audiocaps")
+        text = project.read_bytes()
+        after = load_params(project)
+        assert {*before.corpora} < {*after.corpora} and {*before.evaluate.tasks} < {*after.evaluate.tasks}, name
+        assert after.connections == before.connections and after.fetch == before.fetch, name
+        assert after.report == before.report, name
+        if name not in ("JSON", "tabs"):  # a tab in a string is written as \\t
+            new = iter(text.splitlines())
+            assert all(line in new for line in old), f"{name}: the old lines are there, in their order"
+        assert text.count(b"\n") == text.count(b"\r\n") or b"\r" not in text, name
+
+
+def test_a_linked_file_stays_a_link(project):
+    write(Path("downloads"), "audiocaps")
+    project.rename("real.yaml")
+    project.symlink_to("real.yaml")
+    add("audiocaps")
+    assert project.is_symlink() and "audiocaps-audio" in Path("real.yaml").read_text()

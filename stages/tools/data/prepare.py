@@ -64,7 +64,7 @@ def prepare(
         from pipeline.params.additions import add_set
 
         added, left_out = add_set(params_file, found, chosen.preparation)
-        say(f"added to {params_file}: {', '.join(added) or 'nothing, it is all there'}")
+        say(f"added to {params_file}: {', '.join(added) or 'nothing new'}")
         say_lines("\n".join(f"left out: {each}" for each in left_out))
         return
     _say_entries(found, chosen.preparation)

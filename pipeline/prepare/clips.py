@@ -1,7 +1,6 @@
 """A folder of a user's videos becomes the frames and sounds that published sets are read from."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,13 +13,11 @@ from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import write_bytes, write_text
 from pipeline.prepare.layout import Layout
 from pipeline.prepare.video import JPEG_QUALITY, Cut, Taken, pyav, take
-from pipeline.prepare.video_sets import VIDEO_SETS, VideoSet
+from pipeline.prepare.video_sets import VIDEO_SETS, VideoSet, video_of, videos_of
 from pipeline.progress import Progress
 
-# Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
-SOUNDS = ("m4a", "mka", "aac", "wma", "opus", "weba")
-VIDEOS = ("mp4", "webm", "mkv", "m4v", "mov", "avi", "flv", "3gp", "ogv", "mpg", "mpeg", "ts")
 RECORD = "cut.json"
+SETTINGS = "settings"
 LIMITS = Limits(seconds=300.0)
 OFTEN = 100  # clips after which the record is written
 Job = tuple[str, Path, Cut]
@@ -28,20 +25,21 @@ Job = tuple[str, Path, Cut]
 
 @dataclass(frozen=True)
 class Clips:
-    """What became of the clips of a set: by reason, how many and an example."""
+    """What became of the clips of a set: how many, and by name why a video could not be cut."""
 
     listed: int
     cut: int
-    there: int
-    gone: int
+    there: int  # by an earlier run with the same settings
+    gone: int  # without a video
+    otherwise: int  # of those, how many are there by an earlier run with other settings
     rejected: dict[str, str]
 
 
 def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, workers: int, progress: Progress) -> Clips:
     """Write ``audio/<name>.wav`` and ``frames/<name>.jpg`` below `root` for every listed clip whose video there is.
 
-    What was cut and how is recorded in ``cut.json``. A clip that the record has with the same settings and video is not cut
-    again.
+    What was cut and how is recorded in ``cut.json``. A clip that the record has with the same settings is not cut again
+    unless its video changed; what an earlier run made of a video that is rejected now is removed.
 
     Args:
         name: A key of `VIDEO_SETS`.
@@ -58,53 +56,51 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
     """
     pyav()
     chosen = VIDEO_SETS[name]
+    spans, wanted = _listed(name, root, videos, chosen, whole)
+    settings = {"set": name, "whole": whole, **asdict(cut), "jpeg_quality": JPEG_QUALITY, "pyav": version("av")}
+    made = _made(root, chosen, settings)
+    clips: dict[str, dict[str, object]] = {}
+    jobs: list[Job] = []
+    for clip, span in spans.items():
+        entry, path = made.get(clip, {}), wanted.get(clip)
+        if path and (entry.get("bytes") != path.stat().st_size or SETTINGS in entry):
+            jobs.append((clip, path, _span(cut, span, whole)))
+        elif entry:
+            clips[clip] = entry
+    otherwise = sum(SETTINGS in entry for entry in clips.values())
+    there = len(clips) - otherwise
+    progress.start(f"cut {name}", len(jobs), "videos")
+    try:
+        for number, (clip, entry) in enumerate(_cut(jobs, root, chosen.picture, workers), 1):
+            if "error" in entry and clip in made:
+                for path in _files(root, clip, chosen):
+                    path.unlink(missing_ok=True)
+            clips[clip] = entry
+            progress.advance(1)
+            if number % OFTEN == 0:
+                _save(root / RECORD, settings, chosen.why, made | clips)
+    finally:  # what is done before an error or Ctrl-C counts
+        _save(root / RECORD, settings, chosen.why, made | clips)
+    rejected = {clip: str(entry["error"]) for clip, entry in clips.items() if "error" in entry}
+    return Clips(len(spans), len(jobs) - len(rejected), there, len(spans) - len(jobs) - there, otherwise, rejected)
+
+
+def _listed(
+    name: str, root: Path, videos: Path, chosen: VideoSet, whole: bool
+) -> tuple[Mapping[str, tuple[float, float] | None], dict[str, Path]]:
+    """The clips of the set, and the videos of those that have one."""
     layout = Layout(name, root, f"its annotations, and {videos} with a video for each clip")
-    found = _videos(videos, chosen)
+    found = videos_of(videos, chosen)
     try:
         spans = chosen.listed(layout, found)
     except (LookupError, TypeError, ValueError) as error:
         raise layout.wrong(".", f"holds annotations that are not as they are published ({error})") from error
-    wanted = {clip: path for clip in spans if (path := _video_of(clip, found, whole)) is not None}
+    wanted = {clip: path for clip in spans if (path := video_of(clip, found, whole)) is not None}
     if not wanted:
         raise layout.wrong(
             ".", f"lists {len(spans)} clips, such as {next(iter(spans), '')!r}, and {videos} has no video of them"
         )
-    settings = {"set": name, "whole": whole, **asdict(cut), "jpeg_quality": JPEG_QUALITY, "pyav": version("av")}
-    before = _record(root / RECORD)
-    known = before["clips"] if before.get("settings") == settings else {}
-    clips: dict[str, dict[str, object]] = {}
-    there = 0
-    jobs: list[Job] = []
-    for clip, path in wanted.items():
-        entry = known.get(clip, {})
-        if entry.get("bytes") == path.stat().st_size and "error" not in entry and _written(root, clip, chosen):
-            clips[clip], there = entry, there + 1
-        else:
-            jobs.append((clip, path, _span(cut, spans[clip], whole)))
-    progress.start(f"cut {name}", len(jobs), "videos")
-    try:
-        for number, (clip, entry) in enumerate(_cut(jobs, root, chosen.picture, workers), 1):
-            clips[clip] = entry
-            progress.advance(1)
-            if number % OFTEN == 0:
-                _save(root / RECORD, settings, chosen.why, clips)
-    finally:  # what is done before an error or Ctrl-C counts
-        _save(root / RECORD, settings, chosen.why, clips)
-    rejected = {clip: str(entry["error"]) for clip, entry in clips.items() if "error" in entry}
-    return Clips(len(spans), len(jobs) - len(rejected), there, len(spans) - len(wanted), rejected)
-
-
-def _videos(folder: Path, chosen: VideoSet) -> dict[str, Path]:
-    """The videos in a folder and below it, by name."""
-    endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix[1:].lower() in endings and path.is_file():
-            # A published name is that of one clip, wherever it lies; of anybody's videos two may share one.
-            if path.stem in found and not chosen.of_a_set:
-                raise UserError(f"{found[path.stem]} and {path} would become the same clip.", "Rename one of them.")
-            found[path.stem] = path
-    return found
+    return spans, wanted
 
 
 def _cut(jobs: Sequence[Job], root: Path, picture: bool, workers: int) -> Iterator[tuple[str, dict[str, object]]]:
@@ -131,14 +127,8 @@ def _cut(jobs: Sequence[Job], root: Path, picture: bool, workers: int) -> Iterat
 
 
 def _save(path: Path, settings: Mapping[str, object], why: str, clips: Mapping[str, object]) -> None:
-    content = {"settings": settings, "why": why, "clips": dict(sorted(clips.items()))}
+    content = {SETTINGS: settings, "why": why, "clips": dict(sorted(clips.items()))}
     write_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def _video_of(clip: str, found: Mapping[str, Path], whole: bool) -> Path | None:
-    # Of VGGSound's clips the name ends in the second at which they begin, which the upload's does not.
-    upload = [clip.rpartition("_")[0]] if whole and re.fullmatch(r".{11}_\d{6}", clip) else []
-    return next((found[name] for name in (clip, f"Y{clip}", *upload) if name in found), None)
 
 
 def _span(cut: Cut, listed: tuple[float, float] | None, whole: bool) -> Cut:
@@ -151,10 +141,19 @@ def _span(cut: Cut, listed: tuple[float, float] | None, whole: bool) -> Cut:
     )
 
 
-def _written(root: Path, clip: str, chosen: VideoSet) -> bool:
-    return (root / "audio" / f"{clip}.wav").is_file() and (
-        not chosen.picture or (root / "frames" / f"{clip}.jpg").is_file()
-    )
+def _made(root: Path, chosen: VideoSet, settings: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """What earlier runs cut and is there; with its settings where they were others."""
+    before = _record(root / RECORD)
+    found = {}
+    for clip, entry in before.get("clips", {}).items():
+        if "error" not in entry and all(path.is_file() for path in _files(root, clip, chosen)):
+            by = entry.pop(SETTINGS, before.get(SETTINGS))
+            found[clip] = entry if by == settings else {**entry, SETTINGS: by}
+    return found
+
+
+def _files(root: Path, clip: str, chosen: VideoSet) -> list[Path]:
+    return [root / "audio" / f"{clip}.wav", *([root / "frames" / f"{clip}.jpg"] if chosen.picture else [])]
 
 
 def _written_down(root: Path, clip: str, taken: Taken | SampleError) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import soundfile
 
 from pipeline.errors import SampleError, UserError
+from pipeline.files.foreign import HEAD_BYTES, foreign
 
 MIDDLE = "middle"
 JPEG_QUALITY = 95
@@ -37,7 +39,7 @@ class Taken:
     """What was taken.
 
     Attributes:
-        picture: A JPEG file; empty where none was wanted.
+        picture: A JPEG file, upright; empty where none was wanted.
         sound: A WAV file of 16 bits, all channels at the video's own rate; empty where none was wanted.
         frame_at: When the picture begins to be shown, in seconds from the beginning of the video.
         span: Beginning and end of the sound, likewise.
@@ -83,8 +85,18 @@ def take(path: Path, cut: Cut, picture: bool = True, sound: bool = True) -> Take
         with av.open(name) as container:
             heard = _sound(av, container, cut, end) if sound else (b"", None, None)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise SampleError("decode", f"{type(error).__name__}: {error}") from error
+        raise SampleError("decode", _reason(path, error)) from error
     return Taken(found[0], heard[0], found[1], heard[1], heard[2])
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a video cannot be read, without its path: what is written about a set is not of one machine."""
+    with suppress(OSError), path.open("rb") as file:
+        if not (head := file.read(HEAD_BYTES)):
+            return "the file is empty"
+        if instead := foreign(head):
+            return f"the file is {instead[0]}"
+    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
 def _end(av: Any, container: Any, cut: Cut) -> float:
@@ -121,7 +133,9 @@ def _picture(av: Any, container: Any, cut: Cut, end: float) -> tuple[bytes, floa
     if shown is None:
         raise SampleError("decode", f"the video has no frame at {wanted:.3f} s")
     buffer = io.BytesIO()
-    shown[1].to_image().save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    # A telephone held upright films lying pictures, and writes down how far to turn them.
+    upright = shown[1].to_image().rotate(shown[1].rotation, expand=True)
+    upright.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue(), shown[0]
 
 

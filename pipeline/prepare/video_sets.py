@@ -1,11 +1,16 @@
 """Sets that come as videos: which clips they list, and which picture of a clip is theirs."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import UserError
 from pipeline.prepare.layout import Layout
 
+# Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
+SOUNDS = ("m4a", "mka", "aac", "wma", "opus", "weba")
+VIDEOS = ("mp4", "webm", "mkv", "m4v", "mov", "avi", "flv", "3gp", "ogv", "mpg", "mpeg", "ts")
 SECONDS = 10.0  # of a clip of VGGSound
 
 
@@ -70,3 +75,27 @@ VIDEO_SETS = {
     "sounds": VideoSet(_all, None, "sounds only", picture=False),
     "pictures-and-sounds": VideoSet(_all, None, "the middle one of each video"),
 }
+
+
+def videos_of(folder: Path, chosen: VideoSet) -> dict[str, Path]:
+    """The videos in a folder and below it, by name.
+
+    Raises:
+        UserError: Two have one name, and no set says which is meant.
+    """
+    endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix[1:].lower() in endings and path.is_file():
+            # A published name is that of one clip, wherever it lies; of anybody's videos two may share one.
+            if path.stem in found and not chosen.of_a_set:
+                raise UserError(f"{found[path.stem]} and {path} would become the same clip.", "Rename one of them.")
+            found[path.stem] = path
+    return found
+
+
+def video_of(clip: str, found: Mapping[str, Path], whole: bool) -> Path | None:
+    """The video of a clip: of its name, or where `whole` of its upload's."""
+    # Of VGGSound's clips the name ends in the second at which they begin, which the upload's does not.
+    upload = [clip.rpartition("_")[0]] if whole and re.fullmatch(r".{11}_\d{6}", clip) else []
+    return next((found[name] for name in (clip, f"Y{clip}", *upload) if name in found), None)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import sys
 from pathlib import Path
 
@@ -99,6 +100,42 @@ def test_a_stream_that_begins_late_is_counted_from_its_beginning(tmp_path):
     assert pitch(taken.sound, 2) == pytest.approx(600, abs=3)
 
 
+UNITY = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape", "bright"),
+    [
+        ((65536, 0, 0, 0, 65536, 0, 0, 0), (48, 64), "top left"),
+        ((0, 65536, 0, -65536, 0, 0, 48 << 16, 0), (64, 48), "top right"),
+        ((-65536, 0, 0, 0, -65536, 0, 64 << 16, 48 << 16), (48, 64), "bottom right"),
+        ((0, -65536, 0, 65536, 0, 0, 0, 64 << 16), (64, 48), "bottom left"),
+    ],
+)
+def test_a_picture_is_upright_as_the_video_says(tmp_path, matrix, shape, bright):
+    """By the matrix of the track header, ISO/IEC 14496-12: x' = a x + c y + tx, y' = b x + d y + ty. It was not read."""
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:24, :32] = 255
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    file, header, track = path.read_bytes().partition(b"tkhd")
+    path.write_bytes(file + header + track.replace(UNITY, struct.pack(">9i", *matrix, 1 << 30), 1))
+    taken = take(path, Cut(frame=0.0), sound=False)
+    grey = np.asarray(Image.open(io.BytesIO(taken.picture)).convert("L"), float)
+    assert grey.shape == shape
+    half, wide = grey.shape[0] // 2, grey.shape[1] // 2
+    rows, columns = {"top": grey[:half], "bottom": grey[half:]}, {"left": slice(0, wide), "right": slice(wide, None)}
+    means = {f"{y} {x}": rows[y][:, columns[x]].mean() for y in rows for x in columns}
+    assert max(means, key=means.__getitem__) == bright and sorted(means.values())[2] < 20
+
+
 @pytest.mark.parametrize(
     ("codecs", "cut", "said"),
     [
@@ -149,6 +186,38 @@ def test_a_folder_of_videos_becomes_the_set(vggss):
     assert (vggss / "frames" / "-aaaaaaaaaa_000000.jpg").stat().st_mtime_ns == before
     assert "2 cut, 0 were there" in mcr("cut", "vggss", "set", "videos", "--frame", "2.0")
     assert grey((vggss / "frames" / "-aaaaaaaaaa_000000.jpg").read_bytes()) == pytest.approx(50, abs=1.5)
+
+
+def test_what_other_settings_made_is_not_left_for_the_set(vggss):
+    """A video of 4 s has no frame at 5 s: the middle one, from a run before, would have been evaluated in its place."""
+    short, gone = "ddddddddddd_000030", "-aaaaaaaaaa_000000"
+    video(Path("videos", f"{short}.mp4"), 4)
+    assert "2 cut" in mcr("cut", "vggss", "set", "videos", "--frame", "middle")
+    Path("videos", f"{gone}.mp4").unlink()
+    said = mcr("cut", "vggss", "set", "videos")
+    assert "0 cut, 0 were there, 1 without a video, 3 rejected" in said
+    assert "1 without a video are there by an earlier run with other settings" in said
+    assert not (vggss / "frames" / f"{short}.jpg").exists() and not (vggss / "audio" / f"{short}.wav").exists()
+    clips = record(vggss)["clips"]
+    assert clips[gone]["settings"]["frame"] is None and clips[gone]["frame_at"] == pytest.approx(5, abs=0.1)
+    assert clips[short]["error"] == "the video has no frame at 5.000 s"
+    assert "1 were there" in mcr("cut", "vggss", "set", "videos", "--frame", "middle"), "its video need not be there"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"<!DOCTYPE html><html>Video unavailable", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"anything", "InvalidDataError: Invalid data"),
+    ],
+)
+def test_what_is_no_video_is_named_and_the_record_is_of_no_machine(vggss, content, said):
+    Path("videos/ccccccccccc_000020.webm").write_bytes(content)
+    mcr("cut", "vggss", "set", "videos")
+    assert said in record(vggss)["clips"]["ccccccccccc_000020"]["error"]
+    assert str(vggss.resolve().parent) not in (vggss / "cut.json").read_text()
 
 
 def test_clips_out_of_whole_uploads(tmp_path, monkeypatch):

@@ -67,5 +67,9 @@ def cut(
         f"cut {name}: {found.listed:,} listed, {found.cut:,} cut, {found.there:,} were there, {found.gone:,} without a video, "
         f"{len(found.rejected):,} rejected; see {folder / RECORD}"
     )
+    if found.otherwise:
+        say(
+            f"  {found.otherwise:,} without a video are there by an earlier run with other settings, which {RECORD} has beside them"
+        )
     for clip, reason in list(found.rejected.items())[:5]:
         say(f"  {clip}: {reason}")

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.errors import SampleError, UserError
+from pipeline.errors import SampleError
 from pipeline.files.atomic import write_bytes, write_text
 from pipeline.prepare.layout import Layout
 from pipeline.prepare.video import JPEG_QUALITY, Cut, Taken, pyav, take

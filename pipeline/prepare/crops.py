@@ -12,16 +12,26 @@ from pipeline.decode.images import decode_image
 from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import atomic_path
+from pipeline.files.foreign import HEAD_BYTES, foreign_text
 from pipeline.files.plain_yaml import shown
 from pipeline.prepare.prepared import SEPARATOR, key_of
 from pipeline.progress import Progress
 
 BOX = ("x0", "y0", "x1", "y1")
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {"csv": pd.read_csv, "parquet": pd.read_parquet}
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    # A picture is called by its name, which may be a number with zeros before it, or `nan`.
+    "csv": lambda path: pd.read_csv(path, dtype={"image": str}, keep_default_na=False),
+    "parquet": pd.read_parquet,
+}
+# What float32 makes of an edge of the picture is on it.
+ROUNDING = 1e-6
+BOXES = "Boxes are x0 < x1 and y0 < y1 as fractions of the picture, from 0 to 1: divide pixels by its width and height."
 
 
 def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progress: Progress) -> int:
     """Cut all boxes of `proposals`; the whole picture where it has none is for the user to propose.
+
+    Crops of an earlier table that this one has not are removed.
 
     Args:
         proposals: .csv or .parquet with the columns image (a file in `pictures`), x0, y0, x1, y1 in shares of the
@@ -37,6 +47,7 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
     Raises:
         UserError: A file is missing, damaged or outside of `pictures`, two have one key, or a box is none.
     """
+    before = pq.read_table(table, columns=["key"])["key"].to_pylist() if table.is_file() else []
     rows = _read(proposals)
     stems = _stems(rows.image, proposals)
     written: dict[str, list[object]] = {name: [] for name in ("key", *BOX)}
@@ -62,6 +73,8 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
     apart.close()
     with atomic_path(table) as temporary:
         pq.write_table(pa.table(written), temporary, write_page_checksum=True)
+    for key in {*before} - {*written["key"]}:
+        (folder / f"{key}.png").unlink(missing_ok=True)
     return len(written["key"])
 
 
@@ -98,6 +111,10 @@ def _read(proposals: Path) -> pd.DataFrame:
     reader = READERS.get(proposals.suffix[1:].lower())
     if reader is None or not proposals.is_file():
         raise UserError(f"{proposals} is not a .csv or .parquet file.", "Write the detector's boxes to one.")
+    with proposals.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head.startswith(b"PAR1") and (instead := foreign_text(head)):
+        raise UserError(f"{proposals} is {instead[0]}.", instead[1])
     try:
         rows = reader(proposals)
     except OSError:
@@ -108,16 +125,20 @@ def _read(proposals: Path) -> pd.DataFrame:
             f"{proposals} cannot be read ({reason}).", "Write the detector's boxes to one of these formats."
         ) from error
     if missing := [column for column in ("image", *BOX) if column not in rows]:
-        raise UserError(
-            f"{proposals} has the columns {', '.join(map(str, rows))}, but no {', '.join(missing)}.",
-            "Boxes are x0, y0, x1, y1 as fractions of the picture, from 0 to 1.",
-        )
+        raise UserError(f"{proposals} has the columns {', '.join(map(str, rows))}, but no {', '.join(missing)}.", BOXES)
+    if rows.empty:
+        raise UserError(f"{proposals} has no rows.", "Write a row for each box of the detector.")
+    if (nameless := rows.image.isna() | rows.image.eq("")).any():
+        raise UserError(f"Row {_first(nameless)} of {proposals} names no image.", "Name the file of the picture.")
     boxes = rows[list(BOX)].apply(pd.to_numeric, errors="coerce")
-    valid = boxes.ge(0).all(axis=1) & boxes.le(1).all(axis=1) & boxes.x0.lt(boxes.x1) & boxes.y0.lt(boxes.y1)
+    inside = boxes.clip(0, 1)
+    valid = (boxes - inside).abs().le(ROUNDING).all(axis=1) & inside.x0.lt(inside.x1) & inside.y0.lt(inside.y1)
     if not valid.all():
-        row = int((~valid).to_numpy().argmax())
-        raise UserError(
-            f"Row {row + 1} of {proposals} is not a box: {', '.join(f'{v}' for v in rows.loc[rows.index[row], list(BOX)])}.",
-            "Boxes are x0 < x1 and y0 < y1 as fractions of the picture, from 0 to 1.",
-        )
-    return rows
+        row = _first(~valid)
+        said = ", ".join(shown(value) for value in rows.iloc[row - 1][list(BOX)])
+        raise UserError(f"Row {row} of {proposals} is not a box: {said}.", BOXES)
+    return pd.concat([rows.image, inside], axis=1)
+
+
+def _first(marked: pd.Series) -> int:
+    return int(marked.to_numpy().argmax()) + 1

@@ -135,6 +135,14 @@ def test_crops_show_what_the_box_holds(tmp_path):
         ("image,x0,y0,x1,y1\na.png,0,0,1,1\na.png,3,0,120,40\n", "Row 2 of .* is not a box"),
         ("image,x0,y0,x1,y1\na.png,0.5,0,0.5,1\n", "Row 1 of .* is not a box"),
         ("image,x0,y0,x1,y1\na.png,0,0,1,1\n", "a.png cannot be read"),
+        ("image,x0,y0,x1,y1\na.png,0.5,0,0.1,1\n", "Row 1 of .* is not a box: 0.5, 0, 0.1, 1"),
+        ("image,x0,y0,x1,y1\na.png,nan,0,1,1\n", "Row 1 of .* is not a box: nan, 0, 1, 1"),
+        ("image,x0,y0,x1,y1\na.png,0,0,1,inf\n", "Row 1 of .* is not a box"),
+        ("image,x0,y0,x1,y1\na.png,-0.001,0,1,1\n", "Row 1 of .* is not a box"),
+        ("image,x0,y0,x1,y1\n", "has no rows"),
+        ("image,x0,y0,x1,y1\na.png,0,0,1,1\n,0,0,1,1\n", "Row 2 of .* names no image"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        ("<!DOCTYPE html><html>", "is an HTML page"),
     ],
 )
 def test_what_is_no_proposal_is_named(tmp_path, rows, message):
@@ -142,6 +150,29 @@ def test_what_is_no_proposal_is_named(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         cut_crops(tmp_path / "boxes.csv", tmp_path, tmp_path / "crops", tmp_path / "crops.parquet", Silent())
     assert not (tmp_path / "crops.parquet").exists()
+
+
+def test_cropping_again_leaves_only_the_crops_of_the_table(tmp_path):
+    """Those of an earlier detector stayed in the corpus, where no box was theirs: the evaluation stopped."""
+    (tmp_path / "frames").mkdir()
+    for name in ("007.png", "nan.png"):  # names, though pandas takes them for numbers
+        Image.new("RGB", (10, 10)).save(tmp_path / "frames" / name)
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "crops" / "mine.png").write_bytes(b"of somebody else")
+
+    def crop(*rows: str) -> list[str]:
+        (tmp_path / "boxes.csv").write_text("\n".join(["image,x0,y0,x1,y1", *rows]))
+        places = tmp_path / "frames", tmp_path / "crops", tmp_path / "crops.parquet"
+        cut_crops(tmp_path / "boxes.csv", *places, Silent())
+        return sorted(path.name for path in (tmp_path / "crops").iterdir())
+
+    # An edge of the picture in float32 is an edge.
+    assert crop("007.png,0,0,1,1", "007.png,-1e-7,0,1.0000001,1", "nan.png,0,0,1,1") == [
+        "007-0.png", "007-1.png", "mine.png", "nan-0.png",
+    ]  # fmt: skip
+    boxes = pd.read_parquet(tmp_path / "crops.parquet")[["x0", "y0", "x1", "y1"]].to_numpy()
+    np.testing.assert_array_equal(boxes, [[0, 0, 1, 1]] * 3)
+    assert crop("007.png,0,0,1,1") == ["007-0.png", "mine.png"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A folder as its publishers describe it: what is not where it must be is one error that shows the whole layout."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.files.foreign import HEAD_BYTES, foreign_text
 from pipeline.modalities import EXTENSIONS, SOURCE_EXTENSIONS
+
+LEVELS = 4  # above a folder, where its files are looked for when they are not in it
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,17 @@ class Layout:
     text: str
 
     def wrong(self, path: str, problem: str) -> UserError:
-        """The error that `path`, relative to the folder, has a `problem`."""
-        return UserError(f"{self.root / path} {problem}.", f"{self.title} is read from a folder with {self.text}.")
+        """The error that `path`, relative to the folder, has a `problem`; a folder near by that has it is named."""
+        there = "" if (self.root / path).exists() else self._near(path)
+        return UserError(
+            f"{self.root / path} {problem}.{there}", f"{self.title} is read from a folder with {self.text}."
+        )
+
+    def _near(self, path: str) -> str:
+        below = sorted(each for each in self.root.iterdir() if each.is_dir()) if self.root.is_dir() else []
+        above = self.root.resolve().parents[:LEVELS]
+        found = next((folder for folder in (*below, *above) if (folder / path).exists()), None)
+        return f" It is in {found}: name that folder." if found else ""
 
     def file(self, path: str) -> Path:
         """A file.
@@ -36,19 +49,34 @@ class Layout:
             UserError: It is missing.
         """
         if not (self.root / path).is_file():
+            if (packed := self.root / f"{path}.gz").is_file():
+                raise self.wrong(path, f"is missing: unpack {packed.name}")
             raise self.wrong(path, "is missing")
         return self.root / path
+
+    def content(self, path: str) -> str:
+        """A text file.
+
+        Raises:
+            UserError: It is missing, or no UTF-8 text.
+        """
+        content = self.file(path).read_bytes()
+        if instead := foreign_text(content[:HEAD_BYTES]):
+            raise self.wrong(path, f"is {instead[0]}")
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise self.wrong(path, "is not UTF-8 text") from error
 
     def lines(self, path: str) -> list[str]:
         """Lines of a text file that are not blank.
 
         Raises:
-            UserError: It is missing, empty or no UTF-8.
+            UserError: It is missing, empty or no UTF-8 text.
         """
-        try:
-            found = [line.strip() for line in self.file(path).read_text("utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise self.wrong(path, "is not UTF-8 text") from error
+        found = [
+            line.strip() for line in io.StringIO(self.content(path), newline=None)
+        ]  # a caption may hold other breaks
         if not any(found):
             raise self.wrong(path, "is empty")
         return [line for line in found if line]
@@ -86,7 +114,7 @@ class Layout:
             UserError: It is missing or no JSON.
         """
         try:
-            return json.loads(self.file(path).read_text("utf-8-sig"))
+            return json.loads(self.content(path))
         except ValueError as error:
             raise self.wrong(path, "is not JSON") from error
 

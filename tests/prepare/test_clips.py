@@ -1,153 +1,17 @@
-"""Frames and sounds out of videos that PyAV writes: the right picture, the right span, and what is no video."""
+"""A folder of videos becomes a set: each clip cut once, every reject named, and a record of how."""
 
 import io
 import json
-import struct
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
-from PIL import Image
 
-from pipeline.errors import SampleError, UserError
-from pipeline.prepare.video import Cut, take
+from pipeline.errors import UserError
+from tests.makers.videos import grey, pitch, video
 from tests.makers.walk import mcr
 from tests.shard.makers import shards
-
-av = pytest.importorskip("av")
-RATE = 44_100
-
-
-def video(
-    path: Path, seconds: int, fps: int = 5, codecs: tuple[str, str] = ("mpeg4", "aac"), late: float = 0.0
-) -> Path:
-    """Frame n is grey of the value n; second s sounds at 200 (s + 1) Hz on the left and 3,000 Hz on the right."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        if codecs[0]:
-            pictures = container.add_stream(codecs[0], rate=fps, options={"g": "12"})
-            pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
-            pictures.bit_rate = 2_000_000
-        if codecs[1]:
-            rate = 48_000 if codecs[1] == "libopus" else RATE
-            sounds = container.add_stream(codecs[1], rate=rate, layout="stereo")
-        for number in range(seconds * fps if codecs[0] else 0):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), format="rgb24")
-            frame.pts = number + round(late * fps)
-            container.mux(pictures.encode(frame))
-        if codecs[0]:
-            container.mux(pictures.encode())
-        if codecs[1]:
-            time = np.arange(seconds * rate) / rate
-            left, right = np.sin(2 * np.pi * 200 * (np.floor(time) + 1) * time), np.sin(2 * np.pi * 3000 * time)
-            samples = (np.stack([left, right]) * 0.4).astype(np.float32)
-            for start in range(0, samples.shape[1], 1024):
-                frame = av.AudioFrame.from_ndarray(
-                    np.ascontiguousarray(samples[:, start : start + 1024]), "fltp", "stereo"
-                )
-                frame.rate, frame.pts = rate, start + round(late * rate)
-                container.mux(sounds.encode(frame))
-            container.mux(sounds.encode())
-    return path
-
-
-def grey(picture: bytes) -> float:
-    return float(np.asarray(Image.open(io.BytesIO(picture))).mean())
-
-
-def pitch(sound: bytes, second: float) -> float:
-    """Frequency in the middle of a second, on the left."""
-    wave, rate = soundfile.read(io.BytesIO(sound))
-    piece = wave[int((second + 0.25) * rate) : int((second + 0.75) * rate), 0]
-    return float(np.abs(np.fft.rfft(piece)).argmax() / len(piece) * rate)
-
-
-@pytest.mark.parametrize(
-    ("ending", "codecs"),
-    [
-        ("mp4", ("libx264", "aac")),
-        ("mp4", ("mpeg4", "aac")),
-        ("webm", ("libvpx", "libopus")),
-        ("mkv", ("mpeg4", "aac")),
-    ],
-)
-@pytest.mark.parametrize(
-    ("cut", "frame", "first"),
-    [
-        (Cut(), 25, 0),  # in the middle
-        (Cut(frame=0.0), 0, 0),
-        (Cut(frame=7.1), 35, 0),  # shown from 7.0 s on
-        (Cut(start=2, seconds=4), 20, 2),
-        (Cut(start=2, seconds=4, frame=3.4), 27, 2),
-    ],
-)
-def test_the_picture_and_the_span(tmp_path, ending, codecs, cut, frame, first):
-    taken = take(video(tmp_path / f"v.{ending}", 10, codecs=codecs), cut)
-    assert grey(taken.picture) == pytest.approx(frame, abs=1.5)
-    assert taken.frame_at == pytest.approx(frame / 5, abs=0.03)
-    wave, rate = soundfile.read(io.BytesIO(taken.sound))
-    assert rate == taken.rate and wave.shape[1] == 2
-    assert len(wave) / rate == pytest.approx(cut.seconds or 10, abs=0.1)
-    for second in (0, 3):
-        assert pitch(taken.sound, second) == pytest.approx(200 * (first + second + 1), abs=3)
-
-
-def test_a_stream_that_begins_late_is_counted_from_its_beginning(tmp_path):
-    taken = take(video(tmp_path / "v.mkv", 10, late=4.0), Cut(frame=3.0))
-    assert grey(taken.picture) == pytest.approx(15, abs=1.5)
-    assert pitch(taken.sound, 2) == pytest.approx(600, abs=3)
-
-
-UNITY = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "shape", "bright"),
-    [
-        ((65536, 0, 0, 0, 65536, 0, 0, 0), (48, 64), "top left"),
-        ((0, 65536, 0, -65536, 0, 0, 48 << 16, 0), (64, 48), "top right"),
-        ((-65536, 0, 0, 0, -65536, 0, 64 << 16, 48 << 16), (48, 64), "bottom right"),
-        ((0, -65536, 0, 65536, 0, 0, 0, 64 << 16), (64, 48), "bottom left"),
-    ],
-)
-def test_a_picture_is_upright_as_the_video_says(tmp_path, matrix, shape, bright):
-    """By the matrix of the track header, ISO/IEC 14496-12: x' = a x + c y + tx, y' = b x + d y + ty. It was not read."""
-    path = tmp_path / "v.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=5)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
-        picture = np.zeros((48, 64, 3), np.uint8)
-        picture[:24, :32] = 255
-        for number in range(5):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    file, header, track = path.read_bytes().partition(b"tkhd")
-    path.write_bytes(file + header + track.replace(UNITY, struct.pack(">9i", *matrix, 1 << 30), 1))
-    taken = take(path, Cut(frame=0.0), sound=False)
-    grey = np.asarray(Image.open(io.BytesIO(taken.picture)).convert("L"), float)
-    assert grey.shape == shape
-    half, wide = grey.shape[0] // 2, grey.shape[1] // 2
-    rows, columns = {"top": grey[:half], "bottom": grey[half:]}, {"left": slice(0, wide), "right": slice(wide, None)}
-    means = {f"{y} {x}": rows[y][:, columns[x]].mean() for y in rows for x in columns}
-    assert max(means, key=means.__getitem__) == bright and sorted(means.values())[2] < 20
-
-
-@pytest.mark.parametrize(
-    ("codecs", "cut", "said"),
-    [
-        (("mpeg4", ""), Cut(), "has no sound"),
-        (("", "aac"), Cut(), "has no pictures"),
-        (("mpeg4", "aac"), Cut(frame=11.0), "no frame at 11.000 s"),
-        (("mpeg4", "aac"), Cut(start=12, seconds=2, frame=-2.5), "no sound from"),
-    ],
-)
-def test_what_is_not_there_is_said(tmp_path, codecs, cut, said):
-    with pytest.raises(SampleError, match=said):
-        take(video(tmp_path / "v.mkv", 10, codecs=codecs), cut)
 
 
 @pytest.fixture

@@ -87,9 +87,9 @@ def main() -> None:
 
 
 def make_space(
-    family: str, folder: Path, given: argparse.Namespace, architecture: str = "ViT-B-32"
+    family: str, folder: Path, given: argparse.Namespace, architecture: str = "ViT-B-32", resize: str = "pillow"
 ) -> tuple[SpaceSpec, Space]:
-    """A space of random weights, loaded from a file as a real one is; `architecture` of OpenCLIP."""
+    """A space of random weights, loaded from a file as a real one is; `architecture` and option `resize` of OpenCLIP."""
     torch.manual_seed(0)
     if family == "compact":
         towers = {
@@ -105,7 +105,8 @@ def make_space(
 
         path = folder / f"{architecture}.pt"
         torch.save(open_clip.create_model(architecture).state_dict(), path)
-        spec = SpaceSpec("open_clip", str(path), model=architecture, precision=given.precision)
+        options = {"resize": resize}
+        spec = SpaceSpec("open_clip", str(path), model=architecture, precision=given.precision, options=options)
     return spec, load_space(spec, given.device)
 
 

@@ -3,7 +3,8 @@
     python benchmarks/input_path.py                       JPEGs of 256 pixels to 224, 1 and 2 workers
     python benchmarks/input_path.py --side 500 --json result.json
 
-`limit` is decoding and resizing alone: pictures for each second of one core. Ours reads the shards, checks their hashes,
+`limit` is decoding and resizing alone: pictures for each second of one core, resized by Pillow or by torch (the option `resize` of
+an OpenCLIP space). Ours reads the shards, checks their hashes,
 decodes in processes that a file cannot take down with it, and has batches ready for the model; the peer is webdataset in a
 `DataLoader` of torch, which checks nothing, with the same decoding. Both give uint8 batches [256, 3, 224, 224].
 
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from open_clip.transform import PreprocessCfg
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -37,10 +39,14 @@ from pipeline.encode.ahead import short_turns  # noqa: E402
 from pipeline.encode.batches import stacked_batches  # noqa: E402
 from pipeline.encode.decoders import PROCESSES  # noqa: E402
 from pipeline.encode.prepare import prepared_chunks  # noqa: E402
+from pipeline.spaces.open_clip.resize import WAYS, Resizer  # noqa: E402
 from pipeline.store.parts.folder import PartFolder  # noqa: E402
 from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard  # noqa: E402
 
 BATCH, SHARD, DISTINCT, SIZE = 256, 1024, 64, 224
+
+
+BY_PILLOW, BY_TORCH = (Resizer(PreprocessCfg(size=SIZE), way) for way in WAYS)
 
 
 class Pictures:
@@ -49,16 +55,17 @@ class Pictures:
     modalities = ("image",)
     dimension = 1
 
+    def __init__(self, resizer: Resizer) -> None:
+        self.resizer = resizer
+
     def preprocess(self, modality: str, payload: bytes) -> torch.Tensor:
         """One picture [3, 224, 224]."""
-        return decoded(payload)
+        return decoded(payload, self.resizer)
 
 
-def decoded(payload: bytes) -> torch.Tensor:
+def decoded(payload: bytes, resizer: Resizer = BY_PILLOW) -> torch.Tensor:
     """A picture [3, 224, 224], by the steps of OpenCLIP's transform."""
-    image = Image.open(io.BytesIO(payload)).convert("RGB")
-    image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return resizer(Image.open(io.BytesIO(payload)).convert("RGB"))
 
 
 def main() -> None:
@@ -75,12 +82,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(Path(folder) / "shards", pictures, given.samples)
         ways: dict[str, Callable[[], int]] = {"limit": lambda: sum(1 for each in pictures * 4 if decoded(each).numel())}
+        ways["limit by torch"] = lambda: sum(1 for each in pictures * 4 if decoded(each, BY_TORCH).numel())
         for workers in given.workers:
-            ways[f"ours, {workers}"] = lambda workers=workers: ours(shards, workers)
+            ways[f"ours, {workers}"] = lambda workers=workers: ours(shards, workers, BY_PILLOW)
+            ways[f"ours by torch, {workers}"] = lambda workers=workers: ours(shards, workers, BY_TORCH)
             ways[f"peer, {workers}"] = lambda workers=workers: peer(shards, workers)
         found = measure(ways, given.repeats)
     for name, row in found.items():
-        print(f"{name:10} {row['rate']:8,.0f} pictures/s {row['collector']:8.1f} us of the collecting process")
+        print(f"{name:16} {row['rate']:8,.0f} pictures/s {row['collector']:8.1f} us of the collecting process")
     if given.json:
         settings = {name: value for name, value in vars(given).items() if name != "json"}
         given.json.write_text(
@@ -116,11 +125,12 @@ def own_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def ours(shards: Path, workers: int) -> int:
+def ours(shards: Path, workers: int, resizer: Resizer) -> int:
     """Number of pictures that came as batches, the way `mcr encode` takes them."""
     parts, count = open_shards(shards).parts, 0
     with short_turns():
-        chunks = prepared_chunks(Pictures(), "image", shards, parts, workers, BATCH, PROCESSES)  # type: ignore[arg-type]
+        space: Any = Pictures(resizer)
+        chunks = prepared_chunks(space, "image", shards, parts, workers, BATCH, PROCESSES)
         for _, own in groupby(chunks, key=lambda chunk: chunk.shard.name):
             for batch in stacked_batches(own, BATCH, "cpu"):
                 count += len(batch.keys)

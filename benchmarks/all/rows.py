@@ -111,13 +111,15 @@ def of_encode(found: Found) -> list[Row]:
 def of_input(found: Found) -> list[Row]:
     """Pictures on their way into the model beside a DataLoader; the limit of a rate is decoding alone, on as many cores."""
     ways, rows = found["ways"], []
+    loader, pillow = "webdataset in a DataLoader, nothing checked", "ours, resized by Pillow"
     for workers in found["settings"]["workers"]:
-        own, peer = (ways[f"{name}, {workers}"] for name in ("ours", "peer"))
-        limit = ways["limit"]["rate"] * min(workers, found["cores"])
-        said = "webdataset in a DataLoader, nothing checked"
-        rows.append(Row(f"pictures decoded, workers: {workers}, a second", own["rate"], peer["rate"], said, limit))
+        own, quick, peer = (ways[f"{name}, {workers}"] for name in ("ours", "ours by torch", "peer"))
+        limit, quick_limit = (ways[name]["rate"] * min(workers, found["cores"]) for name in ("limit", "limit by torch"))
+        end = f"workers: {workers}, a second"
+        rows.append(Row(f"pictures decoded, {end}", own["rate"], peer["rate"], loader, limit))
+        rows.append(Row(f"pictures resized by torch, {end}", quick["rate"], own["rate"], pillow, quick_limit))
         cost = "processor time of the collecting process, us a picture"
-        rows.append(Row(f"{cost}, workers: {workers}", own["collector"], peer["collector"], said, 0, "lower"))
+        rows.append(Row(f"{cost}, workers: {workers}", own["collector"], peer["collector"], loader, 0, "lower"))
     return rows
 
 

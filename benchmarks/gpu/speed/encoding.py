@@ -14,9 +14,14 @@ from benchmarks.gpu.rows import Step
 from benchmarks.pointbert import measure as measure_points
 from pipeline.precision import multiplying
 
-# What is short comes first: pictures take half a minute. By precision, modality, samples and batch.
-RUNS = (("bf16", "text", 8192, 1024), ("bf16", "image", 4096, 1024), ("fp32", "image", 1024, 256))
-SMALL = (("fp32", "image", 8, 4),)
+# What is short comes first: pictures take half a minute. By precision, way of resizing, modality, samples and batch.
+RUNS = (
+    ("bf16", "pillow", "text", 8192, 1024),
+    ("bf16", "pillow", "image", 4096, 1024),
+    ("bf16", "torch", "image", 4096, 1024),
+    ("fp32", "pillow", "image", 1024, 256),
+)
+SMALL = (("fp32", "torch", "image", 8, 4),)
 
 
 def main() -> None:
@@ -28,15 +33,16 @@ def main() -> None:
     step.measured(f"PointBERT, {clouds} clouds of {points:,}", f"{clouds / sum(seconds.values()):,.1f}/s")
     step.measured("PointBERT, where its time goes", parts)
     workers = min(16, os.cpu_count() or 1)
-    for precision, jobs in groupby(SMALL if step.small else RUNS, key=lambda run: run[0]):
+    for (precision, resize), jobs in groupby(SMALL if step.small else RUNS, key=lambda run: run[:2]):
         given = argparse.Namespace(precision=precision, device=step.device, workers=workers, repeats=1)
         with tempfile.TemporaryDirectory() as folder:
-            spec, space = make_space("open_clip", Path(folder), given, step.architecture)
-            for _, modality, given.samples, given.batch in jobs:
+            spec, space = make_space("open_clip", Path(folder), given, step.architecture, resize)
+            for _, _, modality, given.samples, given.batch in jobs:
                 row = measure_encoding(spec, space, "open_clip", modality, Path(folder), given)
                 rates = row["rates"]
                 figure = f"{rates['whole']:,.0f}/s, {row['ratio']:.2f} of bare, input {rates['input']:,.0f}/s"
-                step.measured(f"{step.architecture} {modality} in {precision}, batches of {given.batch}", figure)
+                how = ", resized by torch" if resize == "torch" else ""
+                step.measured(f"{step.architecture} {modality} in {precision}, batches of {given.batch}{how}", figure)
     if step.device == "cuda":
         compiled(step)
 

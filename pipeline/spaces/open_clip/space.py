@@ -7,22 +7,22 @@ from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
 
-import numpy as np
 import open_clip
 import PIL
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL.Image import Image
+from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
 from pipeline.decode.text import decode_text
-from pipeline.errors import SampleError, UserError
+from pipeline.errors import UserError
 from pipeline.modalities import IMAGE, TEXT
 from pipeline.precision import dtype_of
 from pipeline.spaces import background as backgrounds
 from pipeline.spaces.open_clip.activation import OPTION as QUICK_GELU
 from pipeline.spaces.open_clip.activation import check_activation
 from pipeline.spaces.open_clip.files import OpenClipFiles, build_model
+from pipeline.spaces.open_clip.resize import OPTION as RESIZE
+from pipeline.spaces.open_clip.resize import WAYS, Resizer
 from pipeline.spaces.open_clip.text import TrimmedText
 from pipeline.spaces.open_clip.tokenizer import tokenizer_sha256
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
@@ -31,14 +31,15 @@ CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddin
 # How large JPEGs are decoded: ``whole``, as in the library, or ``reduced``: at half, a quarter or an eighth of the width and
 # height, as long as these are at least twice what the model takes.
 JPEG, JPEG_SIZES = "jpeg", ("whole", "reduced")
-OPTIONS = (QUICK_GELU, backgrounds.OPTION, JPEG)
+CHOICES = {JPEG: JPEG_SIZES, RESIZE: WAYS}  # of each option; the first is the library's way
+OPTIONS = (QUICK_GELU, backgrounds.OPTION, *CHOICES)
 
 
 class OpenClipSpace:
     """An OpenCLIP model behind the protocol of frozen spaces."""
 
     modalities = (TEXT, IMAGE)
-    preparation = (backgrounds.OPTION, JPEG)
+    preparation = (backgrounds.OPTION, *CHOICES)
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class OpenClipSpace:
         sha256: Mapping[str, str],
         background: backgrounds.Colour | None = None,
         jpeg: str = "whole",
+        resize: str = "pillow",
     ) -> None:
         self.background, self.jpeg = background, jpeg
         self.precision, self.device, self.sha256 = precision, device, dict(sha256)
@@ -57,15 +59,12 @@ class OpenClipSpace:
         self.tokenizer, self.tokenizer_sha256 = tokenizer, tokenizer_sha256(tokenizer)
         self.embed_text: Callable[[Tensor], Tensor] = TrimmedText.of(model) or self._whole_text
         self.config = PreprocessCfg(**model.visual.preprocess_cfg)  # type: ignore[union-attr, arg-type]
-        # The last three steps (mode, tensor, normalise) are done here: the mode by the decoder, the others on
-        # the whole batch, so that a picture travels as bytes.
-        self.resize = image_transform_v2(self.config, is_train=False).transforms[:-3]
+        self.resizer = Resizer(self.config, resize)
         self.mean, self.std = (
             torch.tensor(values, device=device)[:, None, None] for values in (self.config.mean, self.config.std)
         )
-        size = self.config.size if isinstance(self.config.size, tuple | list) else (self.config.size,) * 2
-        self.size = (size[1], size[0])
-        self.at_least = (2 * self.size[0], 2 * self.size[1]) if jpeg == "reduced" else None
+        width, height = self.resizer.size
+        self.at_least = (2 * width, 2 * height) if jpeg == "reduced" else None
         self.dimension = self._measure_dimension()
 
     @classmethod
@@ -80,9 +79,10 @@ class OpenClipSpace:
         if unknown := sorted(set(spec.options) - set(OPTIONS)):
             raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
         background = backgrounds.background_of(spec.options)
-        jpeg = spec.options.get(JPEG, JPEG_SIZES[0])
-        if jpeg not in JPEG_SIZES:
-            raise UserError(f"The option {JPEG} is {jpeg!r}.", f"Choose one of: {', '.join(JPEG_SIZES)}.")
+        chosen = {name: spec.options.get(name, choices[0]) for name, choices in CHOICES.items()}
+        for name, choices in CHOICES.items():
+            if chosen[name] not in choices:
+                raise UserError(f"The option {name} is {chosen[name]!r}.", f"Choose one of: {', '.join(choices)}.")
         files = OpenClipFiles.of(spec)
         sha256 = files.hashes()
         _check_hash(spec, sha256)
@@ -101,7 +101,7 @@ class OpenClipSpace:
         if not sha256:  # a tag or hub name says where the weights came from, not which they are: hash what was loaded
             sha256 = {"weights": _tensors_hash(model)}
             _check_hash(spec, sha256)
-        return cls(model, tokenizer, spec.precision, device, sha256, background, str(jpeg))
+        return cls(model, tokenizer, spec.precision, device, sha256, background, str(chosen[JPEG]), str(chosen[RESIZE]))
 
     @staticmethod
     def weight_files(spec: SpaceSpec) -> list[Path]:
@@ -116,7 +116,7 @@ class OpenClipSpace:
             # Lists, as in the JSON that a stored fingerprint is compared with.
             preprocessing: object = {
                 name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.config).items()
-            } | {**backgrounds.recorded(self.background), **({JPEG: self.jpeg} if self.at_least else {})}
+            } | {**backgrounds.recorded(self.background), **self._other_ways()}
         else:
             names = ("context_length", "vocab_size")
             preprocessing = {"tokenizer": type(self.tokenizer).__name__, "truncate": "end"} | {
@@ -140,7 +140,7 @@ class OpenClipSpace:
         """
         if modality == TEXT:
             return self.tokenizer(decode_text(payload))[0]
-        return self._fit(backgrounds.picture_on(payload, self.background, mode="", at_least=self.at_least))
+        return self.resizer(backgrounds.picture_on(payload, self.background, mode="", at_least=self.at_least))
 
     @torch.inference_mode()
     def encode(self, modality: str, batch: Tensor) -> Tensor:
@@ -153,16 +153,10 @@ class OpenClipSpace:
     def _whole_text(self, tokens: Tensor) -> Tensor:
         return self.model.encode_text(tokens.to(self.device))  # type: ignore[operator]
 
-    def _fit(self, image: Image) -> Tensor:
-        # In the library's order: palettes and transparency are resized as they are, and become RGB afterwards.
-        try:
-            if image.size != self.size:
-                for step in self.resize:
-                    image = step(image)
-            pixels = np.array(image.convert("RGB"))
-        except (ValueError, OSError) as error:
-            raise SampleError("preprocess", f"picture of mode {image.mode}: {error}") from error
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    def _other_ways(self) -> dict[str, str]:
+        """Options that are not the library's way."""
+        chosen = {JPEG: self.jpeg, RESIZE: self.resizer.way}
+        return {name: way for name, way in chosen.items() if way != CHOICES[name][0]}
 
     def _measure_dimension(self) -> int:
         ids = self.tokenizer("a")

@@ -7,6 +7,7 @@ They (github.com/MCR-PEFT/C-MCR and .../Ex-MCR, folder ``checkpoints``) are stat
 * ``ex_clap.pt``, ``ex_ulip.pt``: ``Head1`` and ``Head2`` of one leaf, `decoupled`; CLIP is the base.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,13 @@ LAYOUTS = {
     "ex_clap": Published("decoupled", {CLAP: ""}, TEXT, AUDIO_VISUAL),
     "ex_ulip": Published("decoupled", {ULIP: ""}, IMAGE, POINT_TEXT),
 }
+# Git's ids of the files at C-MCR 038dec1 and Ex-MCR 0f2baa5: the two leaves have one layout, and only their bytes differ.
+BLOBS = {
+    "61099f73eabf34a1f8da2ab11ffdd87db95b20b3": "clap_clip",
+    "350a714d9eef411985e353ba0306b885196f2610": "ulip_clip",
+    "f85c9a202324d9374c71b032fd9f42a9c818cf87": "ex_clap",
+    "50b8eff07c85a0cd1084de54537282deffe04567": "ex_ulip",
+}
 # By kind: the first layer [hidden or output, input], and the last one [output, hidden].
 _ENDS = {
     "mlp": ("net1.0.weight", "net2.0.weight"),
@@ -73,6 +81,12 @@ def layout_called(name: str) -> Published:
     return LAYOUTS[name]
 
 
+def published_as(path: Path) -> str | None:
+    """The layout of the published file that `path` is byte for byte; None if it is none of them."""
+    content = path.read_bytes()
+    return BLOBS.get(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest())
+
+
 def widths_of(layout: Published, heads: Heads) -> dict[str, int]:
     """By role: width of the embeddings of the space; the base of a leaf first, which has no projector."""
     widths = {role: spec.input for role, (spec, _) in heads.items()}
@@ -88,9 +102,16 @@ def read_published(path: Path, layout: Published, name: str) -> Heads:
         name: Of the layout, for messages.
 
     Raises:
-        UserError: It is missing, damaged or of another layout.
+        UserError: It is missing, damaged, of another layout, or published under another name.
     """
-    tensors = read_tensors(find_checkpoint(str(path)))
+    checkpoint = find_checkpoint(str(path))
+    tensors = read_tensors(checkpoint)
+    if (other := published_as(checkpoint.path)) not in (None, name):
+        raise UserError(
+            f"{path} is what the authors published as {other}.pt.", f"Name its layout: {other}, not {name}."
+        )
+    if odd := next((tensor for tensor, values in tensors.items() if not values.isfinite().all()), None):
+        raise UserError(f"{path} is damaged: {odd} is not finite.", "Fetch the file again.")
     known = tuple(layout.heads.values())
     if foreign := [tensor for tensor in tensors if not tensor.startswith(known)]:
         raise UserError(

@@ -4,6 +4,7 @@ The reference evaluates the published arithmetic in float64 from the file alone;
 written down here once more, because the two papers swap them.
 """
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from pipeline.adopt.projectors import NamedSpace, import_projectors
 from pipeline.connect import ConnectedSpace
 from pipeline.connect.config import load_config
+from pipeline.connect.published import BLOBS, published_as
 from pipeline.errors import UserError
 
 SPACES = {role: NamedSpace(f"my_{role}", {"encoder": "toy", "checkpoint": role}) for role in ("clip", "clap", "ulip")}
@@ -138,7 +140,39 @@ def test_a_file_of_another_layout_is_refused(files, tmp_path, name, other):
     assert not (tmp_path / "model").exists()
 
 
+def test_leaves_under_each_others_names_are_told_by_their_bytes(files, tmp_path, monkeypatch):
+    """Both have one layout: CLAP's projector would have been ULIP's, and every number of both wrong. Ids are by git itself."""
+    command = ["git", "hash-object", "--no-filters", str(files["ex_ulip"])]
+    blob = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setitem(BLOBS, blob, "ex_ulip")
+    assert published_as(files["ex_ulip"]) == "ex_ulip" and published_as(files["ex_clap"]) is None
+    with pytest.raises(UserError, match=r"published as ex_ulip\.pt"):
+        import_projectors({"ex_clap": files["ex_ulip"]}, SPACES, tmp_path / "model", "theirs")
+    assert not (tmp_path / "model").exists()
+    import_projectors({"ex_ulip": files["ex_ulip"]}, SPACES, tmp_path / "model", "theirs")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "is damaged"),
+        (lambda whole: b"<!DOCTYPE html><html>Sign in", "is not a checkpoint but a page of HTML"),
+        (lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n", "pointer of git-lfs"),
+        (lambda whole: b"", "is not a checkpoint"),
+    ],
+)
+def test_what_is_no_projector_is_named(files, tmp_path, content, said):
+    files["ex_clap"].write_bytes(content(files["ex_clap"].read_bytes()))
+    with pytest.raises(UserError, match=said):
+        import_projectors({"ex_clap": files["ex_clap"]}, SPACES, tmp_path / "model", "theirs")
+
+
 def test_what_else_is_refused(files, tmp_path):
+    state = published("ex_clap")
+    state["Head1.weight"][3, 4] = float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(UserError, match="Head1.weight is not finite"):
+        import_projectors({"ex_clap": tmp_path / "nan.pt"}, SPACES, tmp_path / "model", "theirs")
     state = published("ulip_clip")
     state["Head_A.net.1.running_mean"] = state["Head_A.net.1.running_mean"][:-1]
     torch.save(state, tmp_path / "short.pt")

@@ -128,9 +128,15 @@ def _read(path: Path) -> object:
             what = f"{path} was pickled in a way that cannot be read safely."
             hint = "If you trust where it comes from, save its tensors as .safetensors and use that file."
         else:
-            what = f"{path} is not a checkpoint, or it is damaged."
+            page = _first_byte(path) == b"<"
+            what = f"{path} is not a checkpoint{' but a page of HTML' if page else ', or it is damaged'}."
             hint = "Fetch it again, and compare its sha256 with the one that its authors give."
         raise UserError(what, hint) from error
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, architecture: str) -> None:

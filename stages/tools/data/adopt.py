@@ -113,6 +113,7 @@ def projectors(
     import yaml
 
     from pipeline.adopt.projectors import entry, import_projectors
+    from pipeline.connect.published import published_as
     from pipeline.names import check_name
     from pipeline.params.load import load_params
     from pipeline.store.lock import locked
@@ -133,6 +134,11 @@ def projectors(
         f"{space} {spec.kind} {spec.input} -> {spec.dimension}" for space, spec in config.projectors.items()
     )
     say(f'import {name}: {heads} in {MODELS / name}; open it with ConnectedSpace.load("{MODELS / name}")')
+    for layout_name, path in by_layout.items():
+        same = published_as(path)
+        say(
+            f"import {name}: {path} is {'the published file' if same else f'laid out as {layout_name}.pt, but not the published file'}"
+        )
     if name not in params.connections:
         say("# To evaluate it by `dvc repro`, add this to `connections` in params.yaml and its name to tasks:")
         say_lines(yaml.safe_dump({name: entry(by_layout, spaces)}, sort_keys=False).removesuffix("\n"))

@@ -1,7 +1,7 @@
 """Each table of the papers, from its sets in the published layouts to the page with the published numbers beside ours.
 
 No YAML is written by hand on the way, but for what makes the weights small. The layouts and where they were looked up are in
-tests/prepare/miniatures.py.
+tests/makers/miniatures.
 """
 
 from pathlib import Path

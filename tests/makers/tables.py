@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.spaces.compact.space import CompactModel, save_compact
 from pipeline.spaces.compact.towers import AudioSettings, TextSettings
 from tests.adopt.test_projectors import published
-from tests.prepare.miniatures import write
+from tests.makers.miniatures import write
 from tests.spaces.open_clip.test_open_clip import TEXT, VISION, save_folder
 from tests.spaces.ulip2.test_ulip2 import random_tensors, save
 
@@ -110,7 +110,11 @@ def put_set(downloads: Path, name: str) -> Path:
 
 
 def put_tars(folder: Path, base: int) -> None:
-    """Five tars as the organisation clip-benchmark has them on the hub: pictures, and their captions one in each line."""
+    """Five tars as the organisation clip-benchmark has them on the hub: pictures, and their captions one in each line.
+
+    LAION-AI/CLIP_benchmark at 48de38c, clip_benchmark/datasets/builder.py: `{0..4}.tar` with a picture and its .txt, whose lines
+    are the captions.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(5):
         with tarfile.open(folder / f"{number}.tar", "w") as tar:

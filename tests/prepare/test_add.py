@@ -14,7 +14,7 @@ from pipeline.params.load import load_params
 from pipeline.prepare import SETS
 from stages.cli import app
 from stages.tools.init import PRESETS
-from tests.prepare.miniatures import write
+from tests.makers.miniatures import write
 
 
 def add(name: str) -> str:

@@ -22,7 +22,7 @@ from pipeline.shard.build import build_shards, settings_of
 from pipeline.shard.settings import CorpusSettings
 from pipeline.store.shards import shard_keys
 from stages.cli import app
-from tests.prepare.miniatures import write
+from tests.makers.miniatures import write
 
 
 def prepare(name: str, *arguments: str) -> dict:

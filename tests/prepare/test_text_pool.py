@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.prepare.text_pool import make_text_pool, normalised
+from tests.makers.miniatures.files import table
 from tests.makers.walk import mcr
-from tests.prepare.miniatures import table
 
 CLOTHO_COLUMNS = ("file_name", *(f"caption_{number}" for number in range(1, 6)))
 TEST_CAPTION = "A dog barks at the mailman."

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.prepare import SETS
 from pipeline.prepare.stamps import STAMPS
-from tests.prepare.miniatures import MINIATURES, write
+from tests.makers.miniatures import MINIATURES, write
 
 
 def read_whole(folder: Path, name: str) -> None:

@@ -58,6 +58,17 @@ def test_one_box_is_intersection_over_union() -> None:
     assert box_ciou(np.array([0, 0, 2, 2]), np.array([[0, 0, 2, 2], [2, 0, 4, 2]]), 2) == pytest.approx(0.5)
 
 
+def test_a_box_that_holds_nothing_marks_nothing():
+    """VGG-SS has 18 of them, reversed when they are clipped; of two clips they are all there is, and nothing is right there."""
+    good, reversed_, flat = [0.2, 0.2, 0.6, 0.7], [0.4, 0.66, 0.0, 0.98], [0.27, 1.0, 0.75, 1.0]
+    predicted = np.array([0.1, 0.2, 0.5, 0.9])
+    for empty in (reversed_, flat):
+        assert box_ciou(predicted, np.array([good, empty])) == pytest.approx(box_ciou(predicted, np.array([good])))
+        assert box_ciou(predicted, np.array([empty])) == 0
+        np.testing.assert_array_equal(truth_map(np.array([good, empty])), truth_map(np.array([good])))
+        assert not truth_map(np.array([empty])).any()
+
+
 def test_a_heat_map_is_cut_at_its_median() -> None:
     heat = np.arange(16.0).reshape(4, 4)
     assert map_ciou(heat, (heat >= 8).astype(float)) == 1

@@ -11,7 +11,7 @@ from pipeline.prepare.layout import Layout
 # Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
 SOUNDS = ("m4a", "mka", "aac", "wma", "opus", "weba")
 VIDEOS = ("mp4", "webm", "mkv", "m4v", "mov", "avi", "flv", "3gp", "ogv", "mpg", "mpeg", "ts")
-SECONDS = 10.0  # of a clip of VGGSound
+SECONDS = 10.0  # of a clip of VGGSound and of AudioCaps
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,17 @@ def _audioset(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[f
     return {row[0]: (float(row[1]), float(row[2]) - float(row[1])) for row in rows}
 
 
+def _audiocaps(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
+    """As the reader of the set calls its sounds: by id and second."""
+    rows = layout.table("test.csv", ("youtube_id", "start_time"))
+    starts = {f"{row['youtube_id']}_{row['start_time'].removesuffix('.0')}": float(row["start_time"]) for row in rows}
+    return {clip: (start, SECONDS) for clip, start in starts.items()}
+
+
 def _vggss(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
     """VGGSound's names end in the second at which the clip begins, in six digits."""
     names = [str(entry["file"]) for entry in layout.json("vggss.json")]
-    extended = "vggss_test_plus_silent.csv"
-    if (layout.root / extended).is_file():
-        names += [row[field] for row in layout.table(extended, ("video", "audio")) for field in ("video", "audio")]
+    names += _extended(layout, "vggss_test_plus_silent.csv")
     return {name: (float(name.rsplit("_", 1)[1]), SECONDS) for name in dict.fromkeys(names)}
 
 
@@ -56,7 +61,15 @@ def _ave(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float,
 
 
 def _flickr(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
-    return {path.stem: None for path in sorted((layout.root / "Annotations").glob("*.xml"))}
+    names = [path.stem for path in sorted((layout.root / "Annotations").glob("*.xml"))]
+    return dict.fromkeys([*names, *_extended(layout, "flickr_test_plus_silent.csv")])
+
+
+def _extended(layout: Layout, name: str) -> list[str]:
+    """The pictures and sounds of an extended set, where its file is there."""
+    if not (layout.root / name).is_file():
+        return []
+    return [row[field] for row in layout.table(name, ("video", "audio")) for field in ("video", "audio")]
 
 
 def _all(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
@@ -69,8 +82,10 @@ VIDEO_SETS = {
     # VGG-SS as KAIST's ACL-SSL describes it: the boxes were drawn on the 125th frame of 25 in a second.
     "vggss": VideoSet(_vggss, 5.0, "the boxes were drawn on the 125th frame of 25 in a second"),
     "extended-vggss": VideoSet(_vggss, 5.0, "the boxes were drawn on the 125th frame of 25 in a second"),
+    "audiocaps": VideoSet(_audiocaps, None, "sounds only", picture=False),
     "ave": VideoSet(_ave, None, UNKNOWN),
     "flickr-soundnet": VideoSet(_flickr, None, UNKNOWN),
+    "extended-flickr": VideoSet(_flickr, None, UNKNOWN),
     # Unpaired data: every video of a folder.
     "sounds": VideoSet(_all, None, "sounds only", picture=False),
     "pictures-and-sounds": VideoSet(_all, None, "the middle one of each video"),
@@ -96,6 +111,6 @@ def videos_of(folder: Path, chosen: VideoSet) -> dict[str, Path]:
 
 def video_of(clip: str, found: Mapping[str, Path], whole: bool) -> Path | None:
     """The video of a clip: of its name, or where `whole` of its upload's."""
-    # Of VGGSound's clips the name ends in the second at which they begin, which the upload's does not.
-    upload = [clip.rpartition("_")[0]] if whole and re.fullmatch(r".{11}_\d{6}", clip) else []
-    return next((found[name] for name in (clip, f"Y{clip}", *upload) if name in found), None)
+    # The names of some clips end in the second at which they begin, which that of the upload does not.
+    upload = [clip.rpartition("_")[0]] if whole and re.fullmatch(r".{11}_\d+", clip) else []
+    return next((found[name] for each in (clip, *upload) for name in (each, f"Y{each}") if name in found), None)

@@ -1,6 +1,6 @@
 """Each table of the papers, from its sets in the published layouts to the page with the published numbers beside ours.
 
-No YAML is written by hand on the way, but for what makes the weights small. The layouts and where they were looked up are in
+The commands are those of docs/tables.md, in their order, and no YAML is written by hand but for what makes the weights small. The layouts and where they were looked up are in
 tests/makers/miniatures.
 """
 
@@ -12,11 +12,11 @@ import yaml
 
 from stages.tools.init import PRESETS
 from tests.makers import tables
+from tests.makers.documented import HUB, follow
 from tests.makers.walk import mcr
 from tests.report.test_page import Page
 
 TABLES = sorted(path.stem for path in PRESETS.glob("tables/*.yaml"))
-HUB = ("coco", "flickr30k")
 # Its way is the shortest that has everything: published and trained connections, crops, labels, several sets.
 QUICK = "cmcr-counterfactual"
 
@@ -50,26 +50,7 @@ def weights(tmp_path_factory) -> Path:
 )
 def test_from_the_published_files_to_the_page(tmp_path, monkeypatch, weights, table):
     monkeypatch.chdir(tmp_path)
-    said = mcr("init", f"tables/{table}")
-    recipe = recipe_of(table)
-    for space in recipe["spaces"]:
-        Path("data/spaces", space).rmdir()
-        if space == "ulip":
-            tables.weights(Path("data/spaces"), {"ulip"})
-        else:
-            Path("data/spaces", space).symlink_to(weights / "spaces" / space)
-    if "data/published" in said:
-        Path("data/published").rmdir()
-        Path("data/published").symlink_to(weights / "published")
-    for name in sets_of(recipe):
-        source = tables.put_set(Path("data/downloads"), name)
-        mcr("prepare", name, str(source))
-        if f"{name}-crops" in recipe["corpora"]:
-            tables.put_proposals(source / "frames", Path("boxes.csv"))
-            mcr("crop", name, "boxes.csv", str(source / "frames"))
-    for number, name in enumerate(set(HUB) & set(recipe["corpora"]), 1):
-        tables.put_tars(Path("data/raw", name), 50_000 * number)
-    tables.put_training(Path("data/raw"), set(tables.TRAINING) & set(recipe["corpora"]))
+    follow(table, weights)
     params = yaml.safe_load(Path("params.yaml").read_text())
     tables.small(params)
     Path("params.yaml").write_text(yaml.safe_dump(params))
@@ -89,6 +70,7 @@ def test_from_the_published_files_to_the_page(tmp_path, monkeypatch, weights, ta
     text = " ".join(Page(Path("data/reports/index.html").read_text()).text.split())
     numbers = [number for task in params["evaluate"]["tasks"].values() for number in task["expected"]]
     assert numbers and "not measured here" not in text
+    assert [name for name in sets_of(recipe_of(table)) if not Path("data/raw", name, "set.json").exists()] == []
     for number in numbers:
         expected = f"expected {number['value']:.1f}" if "value" in number else "expected unknown"
         assert f"{expected}, measured " in text and number["source"] in text

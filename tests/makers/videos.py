@@ -54,3 +54,23 @@ def pitch(sound: bytes, second: float) -> float:
     wave, rate = soundfile.read(io.BytesIO(sound))
     piece = wave[int((second + 0.25) * rate) : int((second + 0.75) * rate), 0]
     return float(np.abs(np.fft.rfft(piece)).argmax() / len(piece) * rate)
+
+
+def still(path: Path, picture: np.ndarray, pitch: float, seconds: int) -> None:
+    """A video that shows one `picture` [H, W, 3] and sounds at one `pitch` in hertz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        shown = container.add_stream("mpeg4", rate=1)
+        shown.height, shown.width, shown.pix_fmt = *picture.shape[:2], "yuv420p"
+        heard = container.add_stream("aac", rate=16_000, layout="mono")
+        for number in range(seconds):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(shown.encode(frame))
+        container.mux(shown.encode())
+        wave = (0.5 * np.sin(2 * np.pi * pitch * np.arange(seconds * 16_000) / 16_000)).astype(np.float32)[None]
+        for start in range(0, wave.shape[1], 1024):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, start : start + 1024]), "fltp", "mono")
+            frame.rate, frame.pts = 16_000, start
+            container.mux(heard.encode(frame))
+        container.mux(heard.encode())

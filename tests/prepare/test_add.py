@@ -124,3 +124,15 @@ def test_a_linked_file_stays_a_link(project):
     project.symlink_to("real.yaml")
     add("audiocaps")
     assert project.is_symlink() and "audiocaps-audio" in Path("real.yaml").read_text()
+
+
+def test_what_a_recipe_reads_already_is_not_to_be_added(project):
+    """The page on the tables ended with YAML to copy, although the recipe has it."""
+    shutil.copy(PRESETS / "tables" / "cmcr-localisation.yaml", project)
+    write(Path("data/downloads"), "vggss")
+    said = CliRunner().invoke(app, ["prepare", "vggss", "data/downloads/vggss"], catch_exceptions=False).output
+    assert "params.yaml reads vggss-audio" in said and "corpora:" not in said
+    Path("boxes.csv").write_text("image,x0,y0,x1,y1\nb2_000020.jpg,0,0,1,1\n")
+    frames = "data/downloads/vggss/frames"
+    said = CliRunner().invoke(app, ["crop", "vggss", "boxes.csv", frames], catch_exceptions=False).output
+    assert "1 crops" in said and "Add to" not in said

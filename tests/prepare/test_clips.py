@@ -106,6 +106,26 @@ def test_clips_out_of_whole_uploads(tmp_path, monkeypatch):
     assert grey(Path("v/frames/zzzzzzzzzzz_000010.jpg").read_bytes()) == pytest.approx(75, abs=1.5)  # 10 s + 5 s
 
 
+def test_sounds_of_audiocaps_and_both_sides_of_an_extended_set(tmp_path, monkeypatch):
+    """AudioCaps names a video and a second; a silent pair may name a sound that has no annotation of its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    Path("a/test.csv").write_text("audiocap_id,youtube_id,start_time,caption\r\n7,-yyyyyyyyyy,3,A bell\r\n")
+    video(Path("uploads/Y-yyyyyyyyyy.m4a"), 20, codecs=("", "aac"))
+    assert "1 listed, 1 cut" in mcr("cut", "audiocaps", "a", "uploads", "--whole")
+    sound = Path("a/audio/-yyyyyyyyyy_3.wav").read_bytes()
+    wave, rate = soundfile.read(io.BytesIO(sound))
+    assert len(wave) / rate == pytest.approx(10, abs=0.1) and pitch(sound, 1) == pytest.approx(200 * 5, abs=3)
+    assert "1 listed; 1 audio, 1 captions" in mcr("prepare", "audiocaps", "a")
+
+    Path("f/Annotations").mkdir(parents=True)
+    Path("f/Annotations/1.xml").write_text("<annotation/>")
+    Path("f/flickr_test_plus_silent.csv").write_text("video,audio,label\r\n1,2,non-sounding")
+    for name in ("1", "2"):
+        video(Path(f"uploads/{name}.mp4"), 1)
+    assert "2 listed, 2 cut" in mcr("cut", "extended-flickr", "f", "uploads")
+
+
 @pytest.mark.parametrize(
     ("name", "file", "content"),
     [("ave", "Annotations.txt", "Bark&v1&good&0&10\n"), ("flickr-soundnet", "Annotations/v1.xml", "<annotation/>")],

@@ -10,7 +10,8 @@ import typer
 from pipeline.prepare import SETS
 from pipeline.prepare.video_sets import VIDEO_SETS
 from stages.cli import app
-from tests.end_to_end.test_tables import HUB, TABLES, recipe_of, sets_of
+from tests.end_to_end.test_tables import TABLES, recipe_of, sets_of
+from tests.makers.documented import HUB
 from tests.makers.readme import ROOT
 
 TEXT = (ROOT / "docs" / "tables.md").read_text()

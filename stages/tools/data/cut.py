@@ -14,7 +14,8 @@ def cut(
     name: Annotated[
         str,
         typer.Argument(
-            help="audioset, vggss, extended-vggss, ave, flickr-soundnet; of any videos: sounds, pictures-and-sounds."
+            help="audiocaps, audioset, vggss, extended-vggss, ave, flickr-soundnet, extended-flickr; of any videos: sounds, "
+            "pictures-and-sounds."
         ),
     ],
     folder: Annotated[

@@ -67,7 +67,18 @@ def prepare(
         say(f"added to {params_file}: {', '.join(added) or 'nothing new'}")
         say_lines("\n".join(f"left out: {each}" for each in left_out))
         return
+    if known := _known(params_file, found["corpora"]):
+        say(f"{params_file} reads {', '.join(known)}; with --add it would have all of the set")
+        return
     _say_entries(found, chosen.preparation)
+
+
+def _known(params_file: Path, corpora: Mapping[str, object]) -> list[str]:
+    """Those of `corpora` that the parameters have as they are here; of a recipe all that it uses."""
+    from pipeline.params.load import read_raw
+
+    there = read_raw(params_file).get("corpora") if params_file.is_file() else None
+    return [name for name, entry in corpora.items() if isinstance(there, Mapping) and there.get(name) == entry]
 
 
 def _say_entries(found: Mapping[str, object], preparation: Mapping[str, Mapping[str, str | int]]) -> None:
@@ -88,6 +99,7 @@ def crop(
         Path, typer.Argument(help="Table with image, x0, y0, x1, y1 as fractions of the picture.", show_default=False)
     ],
     pictures: Annotated[Path, typer.Argument(help="Folder of the pictures.", show_default=False)],
+    params_file: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Crop a detector's boxes from pictures, for source localisation.
 
@@ -101,5 +113,7 @@ def crop(
     folder, table = Path("data/raw", name, "crops"), ANNOTATIONS / f"{name}-crops.parquet"
     count = cut_crops(proposals, pictures, folder, table, ConsoleProgress())
     say(f"crop {name}: {count:,} crops in {folder}, their boxes in {table}")
-    say("# Add to `corpora` in params.yaml:")
-    say(f"{name}-crops: {{modalities: [image], source: {folder}}}")
+    corpus = {f"{name}-crops": {"modalities": ["image"], "source": folder.as_posix()}}
+    if not _known(params_file, corpus):
+        say("# Add to `corpora` in params.yaml:")
+        say(f"{name}-crops: {{modalities: [image], source: {folder}}}")

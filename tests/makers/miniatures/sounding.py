@@ -62,8 +62,8 @@ FILES: dict[str, Files] = {
     "extended-vggss": VGGSS
     | clips("other_000147")
     | {
-        "vggss_test_plus_silent.csv": "video,audio,label\nother_000147,other_000147,non-sounding\n"
-        "b2_000020,-a1_000010,non-sounding\ngone,b2_000020,non-sounding"
+        "vggss_test_plus_silent.csv": "video,audio,label\r\nother_000147,other_000147,non-sounding\r\n"
+        "b2_000020,-a1_000010,non-sounding\r\ngone_000030,b2_000020,non-sounding"
     },
-    "extended-flickr": SOUNDNET | {"flickr_test_plus_silent.csv": "video,audio,label\n333,222,non-sounding"},
+    "extended-flickr": SOUNDNET | {"flickr_test_plus_silent.csv": "video,audio,label\r\n333,222,non-sounding"},
 }

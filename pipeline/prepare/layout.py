@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,20 @@ from pipeline.files.foreign import HEAD_BYTES, foreign_text
 from pipeline.modalities import EXTENSIONS, SOURCE_EXTENSIONS
 
 LEVELS = 4  # above a folder, where its files are looked for when they are not in it
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files in a folder, those below it and those that links lead to, each folder once; hidden ones are left out."""
+    seen, found = set(), []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()  # a link that leads in a circle
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [path for name in names if not name.startswith(".") and (path := Path(place, name)).is_file()]
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -127,8 +142,8 @@ class Layout:
         """
         wanted = {*EXTENSIONS[modality], *SOURCE_EXTENSIONS.get(modality, ())}
         found = {}
-        for path in sorted((self.root / folder).rglob("*")):
-            if path.suffix[1:].lower() in wanted and path.is_file():
+        for path in files_below(self.root / folder):
+            if path.suffix[1:].lower() in wanted:
                 inside = path.relative_to(self.root / folder).as_posix()
                 found[inside[: -len(path.suffix)]] = path.relative_to(self.root).as_posix()
         if not found:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.prepare.layout import Layout
+from pipeline.prepare.layout import Layout, files_below
 
 # Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
 SOUNDS = ("m4a", "mka", "aac", "wma", "opus", "weba")
@@ -100,8 +100,8 @@ def videos_of(folder: Path, chosen: VideoSet) -> dict[str, Path]:
     """
     endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix[1:].lower() in endings and path.is_file():
+    for path in files_below(folder):
+        if path.suffix[1:].lower() in endings:
             # A published name is that of one clip, wherever it lies; of anybody's videos two may share one.
             if path.stem in found and not chosen.of_a_set:
                 raise UserError(f"{found[path.stem]} and {path} would become the same clip.", "Rename one of them.")

@@ -115,3 +115,17 @@ def test_a_caption_may_hold_any_character(tmp_path):
     text = (folder / "test.csv").read_text().replace("Rain falls", caption)
     (folder / "test.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     assert ("yt2_0", caption) in SETS["audiocaps"].read(folder, ()).captions
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_folders_may_be_links(tmp_path, name):
+    """`val2014` of COCO is often on another disk; only the folder that was named was followed."""
+    folder = write(tmp_path, name)
+    before = SETS[name].read(folder, SETS[name].templates)
+    for number, place in enumerate(sorted(each for each in folder.iterdir() if each.is_dir())):
+        for inside in (*[each for each in place.iterdir() if each.is_dir()], place):
+            inside.rename(far := tmp_path / f"disk-{number}-{inside.name}")
+            inside.symlink_to(far)
+    (folder / "circle").symlink_to(folder)
+    after = SETS[name].read(folder, SETS[name].templates)
+    assert after.files == before.files and after.captions == before.captions and after.listed == before.listed

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.errors import SampleError
-from pipeline.files.atomic import write_bytes, write_text
+from pipeline.files.atomic import write_text
+from pipeline.prepare.clip_files import Found, are_there, files_of, write_clip
 from pipeline.prepare.layout import Layout
-from pipeline.prepare.video import JPEG_QUALITY, Cut, Taken, pyav, take
+from pipeline.prepare.seconds import Numbers, take_seconds
+from pipeline.prepare.video import JPEG_QUALITY, Cut, pyav, take
 from pipeline.prepare.video_sets import VIDEO_SETS, VideoSet, video_of, videos_of
 from pipeline.progress import Progress
 
@@ -20,7 +22,7 @@ RECORD = "cut.json"
 SETTINGS = "settings"
 LIMITS = Limits(seconds=300.0)
 OFTEN = 100  # clips after which the record is written
-Job = tuple[str, Path, Cut]
+Job = tuple[str, Path, Cut, Numbers]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Clips:
 
 def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, workers: int, progress: Progress) -> Clips:
     """Write ``audio/<name>.wav`` and ``frames/<name>.jpg`` below `root` for every listed clip whose video there is.
+
+    Of a set that lists frames by their numbers these are ``frames/<name>/frame_<second>/<number>.jpg``, and the sounds
+    ``audio/<name>/frame_<second>.wav``.
 
     What was cut and how is recorded in ``cut.json``. A clip that the record has with the same settings is not cut again
     unless its video changed; what an earlier run made of a video that is rejected now is removed.
@@ -56,15 +61,15 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
     """
     pyav()
     chosen = VIDEO_SETS[name]
-    spans, wanted = _listed(name, root, videos, chosen, whole)
+    spans, wanted, numbers = _listed(name, root, videos, chosen, whole)
     settings = {"set": name, "whole": whole, **asdict(cut), "jpeg_quality": JPEG_QUALITY, "pyav": version("av")}
-    made = _made(root, chosen, settings)
+    made = _made(root, chosen, settings, numbers)
     clips: dict[str, dict[str, object]] = {}
     jobs: list[Job] = []
     for clip, span in spans.items():
         entry, path = made.get(clip, {}), wanted.get(clip)
         if path and (entry.get("bytes") != path.stat().st_size or SETTINGS in entry):
-            jobs.append((clip, path, _span(cut, span, whole)))
+            jobs.append((clip, path, _span(cut, span, whole), numbers.get(clip, {})))
         elif entry:
             clips[clip] = entry
     otherwise = sum(SETTINGS in entry for entry in clips.values())
@@ -73,7 +78,7 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
     try:
         for number, (clip, entry) in enumerate(_cut(jobs, root, chosen.picture, workers), 1):
             if "error" in entry and clip in made:
-                for path in _files(root, clip, chosen):
+                for path in files_of(root, clip, chosen, numbers.get(clip, {})):
                     path.unlink(missing_ok=True)
             clips[clip] = entry
             progress.advance(1)
@@ -87,12 +92,13 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
 
 def _listed(
     name: str, root: Path, videos: Path, chosen: VideoSet, whole: bool
-) -> tuple[Mapping[str, tuple[float, float] | None], dict[str, Path]]:
-    """The clips of the set, and the videos of those that have one."""
+) -> tuple[Mapping[str, tuple[float, float] | None], dict[str, Path], Mapping[str, Numbers]]:
+    """The clips of the set, the videos of those that have one, and the frames of those whose frames are listed."""
     layout = Layout(name, root, f"its annotations, and {videos} with a video for each clip")
     found = videos_of(videos, chosen)
     try:
         spans = chosen.listed(layout, found)
+        numbers = chosen.numbered(layout) if chosen.numbered else {}
     except (LookupError, TypeError, ValueError) as error:
         raise layout.wrong(".", f"holds annotations that are not as they are published ({error})") from error
     wanted = {clip: path for clip in spans if (path := video_of(clip, found, whole)) is not None}
@@ -100,27 +106,31 @@ def _listed(
         raise layout.wrong(
             ".", f"lists {len(spans)} clips, such as {next(iter(spans), '')!r}, and {videos} has no video of them"
         )
-    return spans, wanted
+    return spans, wanted, numbers
 
 
 def _cut(jobs: Sequence[Job], root: Path, picture: bool, workers: int) -> Iterator[tuple[str, dict[str, object]]]:
     """Cut and write every clip; a video that makes FFmpeg crash or hang costs itself only."""
 
-    def safely(job: Job) -> Taken | SampleError:
+    def safely(job: Job) -> Found:
         try:
-            return take(job[1], job[2], picture)
+            return take_seconds(job[1], job[3]) if job[3] else take(job[1], job[2], picture)
         except SampleError as error:
             return error
 
     with ExitStack() as stack:
-        isolated: Isolated[Job, Taken | SampleError] | None = None
+        isolated: Isolated[Job, Found] | None = None
         if POSSIBLE:
             isolated = stack.enter_context(Isolated(safely, workers, LIMITS))
             isolated.start()
 
         def one(job: Job) -> tuple[str, dict[str, object]]:
             taken = isolated([job])[0] if isolated else safely(job)
-            return job[0], {"video": job[1].name, "bytes": job[1].stat().st_size, **_written_down(root, job[0], taken)}
+            return job[0], {
+                "video": job[1].name,
+                "bytes": job[1].stat().st_size,
+                **write_clip(root, job[0], taken, job[3]),
+            }
 
         pool = stack.enter_context(ThreadPoolExecutor(workers, "cut"))
         yield from pool.map(one, jobs)
@@ -141,28 +151,17 @@ def _span(cut: Cut, listed: tuple[float, float] | None, whole: bool) -> Cut:
     )
 
 
-def _made(root: Path, chosen: VideoSet, settings: Mapping[str, object]) -> dict[str, dict[str, object]]:
+def _made(
+    root: Path, chosen: VideoSet, settings: Mapping[str, object], numbers: Mapping[str, Numbers]
+) -> dict[str, dict[str, object]]:
     """What earlier runs cut and is there; with its settings where they were others."""
     before = _record(root / RECORD)
     found = {}
     for clip, entry in before.get("clips", {}).items():
-        if "error" not in entry and all(path.is_file() for path in _files(root, clip, chosen)):
+        if "error" not in entry and are_there(root, clip, chosen, numbers.get(clip, {}), entry):
             by = entry.pop(SETTINGS, before.get(SETTINGS))
             found[clip] = entry if by == settings else {**entry, SETTINGS: by}
     return found
-
-
-def _files(root: Path, clip: str, chosen: VideoSet) -> list[Path]:
-    return [root / "audio" / f"{clip}.wav", *([root / "frames" / f"{clip}.jpg"] if chosen.picture else [])]
-
-
-def _written_down(root: Path, clip: str, taken: Taken | SampleError) -> dict[str, object]:
-    if isinstance(taken, SampleError):
-        return {"error": taken.message}
-    write_bytes(root / "audio" / f"{clip}.wav", taken.sound)
-    if taken.picture:
-        write_bytes(root / "frames" / f"{clip}.jpg", taken.picture)
-    return {"frame_at": taken.frame_at, "sound": taken.span, "rate": taken.rate}
 
 
 def _record(path: Path) -> dict[str, dict[str, dict[str, object]]]:

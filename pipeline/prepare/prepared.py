@@ -59,6 +59,8 @@ def key_of(name: str) -> str:
 def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) -> dict[str, int]:
     """Write the set to the folder `raw` and its tables to `annotations`; ``set.json`` is written last.
 
+    Converted files of an earlier run are removed where the set no longer has them.
+
     Args:
         name: Of the set.
         prepared: Its content.
@@ -77,6 +79,8 @@ def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) 
         rows = ({"key": key, "path": path} for key, path in samples)
         counts[modality] = _write_lines(raw / f"{modality}.jsonl", rows)
     for modality, makers in prepared.converted.items():
+        for key in _keys_of(annotations / f"{name}.parquet") - makers.keys():
+            (raw / modality / f"{key}.npy").unlink(missing_ok=True)
         for key, make in makers.items():
             write_bytes(raw / modality / f"{key}.npy", make())
         counts[modality] = len(makers)
@@ -101,6 +105,11 @@ def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) 
     about |= {"classes": len(prepared.classes), "templates": list(prepared.templates)}
     write_text(raw / "set.json", json.dumps(about, indent=1) + "\n")
     return counts
+
+
+def _keys_of(labels: Path) -> set[str]:
+    """Of the samples that an earlier run wrote."""
+    return set(pq.read_table(labels, columns=["key"])["key"].to_pylist()) if labels.is_file() else set()
 
 
 def _numbered(texts: Iterable[tuple[str, str]]) -> Iterable[dict[str, str]]:

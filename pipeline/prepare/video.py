@@ -85,11 +85,11 @@ def take(path: Path, cut: Cut, picture: bool = True, sound: bool = True) -> Take
         with av.open(name) as container:
             heard = _sound(av, container, cut, end) if sound else (b"", None, None)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise SampleError("decode", _reason(path, error)) from error
+        raise SampleError("decode", reason(path, error)) from error
     return Taken(found[0], heard[0], found[1], heard[1], heard[2])
 
 
-def _reason(path: Path, error: Exception) -> str:
+def reason(path: Path, error: Exception) -> str:
     """Why a video cannot be read, without its path: what is written about a set is not of one machine."""
     with suppress(OSError), path.open("rb") as file:
         if not (head := file.read(HEAD_BYTES)):
@@ -132,11 +132,14 @@ def _picture(av: Any, container: Any, cut: Cut, end: float) -> tuple[bytes, floa
             raise SampleError("decode", f"the video has no frame at {wanted:.3f} s")
     if shown is None:
         raise SampleError("decode", f"the video has no frame at {wanted:.3f} s")
+    return jpeg(shown[1]), shown[0]
+
+
+def jpeg(frame: Any) -> bytes:
+    """A frame as a JPEG file, upright: a telephone held upright films lying pictures, and writes down how far to turn them."""
     buffer = io.BytesIO()
-    # A telephone held upright films lying pictures, and writes down how far to turn them.
-    upright = shown[1].to_image().rotate(shown[1].rotation, expand=True)
-    upright.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return buffer.getvalue(), shown[0]
+    frame.to_image().rotate(frame.rotation, expand=True).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
 
 
 def _sound(av: Any, container: Any, cut: Cut, end: float) -> tuple[bytes, tuple[float, float], int]:
@@ -144,21 +147,30 @@ def _sound(av: Any, container: Any, cut: Cut, end: float) -> tuple[bytes, tuple[
         raise SampleError("decode", "the file has no sound")
     stream = container.streams.audio[0]
     rate, pieces, begins = int(stream.rate), [], None
-    # Interleaved 16 bits, the channels and the rate of the file.
-    convert = av.AudioResampler(format="s16")
-    for time, frame in _frames(container, stream):
-        for part in convert.resample(frame):
-            samples = part.to_ndarray().reshape(-1, len(part.layout.channels))
-            low, high = (round((edge - time) * rate) for edge in (cut.start, end))
-            chosen = samples[max(low, 0) : max(high, 0)]
-            if len(chosen):
-                begins = max(time, cut.start) if begins is None else begins
-                pieces.append(chosen)
+    for time, samples in sound_frames(av, container, stream):
+        low, high = (round((edge - time) * rate) for edge in (cut.start, end))
+        chosen = samples[max(low, 0) : max(high, 0)]
+        if len(chosen):
+            begins = max(time, cut.start) if begins is None else begins
+            pieces.append(chosen)
         if time > end:
             break
     if begins is None:
         raise SampleError("decode", f"the video has no sound from {cut.start:.3f} to {end:.3f} s")
     wave = np.concatenate(pieces)
+    return wav(wave, rate), (begins, begins + len(wave) / rate), rate
+
+
+def sound_frames(av: Any, container: Any, stream: Any) -> Iterator[tuple[float, np.ndarray]]:
+    """Beginning and samples [N, channels] of each frame of a sound: 16 bits, the channels and the rate of the file."""
+    convert = av.AudioResampler(format="s16")
+    for time, frame in _frames(container, stream):
+        for part in convert.resample(frame):
+            yield time, part.to_ndarray().reshape(-1, len(part.layout.channels))
+
+
+def wav(wave: np.ndarray, rate: int) -> bytes:
+    """Samples [N, channels] as a WAV file of 16 bits."""
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, rate, format="WAV", subtype="PCM_16")
-    return buffer.getvalue(), (begins, begins + len(wave) / rate), rate
+    return buffer.getvalue()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.prepare.layout import Layout, files_below
+from pipeline.prepare.seconds import Numbers
 
 # Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
 SOUNDS = ("m4a", "mka", "aac", "wma", "opus", "weba")
@@ -24,12 +25,14 @@ class VideoSet:
         frame: The picture, in seconds from the beginning of the clip; None: in the middle.
         why: Where that is from.
         picture: Whether a picture is taken at all.
+        numbered: By clip: frames that the set lists by their numbers, several in a second, in place of one picture and span.
     """
 
     listed: Callable[[Layout, Mapping[str, Path]], Mapping[str, tuple[float, float] | None]]
     frame: float | None
     why: str
     picture: bool = True
+    numbered: Callable[[Layout], Mapping[str, Numbers]] | None = None
 
     @property
     def of_a_set(self) -> bool:
@@ -72,6 +75,19 @@ def _extended(layout: Layout, name: str) -> list[str]:
     return [row[field] for row in layout.table(name, ("video", "audio")) for field in ("video", "audio")]
 
 
+def _solo(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
+    return dict.fromkeys(_solo_frames(layout))
+
+
+def _solo_frames(layout: Layout) -> Mapping[str, Numbers]:
+    """From `<clip>/frame_<second>/<number>.jpg`."""
+    frames: dict[str, dict[int, list[int]]] = {}
+    for name in layout.json("solotest.json"):
+        clip, second, number = str(name).removesuffix(".jpg").split("/")
+        frames.setdefault(clip, {}).setdefault(int(second.removeprefix("frame_")), []).append(int(number))
+    return frames
+
+
 def _all(layout: Layout, found: Mapping[str, Path]) -> Mapping[str, tuple[float, float] | None]:
     return dict.fromkeys(found)
 
@@ -86,6 +102,7 @@ VIDEO_SETS = {
     "ave": VideoSet(_ave, None, UNKNOWN),
     "flickr-soundnet": VideoSet(_flickr, None, UNKNOWN),
     "extended-flickr": VideoSet(_flickr, None, UNKNOWN),
+    "music-solo": VideoSet(_solo, None, "the frames that are listed, by their numbers", numbered=_solo_frames),
     # Unpaired data: every video of a folder.
     "sounds": VideoSet(_all, None, "sounds only", picture=False),
     "pictures-and-sounds": VideoSet(_all, None, "the middle one of each video"),
@@ -111,6 +128,6 @@ def videos_of(folder: Path, chosen: VideoSet) -> dict[str, Path]:
 
 def video_of(clip: str, found: Mapping[str, Path], whole: bool) -> Path | None:
     """The video of a clip: of its name, or where `whole` of its upload's."""
-    # The names of some clips end in the second at which they begin, which that of the upload does not.
-    upload = [clip.rpartition("_")[0]] if whole and re.fullmatch(r".{11}_\d+", clip) else []
+    # The names of some clips end in the second at which they begin, or in two, which that of the upload does not.
+    upload = [clip[:11]] if whole and re.fullmatch(r".{11}_\d+(_\d+)?", clip) else []
     return next((found[name] for each in (clip, *upload) for name in (each, f"Y{each}") if name in found), None)

@@ -16,7 +16,8 @@ from tests.makers.readme import ROOT
 from tests.makers.walk import mcr
 
 HUB = ("coco", "flickr30k")
-SECONDS = 6  # of a clip: VGG-SS's picture is the one at 5 s
+LENGTH, SLOW = 6, 1  # seconds of a clip, whose picture is at 5 s at the latest, and frames in each
+NUMBERED_LENGTH, NUMBERED_RATE = 15, 30  # of MUSIC-Solo, whose frame 411 is in second 13
 
 
 def commands(table: str) -> list[list[str]]:
@@ -76,7 +77,7 @@ def _published(name: str, folder: str) -> None:
         assert tables.put_set(Path(folder).parent, name) == Path(folder)
 
 
-def _filmed(name: str, folder: str, place: str) -> None:
+def _filmed(name: str, folder: str, place: str, *_options: str) -> None:
     """The videos of the clips whose frames and sounds the miniature has, in place of these."""
     _published(name, folder)
     root = Path(folder)
@@ -86,11 +87,12 @@ def _filmed(name: str, folder: str, place: str) -> None:
         clip for clip in listed if {clip, f"Y{clip}", clip.rpartition("_")[0], f"Y{clip.rpartition('_')[0]}"} & held
     ]
     assert there
+    length, rate = (NUMBERED_LENGTH, NUMBERED_RATE) if VIDEO_SETS[name].numbered else (LENGTH, SLOW)
     base = 1000 * (1 + sum(map(ord, name)) % 97)
     for number, clip in enumerate(there, base):
         if not (video := Path(place, f"{clip}.mp4")).exists():
             picture = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-            videos.still(video, picture, 200 + 40 * (number - base), SECONDS)
+            videos.still(video, picture, 200 + 40 * (number - base), length, rate)
     for media in ("frames", "audio"):
         shutil.rmtree(root / media, ignore_errors=True)
 

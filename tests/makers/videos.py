@@ -56,14 +56,14 @@ def pitch(sound: bytes, second: float) -> float:
     return float(np.abs(np.fft.rfft(piece)).argmax() / len(piece) * rate)
 
 
-def still(path: Path, picture: np.ndarray, pitch: float, seconds: int) -> None:
+def still(path: Path, picture: np.ndarray, pitch: float, seconds: int, fps: int = 1) -> None:
     """A video that shows one `picture` [H, W, 3] and sounds at one `pitch` in hertz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        shown = container.add_stream("mpeg4", rate=1)
+        shown = container.add_stream("mpeg4", rate=fps)
         shown.height, shown.width, shown.pix_fmt = *picture.shape[:2], "yuv420p"
         heard = container.add_stream("aac", rate=16_000, layout="mono")
-        for number in range(seconds):
+        for number in range(seconds * fps):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = number
             container.mux(shown.encode(frame))

@@ -126,6 +126,33 @@ def test_sounds_of_audiocaps_and_both_sides_of_an_extended_set(tmp_path, monkeyp
     assert "2 listed, 2 cut" in mcr("cut", "extended-flickr", "f", "uploads")
 
 
+def test_music_solo_is_cut_into_its_frames_and_seconds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    box = [{"box": [1, 1, 2, 2], "normbox": [0.25, 0.5, 0.5, 0.75], "category_id": 1}]
+    names = [
+        f"zzzzzzzzzzz_0_1000/frame_{second:03d}/{number:05d}.jpg"
+        for second, number in ((0, 3), (2, 10), (2, 13), (8, 41))
+    ]
+    names += ["gone0000000_0_1000/frame_000/00000.jpg", "fast0000000_0_1000/frame_001/00030.jpg"]
+    Path("m").mkdir()
+    Path("m/solotest.json").write_text(json.dumps({name: {"bbox": box, "wdith": 64, "height": 48} for name in names}))
+    video(Path("uploads/zzzzzzzzzzz.mp4"), 4)
+    video(Path("uploads/fast0000000.mp4"), 4)
+    said = mcr("cut", "music-solo", "m", "uploads", "--whole")
+    assert "3 listed, 1 cut, 0 were there, 1 without a video, 1 rejected" in said and "had another rate" in said
+    assert grey(Path("m/frames/zzzzzzzzzzz_0_1000/frame_002/00013.jpg").read_bytes()) == pytest.approx(13, abs=1.5)
+    sound = Path("m/audio/zzzzzzzzzzz_0_1000/frame_002.wav").read_bytes()
+    assert pitch(sound, 0) == pytest.approx(600, abs=3)
+    entry = record(Path("m"))["clips"]["zzzzzzzzzzz_0_1000"]
+    assert (entry["frames"], entry["of"], entry["seconds"]) == (3, 4, 2)
+    assert "6 listed; 2 audio, 3 image, 3 regions" in mcr("prepare", "music-solo", "m")
+    assert "0 cut, 1 were there" in mcr("cut", "music-solo", "m", "uploads", "--whole")
+    Path("m/audio/zzzzzzzzzzz_0_1000/frame_002.wav").unlink()
+    assert "1 cut, 0 were there" in mcr("cut", "music-solo", "m", "uploads", "--whole")
+    with pytest.raises(UserError, match="lists its frames"):
+        mcr("cut", "music-solo", "m", "uploads", "--frame", "3")
+
+
 @pytest.mark.parametrize(
     ("name", "file", "content"),
     [("ave", "Annotations.txt", "Bark&v1&good&0&10\n"), ("flickr-soundnet", "Annotations/v1.xml", "<annotation/>")],

@@ -80,6 +80,20 @@ def test_prompts_are_classes_times_templates(tmp_path, monkeypatch):
     assert json.loads(Path("data/raw/esc50/set.json").read_text())["templates"] == ["the sound of {}", "{}!"]
 
 
+def test_preparing_again_leaves_only_the_shapes_of_the_set(tmp_path, monkeypatch):
+    """A shape that the list no longer has stayed in the corpus, without a class."""
+    write(tmp_path, "modelnet40")
+    monkeypatch.chdir(tmp_path)
+    prepare("modelnet40", "modelnet40")
+    Path("data/raw/modelnet40/point/mine.npy").write_bytes(b"of somebody else")
+    Path("modelnet40/modelnet40_test.txt").write_text("airplane_0627\n")
+    prepare("modelnet40", "modelnet40")
+    assert sorted(path.name for path in Path("data/raw/modelnet40/point").iterdir()) == [
+        "airplane_0627.npy",
+        "mine.npy",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -9,6 +9,7 @@ import soundfile
 from PIL import Image
 
 from pipeline.errors import SampleError
+from pipeline.prepare.seconds import take_seconds
 from pipeline.prepare.video import Cut, take
 from tests.makers.videos import av, grey, pitch, video
 
@@ -97,3 +98,33 @@ def test_a_picture_is_upright_as_the_video_says(tmp_path, matrix, shape, bright)
 def test_what_is_not_there_is_said(tmp_path, codecs, cut, said):
     with pytest.raises(SampleError, match=said):
         take(video(tmp_path / "v.mkv", 10, codecs=codecs), cut)
+
+
+def test_frames_by_their_numbers_and_sounds_by_their_seconds(tmp_path):
+    """As DTaoo/Discriminative-Sounding-Objects-Localization, music-exp/data/cut_videos.py numbers them: from 0, at the video's own rate."""
+    path = video(tmp_path / "v.mp4", 6, fps=8)
+    found = take_seconds(path, {0: [0, 7], 2: [16, 18, 20], 5: [40], 9: [72]})
+    assert sorted(found.pictures) == [0, 7, 16, 18, 20, 40] and sorted(found.sounds) == [0, 2, 5], "9 is beyond the end"
+    for number, picture in found.pictures.items():
+        assert grey(picture) == pytest.approx(number, abs=1.5)
+    for second, sound in found.sounds.items():
+        wave, rate = soundfile.read(io.BytesIO(sound))
+        assert len(wave) == rate and pitch(sound, 0) == pytest.approx(200 * (second + 1), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("codecs", "wanted", "said"),
+    [
+        (
+            ("mpeg4", "aac"),
+            {2: [60]},
+            "frame 60 is not in second 2 at 8.00 frames in a second: the annotated video had another",
+        ),
+        (("mpeg4", "aac"), {9: [72]}, "no frame 72"),
+        (("mpeg4", ""), {0: [0]}, "no sound"),
+        (("", "aac"), {0: [0]}, "no pictures"),
+    ],
+)
+def test_frames_that_cannot_be_those_that_were_annotated(tmp_path, codecs, wanted, said):
+    with pytest.raises(SampleError, match=said):
+        take_seconds(video(tmp_path / "v.mp4", 3, fps=8, codecs=codecs), wanted)

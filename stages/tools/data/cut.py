@@ -14,7 +14,7 @@ def cut(
     name: Annotated[
         str,
         typer.Argument(
-            help="audiocaps, audioset, vggss, extended-vggss, ave, flickr-soundnet, extended-flickr; of any videos: sounds, "
+            help="audiocaps, audioset, vggss, extended-vggss, ave, flickr-soundnet, extended-flickr, music-solo; of any videos: sounds, "
             "pictures-and-sounds."
         ),
     ],
@@ -61,8 +61,10 @@ def cut(
             raise ValueError(frame)
     except ValueError as error:
         raise UserError(f"The frame {frame!r} is not a time.", "Give seconds, or `middle`.") from error
+    if chosen.numbered and (frame or start or seconds is not None):
+        raise UserError(f"{name} lists its frames and seconds.", "Leave out --frame, --start and --seconds.")
     found = cut_clips(name, folder, videos, Cut(start, seconds, at), whole, workers, ConsoleProgress())
-    if not frame:
+    if not frame and chosen.picture:
         say(f"cut {name}: picture: {chosen.why}")
     say(
         f"cut {name}: {found.listed:,} listed, {found.cut:,} cut, {found.there:,} were there, {found.gone:,} without a video, "

@@ -15,7 +15,8 @@ LOOKED_UP = {
         datasets.py: below each child a bbox, whose first element is skipped and whose other four are whole numbers of 256; two
         annotators make a place certain. The 5,000 files themselves are not public without a request.""",
     "music-solo": """DTaoo/Discriminative-Sounding-Objects-Localization at 7f40207, music-exp/solotest.json: 13,472 frames of 27 clips, four in each of
-        3,368 seconds; 12,356 with one box, 1,116 with none; the key is spelled `wdith`; normbox is x, y, width, height in shares.""",
+        3,368 seconds; 12,356 with one box, 1,116 with none; the key is spelled `wdith`; normbox is x, y, width, height in shares. By
+        music-exp/data/cut_videos.py frames are numbered from 0, and the numbers of all 27 fit 30 or 29.97 frames in a second.""",
     "extended-vggss": """stoneMo/SLAVC at 05b429c, metadata/vggss_test_plus_silent.csv: a header, CRLF, 5,158 rows, all `non-sounding`, the
         last without an end of line. 4,779 pair a clip of VGG-SS with the sound of another; 379 are clips of VGGSound that are not in
         VGG-SS, with their own sound.""",

@@ -182,6 +182,9 @@ def test_a_folder_of_any_sounds_becomes_unpaired_data(tmp_path, monkeypatch):
     assert len(samples) == 3 and not rejected
     assert "1 listed, 1 cut" in mcr("cut", "pictures-and-sounds", "both", "mine")
     assert Path("both/frames/b.jpg").is_file()
+    Path("mine/sub/a.m4a").unlink()
+    assert "2 listed, 0 cut, 2 were there" in mcr("cut", "sounds", "data/raw/sounds", "mine")
+    assert sorted(record(Path("data/raw/sounds"))["clips"]) == ["a", "b", "c"], "what is there is recorded"
 
 
 def test_names_that_ffmpeg_takes_for_an_address_and_links_that_lead_nowhere(tmp_path, monkeypatch):

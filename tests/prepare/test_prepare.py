@@ -169,8 +169,8 @@ def test_what_is_no_proposal_is_named(tmp_path, rows, message):
 def test_cropping_again_leaves_only_the_crops_of_the_table(tmp_path):
     """Those of an earlier detector stayed in the corpus, where no box was theirs: the evaluation stopped."""
     (tmp_path / "frames").mkdir()
-    for name in ("007.png", "nan.png"):  # names, though pandas takes them for numbers
-        Image.new("RGB", (10, 10)).save(tmp_path / "frames" / name)
+    for name in ("007", "nan"):  # names, though pandas takes them for numbers
+        Image.new("RGB", (10, 10)).save(tmp_path / "frames" / name, "PNG")
     (tmp_path / "crops").mkdir()
     (tmp_path / "crops" / "mine.png").write_bytes(b"of somebody else")
 
@@ -181,12 +181,12 @@ def test_cropping_again_leaves_only_the_crops_of_the_table(tmp_path):
         return sorted(path.name for path in (tmp_path / "crops").iterdir())
 
     # An edge of the picture in float32 is an edge.
-    assert crop("007.png,0,0,1,1", "007.png,-1e-7,0,1.0000001,1", "nan.png,0,0,1,1") == [
+    assert crop("007,0,0,1,1", "007,-1e-7,0,1.0000001,1", "nan,0,0,1,1") == [
         "007-0.png", "007-1.png", "mine.png", "nan-0.png",
     ]  # fmt: skip
     boxes = pd.read_parquet(tmp_path / "crops.parquet")[["x0", "y0", "x1", "y1"]].to_numpy()
     np.testing.assert_array_equal(boxes, [[0, 0, 1, 1]] * 3)
-    assert crop("007.png,0,0,1,1") == ["007-0.png", "mine.png"]
+    assert crop("007,0,0,1,1") == ["007-0.png", "mine.png"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.prepare import SETS
+from pipeline.prepare.layout import files_below
 from pipeline.prepare.stamps import STAMPS
 from tests.makers.miniatures import MINIATURES, write
 
@@ -129,3 +130,12 @@ def test_folders_may_be_links(tmp_path, name):
     (folder / "circle").symlink_to(folder)
     after = SETS[name].read(folder, SETS[name].templates)
     assert after.files == before.files and after.captions == before.captions and after.listed == before.listed
+
+
+def test_links_may_lead_in_a_circle(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/1.jpg", "a/b/2.jpg", "a/._1.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "b" / "back").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "gone.jpg").symlink_to("/nowhere")
+    assert [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path / "a")] == ["a/1.jpg", "a/b/2.jpg"]

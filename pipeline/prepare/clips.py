@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.errors import SampleError
+from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import write_text
 from pipeline.prepare.clip_files import Found, are_there, files_of, write_clip
 from pipeline.prepare.layout import Layout
@@ -56,8 +56,8 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
         progress: Told of every clip.
 
     Raises:
-        UserError: PyAV is not installed, the folder is not in its published layout, none of its videos is there, or two
-            have one name.
+        UserError: PyAV is not installed, the folder is not in its published layout, none of its videos is there, two have one
+            name, or the set does not say where its clips lie in `whole` uploads.
     """
     pyav()
     chosen = VIDEO_SETS[name]
@@ -101,6 +101,11 @@ def _listed(
         numbers = chosen.numbered(layout) if chosen.numbered else {}
     except (LookupError, TypeError, ValueError) as error:
         raise layout.wrong(".", f"holds annotations that are not as they are published ({error})") from error
+    if whole and chosen.of_a_set and not numbers and not any(spans.values()):
+        raise UserError(
+            f"{name} does not say where its clips lie in whole uploads.",
+            "Leave out --whole, and name a folder of its clips.",
+        )
     wanted = {clip: path for clip in spans if (path := video_of(clip, found, whole)) is not None}
     if not wanted:
         raise layout.wrong(

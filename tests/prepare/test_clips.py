@@ -164,6 +164,8 @@ def test_sets_that_do_not_say_their_frame_get_the_middle_one_and_are_told_so(
     Path("set", file).parent.mkdir(parents=True)
     Path("set", file).write_text(content)
     video(Path("videos/v1.mp4"), 10)
+    with pytest.raises(UserError, match="does not say where its clips lie"):  # all of an upload was taken for the clip
+        mcr("cut", name, "set", "videos", "--whole")
     assert "does not say which frame" in mcr("cut", name, "set", "videos")
     assert grey(Path("set/frames/v1.jpg").read_bytes()) == pytest.approx(25, abs=1.5)
 

@@ -95,7 +95,7 @@ def _listed(
 ) -> tuple[Mapping[str, tuple[float, float] | None], dict[str, Path], Mapping[str, Numbers]]:
     """The clips of the set, the videos of those that have one, and the frames of those whose frames are listed."""
     layout = Layout(name, root, f"its annotations, and {videos} with a video for each clip")
-    found = videos_of(videos, chosen)
+    found = videos_of(videos, chosen, root)
     try:
         spans = chosen.listed(layout, found)
         numbers = chosen.numbered(layout) if chosen.numbered else {}

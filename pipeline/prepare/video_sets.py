@@ -1,16 +1,18 @@
 """Sets that come as videos: which clips they list, and which picture of a clip is theirs."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.modalities import AUDIO, EXTENSIONS
 from pipeline.prepare.layout import Layout, files_below
 from pipeline.prepare.seconds import Numbers
 
-# Sounds that nothing else here reads, beside videos; a set with pictures finds none in them.
-SOUNDS = ("m4a", "mka", "aac", "wma", "opus", "weba")
+# Beside videos; a set with pictures finds none in them.
+SOUNDS = ("m4a", "mka", "aac", "wma", "weba", *EXTENSIONS[AUDIO])
 VIDEOS = ("mp4", "webm", "mkv", "m4v", "mov", "avi", "flv", "3gp", "ogv", "mpg", "mpeg", "ts")
 SECONDS = 10.0  # of a clip of VGGSound and of AudioCaps
 
@@ -109,16 +111,17 @@ VIDEO_SETS = {
 }
 
 
-def videos_of(folder: Path, chosen: VideoSet) -> dict[str, Path]:
-    """The videos in a folder and below it, by name.
+def videos_of(folder: Path, chosen: VideoSet, root: Path) -> dict[str, Path]:
+    """The videos in a folder and below it, by name, but for what is cut into `root`.
 
     Raises:
         UserError: Two have one name, and no set says which is meant.
     """
     endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
+    cut = tuple(f"{os.path.abspath(root / media)}{os.sep}" for media in ("audio", "frames"))
     found: dict[str, Path] = {}
     for path in files_below(folder):
-        if path.suffix[1:].lower() in endings:
+        if path.suffix[1:].lower() in endings and not os.path.abspath(path).startswith(cut):
             # A published name is that of one clip, wherever it lies; of anybody's videos two may share one.
             if path.stem in found and not chosen.of_a_set:
                 raise UserError(f"{found[path.stem]} and {path} would become the same clip.", "Rename one of them.")

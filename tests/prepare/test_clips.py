@@ -5,11 +5,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
 from pipeline.errors import UserError
-from tests.makers.videos import grey, pitch, video
+from tests.makers.videos import RATE, grey, pitch, video
 from tests.makers.walk import mcr
 from tests.shard.makers import shards
 
@@ -178,15 +179,21 @@ def test_a_folder_of_any_sounds_becomes_unpaired_data(tmp_path, monkeypatch):
     av_as_weba = video(Path("mine/c.webm"), 2, codecs=("", "libopus"))
     av_as_weba.rename("mine/c.weba")
     Path("mine/notes.txt").write_text("no sound")
-    assert "3 listed, 3 cut" in mcr("cut", "sounds", "data/raw/sounds", "mine")
-    assert sorted(path.name for path in Path("data/raw/sounds/audio").iterdir()) == ["a.wav", "b.wav", "c.wav"]
+    tone = 0.3 * np.sin(np.arange(RATE) / 10)
+    soundfile.write("mine/d.aiff", tone, RATE)
+    soundfile.write("mine/e.opus", tone[: 48_000 // 2], 48_000, format="OGG", subtype="OPUS")
+    soundfile.write("mine/f.mp3", tone, RATE)
+    assert "6 listed, 6 cut" in mcr("cut", "sounds", "data/raw/sounds", "mine")
+    assert sorted(path.name for path in Path("data/raw/sounds/audio").iterdir()) == [f"{each}.wav" for each in "abcdef"]
+    wave, _ = soundfile.read("data/raw/sounds/audio/d.wav")
+    np.testing.assert_allclose(wave, tone, atol=1e-4)
     samples, rejected, _ = shards(Path("data/raw/sounds"), tmp_path / "out", "audio")
-    assert len(samples) == 3 and not rejected
+    assert len(samples) == 6 and not rejected
     assert "1 listed, 1 cut" in mcr("cut", "pictures-and-sounds", "both", "mine")
     assert Path("both/frames/b.jpg").is_file()
     Path("mine/sub/a.m4a").unlink()
-    assert "2 listed, 0 cut, 2 were there" in mcr("cut", "sounds", "data/raw/sounds", "mine")
-    assert sorted(record(Path("data/raw/sounds"))["clips"]) == ["a", "b", "c"], "what is there is recorded"
+    assert "5 listed, 0 cut, 5 were there" in mcr("cut", "sounds", "data/raw/sounds", "mine")
+    assert sorted(record(Path("data/raw/sounds"))["clips"]) == [*"abcdef"], "what is there is recorded"
 
 
 def test_names_that_ffmpeg_takes_for_an_address_and_links_that_lead_nowhere(tmp_path, monkeypatch):
@@ -196,8 +203,9 @@ def test_names_that_ffmpeg_takes_for_an_address_and_links_that_lead_nowhere(tmp_
     video(tmp_path / "a.m4a", 1, codecs=("", "aac")).rename(name)
     Path("gone.mp4").symlink_to("/nowhere/gone.mp4")
     Path("folder.mp4").mkdir()
-    assert "1 listed, 1 cut" in mcr("cut", "sounds", "out", ".")
-    assert Path("out/audio/12:30 a dog.wav").is_file()
+    for made in ("1 cut, 0 were", "0 cut, 1 were"):  # what was cut is not cut again
+        assert f"1 listed, {made} there" in mcr("cut", "sounds", "out", ".")
+        assert Path("out/audio/12:30 a dog.wav").is_file()
 
 
 def test_two_videos_of_one_name_are_not_taken_for_one(tmp_path, monkeypatch):

@@ -49,9 +49,14 @@ def _audiocaps(layout: Layout) -> Iterator[Row]:
 
 
 def _clotho(layout: Layout) -> Iterator[Row]:
+    seen: set[str] = set()
     for row in layout.table(TRAIN[CLOTHO], ("file_name", *CLOTHO_CAPTIONS)):
+        name = key_of(Path(row["file_name"]).stem)
+        while name in seen:  # `Car_Keys.wav` and `Car Keys.wav` are two sounds
+            name += "_"
+        seen.add(name)
         for number, column in enumerate(CLOTHO_CAPTIONS):
-            yield f"clotho-{key_of(Path(row['file_name']).stem)}-{number}", row[column]
+            yield f"clotho-{name}-{number}", row[column]
 
 
 def _cc3m(layout: Layout) -> Iterator[Row]:

@@ -1,7 +1,8 @@
 """The pool of texts: from the published files, without any caption of an evaluation set, every row accounted for.
 
 Layouts: Karpathy's dataset_coco.json (splits train, restval, val, test); cdjkim/audiocaps, dataset/train.csv (audiocap_id,
-youtube_id, start_time, caption); Clotho's captions (file_name, caption_1 ... caption_5); CC3M's Train_GCC-training.tsv, which has no
+youtube_id, start_time, caption); Clotho's captions (file_name, caption_1 ... caption_5; a copy of the development file is in
+JuheeGJGJ/Caption_America-Demo); CC3M's Train_GCC-training.tsv, which has no
 header, a caption and an address in each row (jiasenlu/vilbert_beta, tools/DownloadConcptualCaption).
 """
 
@@ -135,6 +136,18 @@ def test_an_earlier_pool_stays_where_no_caption_may_be_used(tmp_path):
     with pytest.raises(UserError, match="may be used"):
         make_text_pool(tmp_path, tmp_path / "out", 5, 0)
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+
+
+def test_two_sounds_whose_names_differ_in_a_blank_have_keys_of_their_own(tmp_path, monkeypatch):
+    """Clotho has Car_Keys.wav and Car Keys.wav: the pool could not be sharded."""
+    path = tmp_path / "clotho" / "clotho_captions_development.csv"
+    path.parent.mkdir()
+    path.write_text(table(CLOTHO_COLUMNS, ("Car_Keys.wav", *"abcde"), ("Car Keys.wav", *"fghij")))
+    monkeypatch.chdir(tmp_path)
+    mcr("init", "tables/cmcr-audio-image")
+    assert "10 kept" in mcr("text-pool", ".")
+    assert "in 10 = 10 out" in mcr("shard", "texts").replace(",", "")
+    assert rows(Path("data/raw/texts/captions.jsonl"))["clotho-Car_Keys_-4"] == "j"
 
 
 def test_without_any_file_the_layout_is_shown(tmp_path):

@@ -1,5 +1,6 @@
 """`mcr init`: start from one of the recipes in presets/."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.params.model import Params
 
 PRESETS = ROOT / "presets"
+DOWNLOADS, POOL = Path("data/downloads"), Path("data/raw/texts/captions.jsonl")
 DEMO = "demo"
 # The demo's own stages make data/spaces/clip and others: with them in the project, weights of the user in that place
 # would be an outdated result, which DVC removes.
@@ -103,7 +105,7 @@ def _published(params: "Params") -> "Iterator[tuple[str, str]]":
 
 
 def _say_next(params: "Params") -> None:
-    """The next three commands, and what each costs."""
+    """The next commands, and what each costs."""
     from pipeline.fetch.settings import total_size
 
     say("Next:")
@@ -111,8 +113,27 @@ def _say_next(params: "Params") -> None:
         fetched = total_size(entry for entries in params.fetch.values() for entry in entries)
         parts = ", ".join(params.fetch)
         say(f"  mcr fetch   # {fetched} from the Hugging Face Hub: {parts}; `mcr fetch --list` says more")
+    for command in _preparations(params):
+        say(f"  {command}")
     say("  mcr doctor  # 0 bytes; says what is still missing")
     say("  dvc repro   # twice the raw data, and 4 kB for each sample in each space; `mcr plan` says it exactly")
+
+
+def _preparations(params: "Params") -> "Iterator[str]":
+    """The commands that make corpora of published files, which a person puts into the folders that these name."""
+    from pipeline.prepare import SETS
+
+    written: dict[str, str] = {}
+    for corpus in params.corpora.values():
+        for place in map(Path, corpus.places):
+            if place == POOL:
+                yield f"mcr text-pool {DOWNLOADS}"
+            elif place.parent.name in SETS and place.suffix in (".jsonl", ""):
+                written.setdefault(place.parent.name, corpus.files and os.path.normpath(place.parent / corpus.files))
+    for name, folder in written.items():
+        yield f"mcr prepare {name} {folder or DOWNLOADS / name}"
+        if f"{name}-crops" in params.corpora:
+            yield f"mcr crop {name} BOXES.csv {folder or DOWNLOADS / name}/frames"
 
 
 def _ignore_demo(ignored: bool) -> None:

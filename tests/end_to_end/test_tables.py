@@ -12,7 +12,7 @@ import yaml
 
 from stages.tools.init import PRESETS
 from tests.makers import tables
-from tests.makers.documented import HUB, follow
+from tests.makers.documented import HUB, commands, follow
 from tests.makers.walk import mcr
 from tests.report.test_page import Page
 
@@ -96,6 +96,21 @@ def test_a_recipe_reads_what_prepare_writes(tmp_path, monkeypatch, table):
         measured = {*task.get("connections", ()), f"frozen_{task.get('space')}"}
         assert {number["of"] for number in task["expected"]} <= measured, label
         assert all(number["source"].startswith("unknown: ") == ("value" not in number) for number in task["expected"])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_init_says_how_each_set_is_made(tmp_path, monkeypatch, table):
+    """It named data/raw/ave/audio.jsonl, which nobody has: the command that writes it stood on the page only."""
+    monkeypatch.chdir(tmp_path)
+    said = mcr("init", f"tables/{table}").partition("Next:")[2]
+    for step in commands(table):
+        if step[1] == "prepare":
+            assert f"  {' '.join(step)}\n" in said
+        if step[1] == "crop":
+            assert f"  mcr crop {step[2]} BOXES.csv {step[4]}\n" in said
+    assert ("mcr text-pool data/downloads" in said) == ("texts" in recipe_of(table)["corpora"])
+    made = [line.split()[2] for line in said.splitlines() if line.startswith("  mcr prepare ")]
+    assert sorted(made) == sets_of(recipe_of(table))
 
 
 @pytest.mark.parametrize("table", TABLES)

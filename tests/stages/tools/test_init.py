@@ -83,10 +83,12 @@ def test_the_parameters_in_the_root_are_the_demo_recipe():
     assert load_params(ROOT / "params.yaml") == load_params(PRESETS / "demo.yaml")
 
 
-def test_the_next_three_commands_and_what_they_cost(empty, capsys):
+def test_the_next_commands_and_what_they_cost(empty, capsys):
     init("first-light")
     said = capsys.readouterr().out.split("Next:\n")[1].splitlines()
-    assert [line.split("#")[0].strip() for line in said] == ["mcr fetch", "mcr doctor", "dvc repro"]
+    assert [line.split("#")[0].strip() for line in said] == [
+        "mcr fetch", "mcr prepare tuxpaint downloads/tuxpaint", "mcr doctor", "dvc repro",
+    ]  # fmt: skip
     assert "about 1.8 GB from the Hugging Face Hub: clip, clap, texts, images, sounds" in said[0]
     init("demo")
     assert "mcr fetch" not in capsys.readouterr().out, "the demo trains its own spaces"

@@ -1,8 +1,25 @@
 """`make bench`: the table says of each row which way is better, and replaces only itself."""
 
+import json
+from pathlib import Path
+
 from benchmarks.all.growth import SIZES, slope
-from benchmarks.all.rows import Row, markdown, of_aggregate, of_input, of_memory, of_nothing, of_store, of_train
+from benchmarks.all.rows import (
+    MAIN,
+    Row,
+    main_rows,
+    markdown,
+    of_aggregate,
+    of_input,
+    of_memory,
+    of_nothing,
+    of_store,
+    of_train,
+)
 from benchmarks.all.run import TABLE, with_table
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def test_a_ratio_above_one_is_better_whichever_way_the_figure_goes() -> None:
@@ -54,6 +71,13 @@ def test_less_memory_and_less_time_are_better() -> None:
 def test_linear_growth_has_the_slope_one() -> None:
     assert abs(slope([0.3 * size for size in SIZES]) - 1) < 1e-9
     assert abs(slope([0.3 * size**2 for size in SIZES]) - 2) < 1e-9
+
+
+def test_the_readme_shows_main_rows_as_they_were_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks/results/bench.json").read_text())["rows"]
+    rows = [Row(**{name: value for name, value in row.items() if name != "ratio"}) for row in measured]
+    assert len(main_rows(rows)) == len(MAIN) and f"\n\n{markdown(main_rows(rows))}\n<!-- end -->" in README.read_text()
+    assert f"\n\n{markdown(rows)}\n<!-- end -->" in (ROOT / "docs/performance.md").read_text()
 
 
 def test_a_new_table_replaces_the_old_one_and_nothing_else() -> None:

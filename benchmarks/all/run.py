@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks/results/bench.json")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/performance.md", help="whose table is replaced")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="whose shorter table is replaced")
     given = parser.parse_args()
     found: list[rows_of.Row] = []
     failed = []
@@ -59,8 +60,10 @@ def main() -> None:
     about = machine() | {"load_before": load}
     result = {"machine": about, "failed": failed, "rows": [asdict(row) | {"ratio": row.ratio} for row in found]}
     given.json.write_text(json.dumps(result, indent=1) + "\n")
-    if given.page.is_file():
-        given.page.write_text(with_table(given.page.read_text(), f"{said(about)}\n\n{table}"))
+    pages = {given.page: table, given.readme: rows_of.markdown(rows_of.main_rows(found))}
+    for page, rows in pages.items():
+        if page.is_file():
+            page.write_text(with_table(page.read_text(), f"{said(about)}\n\n{rows}"))
     print(f"{said(about)}\n\n{table}", *failed, sep="\n")
     sys.exit(bool(failed))
 

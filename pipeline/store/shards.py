@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 from pipeline.errors import CorruptError
 from pipeline.files.reading import open_patiently, written_by_us
 from pipeline.hashing import HashedFile
+from pipeline.store.headers import Header, plain_headers
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parts.file import checked_part
 
@@ -73,15 +74,11 @@ def list_shard(path: Path) -> Iterator[ListedSample]:
     """
     seen: set[str] = set()
     key, members = "", dict[str, Extent]()
-    with (
-        written_by_us(path, _AGAIN),
-        open_patiently(path) as file,
-        tarfile.open(fileobj=file, mode="r:") as archive,
-    ):
-        for info in archive:
-            name, _, extension = info.name.partition(".")
-            if not info.isreg() or info.sparse is not None or not extension:
-                raise CorruptError(f"{path} has a member {info.name!r} that is not a sample.", _AGAIN)
+    with written_by_us(path, _AGAIN), open_patiently(path) as file:
+        for header in _headers(path, file):
+            name, _, extension = header.name.partition(".")
+            if not extension:
+                raise _no_sample(path, header.name)
             if name != key:
                 if key:
                     yield ListedSample(key, members)
@@ -89,10 +86,23 @@ def list_shard(path: Path) -> Iterator[ListedSample]:
                     raise CorruptError(f"{path} has the members of {name!r} in two places.", _AGAIN)
                 seen.add(name)
                 key, members = name, {}
-            members[extension] = Extent(info.offset_data, info.size)
-            archive.members = []  # type: ignore[attr-defined]  # it would keep every header that it has seen
+            members[extension] = Extent(header.start, header.size)
     if key:
         yield ListedSample(key, members)
+
+
+def _headers(path: Path, file: BinaryIO) -> Iterator[Header]:
+    yield from plain_headers(file)
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for info in archive:
+            if not info.isreg() or info.sparse is not None:
+                raise _no_sample(path, info.name)
+            yield Header(info.name, info.offset_data, info.size)
+            archive.members = []  # type: ignore[attr-defined]  # it would keep every header that it has seen
+
+
+def _no_sample(path: Path, name: str) -> CorruptError:
+    return CorruptError(f"{path} has a member {name!r} that is not a sample.", _AGAIN)
 
 
 def read_shard(path: Path) -> Iterator[ShardSample]:

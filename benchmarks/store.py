@@ -106,7 +106,7 @@ def read_list(path: Path, width: int) -> np.ndarray:
 
 
 def read_halves(path: Path, width: int) -> np.ndarray:
-    """As float32, which ours are read as."""
+    """As float32, which ours are read as, converted as one does it."""
     return read_list(path, width).astype(np.float32)
 
 

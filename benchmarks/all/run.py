@@ -60,11 +60,12 @@ def main() -> None:
     about = machine() | {"load_before": load}
     result = {"machine": about, "failed": failed, "rows": [asdict(row) | {"ratio": row.ratio} for row in found]}
     given.json.write_text(json.dumps(result, indent=1) + "\n")
-    pages = {given.page: table, given.readme: rows_of.markdown(rows_of.main_rows(found))}
-    for page, rows in pages.items():
+    whole = f"{said(about)} Load before: {load:.1f}.\n\n{table}"
+    pages = {given.page: whole, given.readme: f"{said(about)}\n\n{rows_of.markdown(rows_of.main_rows(found))}"}
+    for page, content in pages.items():
         if page.is_file():
-            page.write_text(with_table(page.read_text(), f"{said(about)}\n\n{rows}"))
-    print(f"{said(about)}\n\n{table}", *failed, sep="\n")
+            page.write_text(with_table(page.read_text(), content))
+    print(whole, *failed, sep="\n")
     sys.exit(bool(failed))
 
 
@@ -87,10 +88,7 @@ def with_table(page: str, table: str) -> str:
 
 def said(about: dict[str, object]) -> str:
     """The machine in a sentence."""
-    return (
-        f"{about['processor']}, {about['cores']} cores, torch {about['torch']}, commit {str(about['commit'])[:7]}, "
-        f"load before {about['load_before']:.1f}."
-    )
+    return f"{about['processor']}, {about['cores']} cores, torch {about['torch']}, commit {str(about['commit'])[:7]}."
 
 
 def machine() -> dict[str, object]:

@@ -83,8 +83,11 @@ def layout_called(name: str) -> Published:
 
 def published_as(path: Path) -> str | None:
     """The layout of the published file that `path` is byte for byte; None if it is none of them."""
-    content = path.read_bytes()
-    return BLOBS.get(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest())
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        begun = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        return BLOBS.get(hashlib.file_digest(file, lambda: begun).hexdigest())
 
 
 def widths_of(layout: Published, heads: Heads) -> dict[str, int]:

@@ -1,7 +1,8 @@
-"""Headers of tars as nearly all programs write them, read four times as fast as `tarfile` does; what is unusual is left to it."""
+"""Headers of tars as nearly all programs write them, read several times as fast as by `tarfile`; what is unusual is left to it."""
 
 import tarfile
 from collections.abc import Iterator
+from functools import lru_cache
 from io import SEEK_SET
 from typing import BinaryIO, NamedTuple
 
@@ -47,13 +48,25 @@ def _header(block: bytes, start: int) -> Header | None:
         return None
     name = _text(block[:100])
     try:
-        size, checksum = (int(_text(field).strip() or b"0", 8) for field in (block[124:136], block[148:156]))
+        size, checksum = _number(block[124:136]), _number(block[148:156])
+        _check_others(block[100:124], block[136:148], block[329:345])
     except ValueError:
         return None
     # The sum counts its own field as eight spaces.
     if checksum != sum(block) - sum(block[148:156]) + 8 * 32 or size < 0 or name.endswith(b"/"):
         return None
     return Header(name.decode(tarfile.ENCODING, "surrogateescape"), start, size)
+
+
+@lru_cache
+def _check_others(owner: bytes, time: bytes, device: bytes) -> None:
+    """`tarfile` ends at a header in which one of the other fields is no number, so it has to see it."""
+    for field in (owner[:8], owner[8:16], owner[16:], time, device[:8], device[8:]):
+        _number(field)
+
+
+def _number(field: bytes) -> int:
+    return int(_text(field).strip() or b"0", 8)
 
 
 def _text(field: bytes) -> bytes:

@@ -185,7 +185,7 @@ def _known_type(said: str) -> np.dtype[Any]:
 def _put(found: np.ndarray, place: np.ndarray) -> None:
     """Write rows of a column over those of the array that is read into."""
     if found.dtype == np.float16:
-        import torch  # converts halves at the speed of memory; numpy 1.26 takes twenty times as long
+        import torch  # converts halves at the speed of memory; numpy 1.26 is many times slower
 
         torch.from_numpy(place).copy_(torch.frombuffer(found, dtype=torch.float16).view(found.shape))
     else:

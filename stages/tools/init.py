@@ -129,7 +129,8 @@ def _preparations(params: "Params") -> "Iterator[str]":
             if place == POOL:
                 yield f"mcr text-pool {DOWNLOADS}"
             elif place.parent.name in SETS and place.suffix in (".jsonl", ""):
-                written.setdefault(place.parent.name, corpus.files and os.path.normpath(place.parent / corpus.files))
+                folder = corpus.files and os.path.normpath(place.parent / corpus.files)
+                written[place.parent.name] = written.get(place.parent.name) or folder
     for name, folder in written.items():
         yield f"mcr prepare {name} {folder or DOWNLOADS / name}"
         if f"{name}-crops" in params.corpora:

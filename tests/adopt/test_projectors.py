@@ -156,7 +156,7 @@ def test_leaves_under_each_others_names_are_told_by_their_bytes(files, tmp_path,
     ("content", "said"),
     [
         (lambda whole: whole[: len(whole) // 2], "is damaged"),
-        (lambda whole: b"<!DOCTYPE html><html>Sign in", "is not a checkpoint but a page of HTML"),
+        (lambda whole: b"<!DOCTYPE html><html>Sign in", "is not a checkpoint but an HTML page"),
         (lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n", "pointer of git-lfs"),
         (lambda whole: b"", "is not a checkpoint"),
     ],

@@ -137,13 +137,16 @@ def test_a_tar_that_ends_anywhere(tmp_path: Path, form: str) -> None:
         assert ours(path) == by_tarfile(path), end
 
 
+@pytest.mark.parametrize("sign", [False, True], ids=["", "and signed again"])
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_header_with_any_byte_changed(tmp_path: Path, form: str) -> None:
+def test_a_header_with_any_byte_changed(tmp_path: Path, form: str, sign: bool) -> None:
     whole, draw = written(tmp_path / "whole.tar", form, plain).read_bytes(), random.Random(0)
     path, places = tmp_path / "a.tar", range(0, 512)
     for place in places:
         for header in (0, 1024):  # of the first member, and of the third
             changed = bytearray(whole)
             changed[header + place] ^= draw.randrange(1, 256)
+            if sign:
+                changed[header : header + 512] = signed(bytes(changed[header : header + 512]))
             path.write_bytes(changed)
             assert ours(path) == by_tarfile(path), (header, place)

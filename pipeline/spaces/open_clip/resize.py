@@ -1,6 +1,6 @@
 """Decoded pictures brought to the size that a model takes: by Pillow, as OpenCLIP does it, or by torch, which is several times as fast.
 
-Both resize whole numbers by the same bicubic filter, and differ in how they round between its two passes.
+Both resize bytes by the same filter, and differ in how they round between its two passes.
 """
 
 import numpy as np
@@ -36,8 +36,8 @@ class Resizer:
         self.steps = image_transform_v2(config, is_train=False).transforms[:-3]
         if way == "torch" and not isinstance(self.steps[0], transforms.Resize):
             raise UserError(
-                f"The option {OPTION} is torch, but this model resizes its pictures to the mode {config.resize_mode!r}.",
-                f"Leave {OPTION} out.",
+                f"torch cannot resize pictures as this model takes them ({config.resize_mode}, {size[0]} x {size[1]} pixels).",
+                f"Leave the option {OPTION} out.",
             )
 
     def __call__(self, image: Image) -> Tensor:
@@ -55,7 +55,7 @@ class Resizer:
             for step in self.steps:
                 image = step(image)
             return _bytes(image.convert("RGB"))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:  # torch says by the last that there is no memory
             raise SampleError("preprocess", f"picture of mode {image.mode}: {error}") from error
 
     def _by_torch(self, image: Image) -> Tensor:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.files.foreign import HEAD_BYTES, foreign
 from pipeline.files.os_errors import explained
 from pipeline.files.reading import retried
 from pipeline.spaces.weights.checkpoint_files import (
@@ -128,15 +129,13 @@ def _read(path: Path) -> object:
             what = f"{path} was pickled in a way that cannot be read safely."
             hint = "If you trust where it comes from, save its tensors as .safetensors and use that file."
         else:
-            page = _first_byte(path) == b"<"
-            what = f"{path} is not a checkpoint{' but a page of HTML' if page else ', or it is damaged'}."
+            with path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+            # A damaged checkpoint of torch begins as a ZIP archive, which it is.
+            found = None if head.startswith(b"PK") else foreign(head)
+            what = f"{path} is not a checkpoint{f' but {found[0]}' if found else ', or it is damaged'}."
             hint = "Fetch it again, and compare its sha256 with the one that its authors give."
         raise UserError(what, hint) from error
-
-
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1)
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, architecture: str) -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from open_clip.model import CLIP, set_model_preprocess_cfg
 from open_clip.transform import PreprocessCfg
+from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.errors import SampleError, UserError
 from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.open_clip.resize import Resizer
 from pipeline.spaces.open_clip.space import OpenClipSpace
@@ -89,3 +90,14 @@ def test_a_model_that_fits_pictures_otherwise_says_so() -> None:
     assert Resizer(config).steps
     with pytest.raises(UserError, match="longest"):
         Resizer(config, "torch")
+    with pytest.raises(UserError, match="24 x 32"):
+        Resizer(PreprocessCfg(size=(24, 32)), "torch")
+
+
+def test_a_picture_that_takes_more_memory_than_there_is_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("pipeline.spaces.open_clip.resize.functional.resize", full)
+    with pytest.raises(SampleError, match="can't allocate memory"):
+        Resizer(PreprocessCfg(size=32), "torch")(Image.new("RGB", (1, 400)))

@@ -101,7 +101,7 @@ def test_not_a_checkpoint(tmp_path: Path, suffix: str, damage: str) -> None:
         save_file(WEIGHTS, path)
     whole = path.read_bytes()
     path.write_bytes({"text": b"<html>not found</html>", "empty": b"", "cut": whole[: len(whole) // 2]}[damage])
-    with pytest.raises(UserError, match="is not a checkpoint" + (" but a page of HTML" if damage == "text" else "")):
+    with pytest.raises(UserError, match="is not a checkpoint" + (" but an HTML page" if damage == "text" else "")):
         read_tensors(find_checkpoint(str(path)))
 
 

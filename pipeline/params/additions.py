@@ -74,7 +74,11 @@ def add_set(
 
 
 def as_written(text: str) -> YAML:
-    """A reader and writer of YAML that leaves the lines of `text` as they are: as deep, as long, and quoted as there."""
+    """A reader and writer of YAML that indents, breaks and quotes as `text` does.
+
+    Values, comments and order stay. Blanks within a line, such as in ``seed:   0`` or ``[ 1, 2 ]``, may not, nor does a file with
+    two depths of indentation.
+    """
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, WIDTH
     found = [(len(under) - len(above), len(dash)) for above, under, dash in OPENED.findall(text)]

@@ -1,8 +1,10 @@
 """Cut proposed boxes out of pictures: the crops become a corpus, and a table says where each was cut."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path, PurePath
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import atomic_path
 from pipeline.files.foreign import HEAD_BYTES, foreign_text
 from pipeline.files.plain_yaml import shown
-from pipeline.prepare.prepared import SEPARATOR, key_of
+from pipeline.prepare.prepared import SEPARATOR, earlier_keys, key_of
 from pipeline.progress import Progress
 
 BOX = ("x0", "y0", "x1", "y1")
@@ -45,37 +47,39 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
         The number of crops.
 
     Raises:
-        UserError: A file is missing, damaged or outside of `pictures`, two have one key, or a box is none.
+        UserError: A file is missing, damaged or outside of `pictures`, two have one key, a box is none, or what is in the
+            place of `table` is no table.
     """
-    before = pq.read_table(table, columns=["key"])["key"].to_pylist() if table.is_file() else []
     rows = _read(proposals)
     stems = _stems(rows.image, proposals)
     written: dict[str, list[object]] = {name: [] for name in ("key", *BOX)}
     groups = rows.groupby("image", sort=True)
+    keys = {name: [f"{stems[str(name)]}{SEPARATOR}{number}" for number in range(len(boxes))] for name, boxes in groups}
     progress.start("crop", len(groups), "pictures")
     folder.mkdir(parents=True, exist_ok=True)
     # A picture may crash its decoder, hold it up or ask for all memory.
     apart: Isolated[bytes, Image] = Isolated(decode_image)
-    for name, boxes in groups:
-        path, stem = pictures / str(name), stems[str(name)]
-        picture = _decoded(path, apart, proposals)
-        for number, box in enumerate(boxes[list(BOX)].to_numpy(float)):
-            edges = [round(share * side) for share, side in zip(box, [*picture.size, *picture.size], strict=True)]
-            left, top = min(edges[0], picture.width - 1), min(edges[1], picture.height - 1)
-            # At least a pixel: a detector's sliver is still its proposal.
-            crop = picture.crop((left, top, max(edges[2], left + 1), max(edges[3], top + 1)))
-            key = f"{stem}{SEPARATOR}{number}"
-            with atomic_path(folder / f"{key}.png") as temporary:
-                crop.save(temporary, "PNG")
-            for column, value in zip(written, (key, *box.tolist()), strict=True):
-                written[column].append(value)
-        progress.advance(1)
-    apart.close()
-    with atomic_path(table) as temporary:
-        pq.write_table(pa.table(written), temporary, write_page_checksum=True)
-    for key in {*before} - {*written["key"]}:
-        (folder / f"{key}.png").unlink(missing_ok=True)
+    with earlier_keys(table, chain(*keys.values())) as earlier, apart:
+        for name, boxes in groups:
+            picture = _decoded(pictures / str(name), apart, proposals)
+            for key, box in zip(keys[name], boxes[list(BOX)].to_numpy(float), strict=True):
+                with atomic_path(folder / f"{key}.png") as temporary:
+                    _cropped(picture, box).save(temporary, "PNG")
+                for column, value in zip(written, (key, *box.tolist()), strict=True):
+                    written[column].append(value)
+            progress.advance(1)
+        with atomic_path(table) as temporary:
+            pq.write_table(pa.table(written), temporary, write_page_checksum=True)
+        for key in earlier.difference(*keys.values()):
+            (folder / f"{key}.png").unlink(missing_ok=True)
     return len(written["key"])
+
+
+def _cropped(picture: Image, box: np.ndarray) -> Image:
+    edges = [round(share * side) for share, side in zip(box, [*picture.size, *picture.size], strict=True)]
+    left, top = min(edges[0], picture.width - 1), min(edges[1], picture.height - 1)
+    # At least a pixel: a detector's sliver is still its proposal.
+    return picture.crop((left, top, max(edges[2], left + 1), max(edges[3], top + 1)))
 
 
 def _stems(names: Iterable[object], proposals: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files.foreign import HEAD_BYTES, foreign_text
+from pipeline.files.plain_yaml import shown
 from pipeline.modalities import EXTENSIONS, SOURCE_EXTENSIONS
 
 LEVELS = 4  # above a folder, where its files are looked for when they are not in it
@@ -100,10 +101,17 @@ class Layout:
         """Rows of a file without a header, each of at least `width` cells; lines that begin with # are left out.
 
         Raises:
-            UserError: It is missing, or a row is shorter.
+            UserError: It is missing or no CSV, or a row is shorter.
         """
         lines = [line for line in self.lines(path) if not line.startswith("#")]
-        rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+        # A quote that nothing closes would swallow the rows after it.
+        reader, rows, first = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True), [], 0
+        try:
+            for row in reader:
+                rows.append(row)
+                first = reader.line_num
+        except csv.Error as error:
+            raise self.wrong(path, f"cannot be read from the row {shown(lines[first], 80)} on ({error})") from error
         short = next((row for row in rows if len(row) < width), None)
         if short is not None or not rows:
             raise self.wrong(path, f"has a row of {len(short)} cells, not {width}" if short is not None else "is empty")
@@ -119,7 +127,7 @@ class Layout:
         if missing := [column for column in columns if column not in header]:
             raise self.wrong(path, f"has the columns {', '.join(header)}, but no {', '.join(missing)}")
         if any(len(row) != len(header) for row in rows):
-            raise self.wrong(path, f"has a row that has not {len(header)} cells")
+            raise self.wrong(path, f"has a row without {len(header)} cells")
         return [dict(zip(header, row, strict=True)) for row in rows]
 
     def json(self, path: str) -> Any:

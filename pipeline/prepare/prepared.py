@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,15 +72,23 @@ def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) 
         Rows by what was written.
 
     Raises:
-        UserError: Two samples would get the same key.
+        UserError: Two samples would get the same key, or what is in the place of an earlier table is none.
     """
+    if not prepared.converted:
+        return _written(name, prepared, raw, annotations, set())
+    keys = (key for makers in prepared.converted.values() for key in makers)
+    with earlier_keys(annotations / f"{name}.parquet", keys) as earlier:
+        return _written(name, prepared, raw, annotations, earlier)
+
+
+def _written(name: str, prepared: Prepared, raw: Path, annotations: Path, earlier: Set[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for modality, samples in prepared.files.items():
         _check_unique(name, modality, [key for key, _ in samples])
         rows = ({"key": key, "path": path} for key, path in samples)
         counts[modality] = _write_lines(raw / f"{modality}.jsonl", rows)
     for modality, makers in prepared.converted.items():
-        for key in _keys_of(annotations / f"{name}.parquet") - makers.keys():
+        for key in earlier - makers.keys():
             (raw / modality / f"{key}.npy").unlink(missing_ok=True)
         for key, make in makers.items():
             write_bytes(raw / modality / f"{key}.npy", make())
@@ -107,9 +116,34 @@ def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) 
     return counts
 
 
-def _keys_of(labels: Path) -> set[str]:
-    """Of the samples that an earlier run wrote."""
-    return set(pq.read_table(labels, columns=["key"])["key"].to_pylist()) if labels.is_file() else set()
+@contextmanager
+def earlier_keys(table: Path, keys: Iterable[str]) -> Iterator[set[str]]:
+    """Keys of the files that earlier runs wrote, also one that was killed before it wrote its `table`.
+
+    Those that this run writes are noted beside the table for as long.
+
+    Raises:
+        UserError: What is there is no table of keys.
+    """
+    noted = table.with_name(f".{table.name}.keys")
+    found = _keys_of(table) | _keys_of(noted)
+    _write_table(noted, {"key": sorted(found.union(keys))})
+    yield found
+    noted.unlink()
+
+
+def _keys_of(table: Path) -> set[str]:
+    """The keys in a table; what is no name of a file in its folder is not of ours."""
+    if not table.is_file():
+        return set()
+    content = pa.BufferReader(table.read_bytes())
+    try:
+        keys = pq.read_table(content, columns=["key"])["key"].to_pylist()
+    except (KeyError, OSError, pa.ArrowException) as error:  # Arrow has all of these for a file that is no table
+        raise UserError(
+            f"{table} is not a table that mcr-connect wrote.", "Move it away and run the command again."
+        ) from error
+    return {key for key in keys if isinstance(key, str) and key and key == key_of(key)}
 
 
 def _numbered(texts: Iterable[tuple[str, str]]) -> Iterable[dict[str, str]]:

@@ -55,16 +55,19 @@ def _pictures(container: Any, wanted: Numbers) -> tuple[dict[int, bytes], float]
     stream = container.streams.video[0]
     rate = float(stream.average_rate or 0)
     second_of = {number: second for second, numbers in wanted.items() for number in numbers}
-    if odd := next((number for number, second in second_of.items() if not rate or int(number / rate) != second), None):
+    if not rate:
+        raise SampleError("decode", "the video does not say its frame rate")
+    odd = next((number for number, second in second_of.items() if int(number / rate) != second), None)
+    if odd is not None:
         raise SampleError(
             "decode",
             f"frame {odd} is not in second {second_of[odd]} at {rate:.2f} frames in a second: the annotated video had another rate",
         )
-    found = {}
+    found, last = {}, max(second_of)
     for number, frame in enumerate(container.decode(stream)):
         if number in second_of:
             found[number] = jpeg(frame)
-        if number >= max(second_of):
+        if number >= last:
             break
     if not found:
         raise SampleError("decode", f"the video has no frame {min(second_of)}")

@@ -120,6 +120,7 @@ def test_frames_by_their_numbers_and_sounds_by_their_seconds(tmp_path):
             {2: [60]},
             "frame 60 is not in second 2 at 8.00 frames in a second: the annotated video had another",
         ),
+        (("mpeg4", "aac"), {1: [0, 8]}, "frame 0 is not in second 1"),
         (("mpeg4", "aac"), {9: [72]}, "no frame 72"),
         (("mpeg4", ""), {0: [0]}, "no sound"),
         (("", "aac"), {0: [0]}, "no pictures"),

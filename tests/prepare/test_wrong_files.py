@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.prepare import SETS
-from pipeline.prepare.layout import files_below
+from pipeline.prepare.layout import Layout, files_below
 from pipeline.prepare.stamps import STAMPS
 from tests.makers.miniatures import MINIATURES, write
 
@@ -139,3 +139,17 @@ def test_links_may_lead_in_a_circle(tmp_path):
     (tmp_path / "a" / "b" / "back").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "gone.jpg").symlink_to("/nowhere")
     assert [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path / "a")] == ["a/1.jpg", "a/b/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ('A,1\nB,"2\nC,3\nD,"4"\n', 'from the row B,"2 on'),
+        ('A,1\nB,"2\nC,3\n', 'from the row B,"2 on'),
+        (f"A,1\nB,{'x' * 200_000}\n", "from the row B,xxx.*field larger"),
+    ],
+)
+def test_a_stray_quote_swallows_no_rows(tmp_path, rows, said):
+    (tmp_path / "rows.csv").write_text(rows)
+    with pytest.raises(UserError, match=said):
+        Layout("Any", tmp_path, "rows").cells("rows.csv", 2)

@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import write_text
-from pipeline.prepare.clip_files import Found, are_there, files_of, write_clip
+from pipeline.prepare.clip_files import Found, are_there, files_of, listed_as_cut, record_of, refuse_others, write_clip
 from pipeline.prepare.layout import Layout
 from pipeline.prepare.seconds import Numbers, take_seconds
 from pipeline.prepare.video import JPEG_QUALITY, Cut, pyav, take
@@ -57,13 +58,15 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
 
     Raises:
         UserError: PyAV is not installed, the folder is not in its published layout, none of its videos is there, two have one
-            name, or the set does not say where its clips lie in `whole` uploads.
+            name, the set does not say where its clips lie in `whole` uploads, the record is damaged, or a file would be
+            overwritten that is not of an earlier run.
     """
     pyav()
     chosen = VIDEO_SETS[name]
     spans, wanted, numbers = _listed(name, root, videos, chosen, whole)
     settings = {"set": name, "whole": whole, **asdict(cut), "jpeg_quality": JPEG_QUALITY, "pyav": version("av")}
-    made = _made(root, chosen, settings, numbers)
+    before = record_of(root / RECORD)
+    made = _made(root, before, chosen, settings, numbers)
     clips: dict[str, dict[str, object]] = {}
     jobs: list[Job] = []
     for clip, span in spans.items():
@@ -72,20 +75,22 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
             jobs.append((clip, path, _span(cut, span, whole), numbers.get(clip, {})))
         elif entry:
             clips[clip] = entry
+    listed = listed_as_cut(before)
+    refuse_others([path for job in jobs if job[0] not in listed for path in files_of(root, job[0], chosen, job[3])])
+    # Without content: begun, so that the files of a run that is killed are known for ours.
+    begun: dict[str, dict[str, object]] = {clip: {} for clip in (*listed, *(job[0] for job in jobs))}
     otherwise = sum(SETTINGS in entry for entry in clips.values())
     there = len(clips) - otherwise
     progress.start(f"cut {name}", len(jobs), "videos")
+    _save(root / RECORD, settings, chosen.why, begun | made | clips)
     try:
-        for number, (clip, entry) in enumerate(_cut(jobs, root, chosen.picture, workers), 1):
-            if "error" in entry and clip in made:
-                for path in files_of(root, clip, chosen, numbers.get(clip, {})):
-                    path.unlink(missing_ok=True)
+        for number, (clip, entry) in enumerate(_cut(jobs, root, chosen, workers), 1):
             clips[clip] = entry
             progress.advance(1)
             if number % OFTEN == 0:
-                _save(root / RECORD, settings, chosen.why, made | clips)
+                _save(root / RECORD, settings, chosen.why, begun | made | clips)
     finally:  # what is done before an error or Ctrl-C counts
-        _save(root / RECORD, settings, chosen.why, made | clips)
+        _save(root / RECORD, settings, chosen.why, begun | made | clips)
     rejected = {clip: str(entry["error"]) for clip, entry in clips.items() if "error" in entry}
     return Clips(len(spans), len(jobs) - len(rejected), there, len(spans) - len(jobs) - there, otherwise, rejected)
 
@@ -114,12 +119,12 @@ def _listed(
     return spans, wanted, numbers
 
 
-def _cut(jobs: Sequence[Job], root: Path, picture: bool, workers: int) -> Iterator[tuple[str, dict[str, object]]]:
+def _cut(jobs: Sequence[Job], root: Path, chosen: VideoSet, workers: int) -> Iterator[tuple[str, dict[str, object]]]:
     """Cut and write every clip; a video that makes FFmpeg crash or hang costs itself only."""
 
     def safely(job: Job) -> Found:
         try:
-            return take_seconds(job[1], job[3]) if job[3] else take(job[1], job[2], picture)
+            return take_seconds(job[1], job[3]) if job[3] else take(job[1], job[2], chosen.picture)
         except SampleError as error:
             return error
 
@@ -134,7 +139,7 @@ def _cut(jobs: Sequence[Job], root: Path, picture: bool, workers: int) -> Iterat
             return job[0], {
                 "video": job[1].name,
                 "bytes": job[1].stat().st_size,
-                **write_clip(root, job[0], taken, job[3]),
+                **write_clip(root, job[0], taken, chosen, job[3]),
             }
 
         pool = stack.enter_context(ThreadPoolExecutor(workers, "cut"))
@@ -157,21 +162,16 @@ def _span(cut: Cut, listed: tuple[float, float] | None, whole: bool) -> Cut:
 
 
 def _made(
-    root: Path, chosen: VideoSet, settings: Mapping[str, object], numbers: Mapping[str, Numbers]
+    root: Path,
+    before: Mapping[str, dict[str, Any]],
+    chosen: VideoSet,
+    settings: Mapping[str, object],
+    numbers: Mapping[str, Numbers],
 ) -> dict[str, dict[str, object]]:
     """What earlier runs cut and is there; with its settings where they were others."""
-    before = _record(root / RECORD)
     found = {}
-    for clip, entry in before.get("clips", {}).items():
-        if "error" not in entry and are_there(root, clip, chosen, numbers.get(clip, {}), entry):
+    for clip, entry in listed_as_cut(before).items():
+        if entry and are_there(root, clip, chosen, numbers.get(clip, {}), entry):
             by = entry.pop(SETTINGS, before.get(SETTINGS))
             found[clip] = entry if by == settings else {**entry, SETTINGS: by}
     return found
-
-
-def _record(path: Path) -> dict[str, dict[str, dict[str, object]]]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and isinstance(found.get("clips"), dict) else {}

@@ -115,13 +115,15 @@ def videos_of(folder: Path, chosen: VideoSet, root: Path) -> dict[str, Path]:
     """The videos in a folder and below it, by name, but for what is cut into `root`.
 
     Raises:
-        UserError: Two have one name, and no set says which is meant.
+        UserError: Two have one name, and no set says which is meant, or the folder is one that is cut into.
     """
     endings = {*VIDEOS, *(() if chosen.picture else SOUNDS)}
-    cut = tuple(f"{os.path.abspath(root / media)}{os.sep}" for media in ("audio", "frames"))
+    cut = tuple(f"{os.path.realpath(root / media)}{os.sep}" for media in ("audio", "frames"))
+    if f"{os.path.realpath(folder)}{os.sep}".startswith(cut):
+        raise UserError(f"{folder} is where mcr cut writes.", "Name the folder of your videos.")
     found: dict[str, Path] = {}
     for path in files_below(folder):
-        if path.suffix[1:].lower() in endings and not os.path.abspath(path).startswith(cut):
+        if path.suffix[1:].lower() in endings and not os.path.realpath(path).startswith(cut):
             # A published name is that of one clip, wherever it lies; of anybody's videos two may share one.
             if path.stem in found and not chosen.of_a_set:
                 raise UserError(f"{found[path.stem]} and {path} would become the same clip.", "Rename one of them.")

@@ -47,8 +47,8 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
         The number of crops.
 
     Raises:
-        UserError: A file is missing, damaged or outside of `pictures`, two have one key, a box is none, or what is in the
-            place of `table` is no table.
+        UserError: A file is missing, damaged or outside of `pictures`, two have one key, a box is none, or `table`
+            exists and is not a table.
     """
     rows = _read(proposals)
     stems = _stems(rows.image, proposals)

@@ -72,7 +72,7 @@ def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) 
         Rows by what was written.
 
     Raises:
-        UserError: Two samples would get the same key, or what is in the place of an earlier table is none.
+        UserError: Two samples would get the same key, or the earlier table is not one.
     """
     if not prepared.converted:
         return _written(name, prepared, raw, annotations, set())
@@ -123,7 +123,7 @@ def earlier_keys(table: Path, keys: Iterable[str]) -> Iterator[set[str]]:
     Those that this run writes are noted beside the table for as long.
 
     Raises:
-        UserError: What is there is no table of keys.
+        UserError: `table` exists, but is not a table of keys.
     """
     noted = table.with_name(f".{table.name}.keys")
     found = _keys_of(table) | _keys_of(noted)
@@ -133,7 +133,7 @@ def earlier_keys(table: Path, keys: Iterable[str]) -> Iterator[set[str]]:
 
 
 def _keys_of(table: Path) -> set[str]:
-    """The keys in a table; what is no name of a file in its folder is not of ours."""
+    """The keys in a table that can be names of files in one folder; we write no others."""
     if not table.is_file():
         return set()
     content = pa.BufferReader(table.read_bytes())

@@ -34,8 +34,8 @@ def take_seconds(path: Path, wanted: Numbers) -> Seconds:
 
     Raises:
         UserError: PyAV is not installed.
-        SampleError: The file is no video, has no frame or no sound that is wanted, or has frames of another rate than the
-            annotated video, whose numbers mean other pictures.
+        SampleError: The file is not a video or has none of the wanted frames or sounds. Or its frame rate is not that of the
+            annotated video, so that a number means another picture.
     """
     av = pyav()
     name = str(path.absolute())

@@ -43,7 +43,7 @@ def plain_headers(file: BinaryIO) -> Iterator[Header]:
 
 def _header(block: bytes, start: int) -> Header | None:
     """What `block` says, with the content from `start` on; None if that takes more than its fixed fields."""
-    # The field at 345 is the begin of a long name in one format, and times in another.
+    # The field at 345 is the beginning of a long name in one format, and times in another.
     if len(block) < BLOCK or block[156:157] not in _REGULAR or block[345] or block[124] >= 0x80:
         return None
     name = _text(block[:100])
@@ -60,7 +60,7 @@ def _header(block: bytes, start: int) -> Header | None:
 
 @lru_cache
 def _check_others(owner: bytes, time: bytes, device: bytes) -> None:
-    """`tarfile` ends at a header in which one of the other fields is no number, so it has to see it."""
+    """Raise ValueError if one of the other fields is not a number: `tarfile` stops there, and has to see that header."""
     for field in (owner[:8], owner[8:16], owner[16:], time, device[:8], device[8:]):
         _number(field)
 

@@ -57,7 +57,7 @@ def follow(table: str, weights: Path) -> None:
 
 
 def _fetched(weights: Path) -> None:
-    """`mcr fetch` is tested by itself: this machine may have no network."""
+    """In place of `mcr fetch`, which needs a network and has tests of its own."""
     params = yaml.safe_load(Path("params.yaml").read_text())
     for space in params["spaces"]:
         Path("data/spaces", space).rmdir()

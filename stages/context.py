@@ -38,10 +38,13 @@ def set_up_torch(params: Params) -> None:
 
 
 def set_up_threads(threads: int) -> None:
-    """Fix the thread count and deterministic kernels."""
+    """Fix the thread count and deterministic kernels; keep freed memory."""
     import torch
     from threadpoolctl import threadpool_limits
 
+    from pipeline.allocator import keep_freed_memory
+
+    keep_freed_memory()
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's own, which adds up in as many pieces as it has threads
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.

@@ -23,6 +23,7 @@ import soundfile
 import torch
 
 from benchmarks.encode import batches_of
+from pipeline.allocator import keep_freed_memory
 from pipeline.encode.decoders import AUTO
 from pipeline.encode.job import EncodeSettings, encode_corpus
 from pipeline.precision import multiplying
@@ -42,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
+    keep_freed_memory()  # as the stage does; the peers gain as much
     with tempfile.TemporaryDirectory() as name, offline_hub(Path(name)):
         folder = Path(name)
         pair = Pair(folder, fusion=False)

@@ -42,13 +42,18 @@ class ProjectorSpec(Settings):
     members: int = Field(default=1, ge=1, exclude_if=lambda members: members == 1)
 
 
+class _Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Leave them to `build_projector`: here they would be drawn from the global generator."""
+
+
 class _Block(nn.Module):
     """Linear-BatchNorm-ReLU-Linear-BatchNorm; ends without an activation."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
-        self.net1 = nn.Sequential(_linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
-        self.net2 = nn.Sequential(_linear(hidden, outputs), nn.BatchNorm1d(outputs))
+        self.net1 = nn.Sequential(_Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
+        self.net2 = nn.Sequential(_Linear(hidden, outputs), nn.BatchNorm1d(outputs))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map `embeddings` [B, D] to [B, E], not normalised."""
@@ -97,7 +102,7 @@ class LinearProjector(nn.Module):
     def __init__(self, spec: ProjectorSpec) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            _linear(spec.input, spec.dimension), nn.BatchNorm1d(spec.dimension), nn.ReLU(inplace=True)
+            _Linear(spec.input, spec.dimension), nn.BatchNorm1d(spec.dimension), nn.ReLU(inplace=True)
         )
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -117,7 +122,7 @@ class DecoupledProjector(nn.Module):
 
     def __init__(self, spec: ProjectorSpec) -> None:
         super().__init__()
-        self.Head1 = _linear(spec.input, spec.input)
+        self.Head1 = _Linear(spec.input, spec.input)
         self.Head2 = _TwoBlocks(spec)
 
     def intra(self, embeddings: Tensor) -> Tensor:
@@ -183,8 +188,3 @@ def build_projector(spec: ProjectorSpec, init: str = "xavier", generator: torch.
             bound = 1 / math.sqrt(module.in_features)
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
     return projector
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    # Made without storage, because the constructor of Linear would draw from the global generator.
-    return nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.demo.chunks import CHUNK
 from pipeline.demo.factors import FACTORS, SHARED_BY_ALL
 from pipeline.demo.files import KINDS, caption_lines, prompt_lines, write_chunk
@@ -114,7 +115,7 @@ def _render(work: list[_Chunk], workers: int) -> Iterable[int]:
         yield from map(_write, work)
         return
     # Not forked: the caller may hold threads of other libraries.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), keep_freed_memory) as pool:
         yield from pool.map(_write, work)
 
 

@@ -11,11 +11,9 @@ from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.allocator import keep_freed_memory
 from pipeline.encode.ahead import short_turns
 from pipeline.encode.batches import Batch, stacked_batches
 from pipeline.encode.decoders import THREADS
@@ -108,8 +106,6 @@ class Encoding:
     def embed(self, chunks: Iterable[Chunk], progress: Progress) -> "EmbeddedShard":
         """Embed the samples of one shard."""
         how, shard = self.settings, EmbeddedShard()
-        if torch.device(how.device).type == "cpu":
-            keep_freed_memory()
         waiting: deque[tuple[Batch, Callable[[], Tensor]]] = deque()
         with closing(stacked_batches(chunks, how.batch_size, how.device)) as batches:
             for batch in batches:

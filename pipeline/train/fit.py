@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.allocator import keep_freed_memory
 from pipeline.connect.centred import CENTRES_NAME, save_centres
 from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config
 from pipeline.connect.projectors import build_projector
@@ -112,8 +111,6 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     # An earlier result is no longer a result; its files are replaced one by one.
     for stale in (*job.replaces, output / CONFIG_NAME) if among.writes else ():
         stale.unlink(missing_ok=True)
-    if torch.device(device).type == "cpu":
-        keep_freed_memory()
     with _threads(config.threads):
         draws = Draws(config.seed, name)
         tables = _tables(job, device, among)

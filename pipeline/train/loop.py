@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import McrError
+from pipeline.optimizers import Adam, AdamW
 from pipeline.precision import multiplying
 from pipeline.progress import Progress
 from pipeline.train.checkpoint import Checkpoint
@@ -22,7 +23,7 @@ from pipeline.train.steps.recorded import RecordedStep
 
 log = logging.getLogger(__name__)
 
-OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adamw": AdamW, "adam": Adam}
 
 
 class Trainer:

@@ -53,6 +53,7 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
 
     import torch
 
+    from pipeline.allocator import keep_freed_memory
     from pipeline.demo.params import read_params
     from pipeline.errors import UserError
     from pipeline.spaces.compact.space import CONFIG, WEIGHTS
@@ -67,6 +68,7 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
             "Weights of your own? `mcr init` takes the demo out of the project. Otherwise remove the file.",
         )
     torch.set_num_threads(params.threads)
+    keep_freed_memory()
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.demo.params import Pretraining
+from pipeline.optimizers import AdamW
 from pipeline.precision import multiplying
 from pipeline.progress import Progress
 
@@ -34,7 +35,7 @@ def train_contrastive(
     steps = settings.scenes // settings.batch
     generator = torch.Generator().manual_seed(seed)
     parameters = [parameter for parameter in (*model.parameters(), scale) if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(list(dict.fromkeys(parameters)), settings.learning_rate, weight_decay=0.01)
+    optimizer = AdamW(list(dict.fromkeys(parameters)), settings.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=steps * settings.epochs, pct_start=0.2
     )

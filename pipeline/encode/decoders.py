@@ -108,32 +108,38 @@ def _here(space: Space, modality: str, files: Files) -> Decoded:
     return Decoded(samples, rejected, transparent)
 
 
-# A shard, a file in it, and the place and layout of the slot for its sample.
-_Job = tuple[str, Extent, int, Layout | None]
-# The sample, or None if it lies in its slot; and whether it is a picture with transparency.
-_Answer = tuple[NDArray[np.generic] | None, bool]
+# A shard, where a file in it begins and how long it is, and the place and layout of the slot for its sample.
+_Job = tuple[str, int, int, int, Layout | None]
+# Whether it is a picture with transparency; before that the sample, unless it lies in its slot.
+_Answer = bool | tuple[NDArray[np.generic], bool]
 
 
 def _decode(space: Space, modality: str, slots: Slots | None, job: _Job) -> _Answer:
     """What a process does for one file."""
-    path, extent, place, layout = job
-    [payload] = read_extents(Path(path), [extent])
+    path, start, size, place, layout = job
+    [payload] = read_extents(Path(path), [Extent(start, size)])
     sample = space.preprocess(modality, payload).numpy()
     transparent = modality == IMAGE and has_transparency(payload)
     there = slots and layout and slots.write(place, layout, sample)
-    return None if there else sample, transparent
+    return transparent if there else (sample, transparent)
 
 
 def _elsewhere(isolated: "Isolated[_Job, _Answer]", slots: Slots | None, files: Files) -> Decoded:
     run, path = files.run, str(files.path)
     layout, first = (run.slots.layout, run.start) if run else (None, 0)
-    found = isolated([(path, extent, first + number, layout) for number, extent in enumerate(files.extents)])
-    rejected = {number: each for number, each in enumerate(found) if isinstance(each, SampleError)}
-    good = [(number, *each) for number, each in enumerate(found) if not isinstance(each, SampleError)]
-    transparent = sum(see_through for _, _, see_through in good)
-    if run and not rejected and all(sample is None for _, sample, _ in good):
-        return Decoded(run, {}, transparent)
-    samples = [_alone(sample, run, number) for number, sample, _ in good]
+    found = isolated(
+        [(path, start, size, place, layout) for place, (start, size) in enumerate(files.extents, first)]
+    )
+    if run and all(isinstance(each, bool) for each in found):
+        return Decoded(run, {}, sum(map(bool, found)))
+    rejected, samples, transparent = dict[int, SampleError](), list[Tensor](), 0
+    for number, each in enumerate(found):
+        if isinstance(each, SampleError):
+            rejected[number] = each
+            continue
+        sample, see_through = (None, each) if isinstance(each, bool) else each
+        samples.append(_alone(sample, run, number))
+        transparent += see_through
     if run:
         run.release()
     elif slots and len(samples) == len(found) == 1 and (run := slots.with_first(samples[0].numpy())):

@@ -73,11 +73,11 @@ class Child:
         except (EOFError, ConnectionError):
             self.kill()  # it may have closed the pipe and live on
             failure = Failure(f"the decoder {_ending(self._wait())}")
+        found |= self._answers.get(len(arguments))
         for number in range(len(arguments)):
-            answered = [found[number]] if number in found else self._answers.get(number)
-            if not answered:
+            if number not in found:
                 break
-            answer = answered[0]
+            answer = found[number]
             if isinstance(answer, Raised):
                 raise answer.error
             results.append(answer)

@@ -67,6 +67,7 @@ def measure(arguments: list[str]) -> None:
     for name in ("encode.prepare", "evaluate.run", "leaks.likeness", "report.write", "retrieve.pseudo_pairs", "shard.build",
                  "train.run"):  # fmt: skip
         import_module(f"pipeline.{name}")  # with its libraries, before the clock runs
+    from pipeline.encode import listing, prepare
     from pipeline.store import parquet, reader
     from pipeline.store.integrity import check, made_from
     from stages import leaks
@@ -93,6 +94,10 @@ def measure(arguments: list[str]) -> None:
     parquet._read_table, parquet._read_rows = read_twice(parquet._read_table), read_twice(parquet._read_rows)
     check.sha256_once = counted(FILES, check.sha256_once, time.thread_time, seconds)
     made_from.sha256_once = counted(FILES, made_from.sha256_once, time.thread_time, seconds)
+    listing.sha256_once = counted(FILES, listing.sha256_once, time.thread_time, seconds)
+    # Shards are hashed by a process of their own, whose clock is not read here.
+    listed = prepare.lister_of
+    prepare.lister_of = lambda folder, modality, apart, stack: listed(folder, modality, False, stack)
     reader.check_vectors = counted(ROWS, reader.check_vectors, time.thread_time, seconds)
     leaks._compare = counted(LEAKS, leaks._compare, spent, seconds)
     start, sys.argv = spent(), ["mcr", *arguments]

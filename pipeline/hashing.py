@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,12 +66,17 @@ class HashedFile(io.RawIOBase):
         super().close()
 
 
-def sha256_once(path: Path) -> str:
-    """SHA-256 of the file at `path`, computed once in a process as long as its inode, size and times stay as they are."""
+def sha256_once(path: Path, compute: Callable[[Path], str] = sha256_file) -> str:
+    """SHA-256 of the file at `path`, computed once in a process as long as its inode, size and times stay as they are.
+
+    Args:
+        path: The file.
+        compute: What hashes it if it has to be hashed, such as another process.
+    """
     status = os.stat(path)
     state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if state not in _hashed:
-        _hashed[state] = sha256_file(path)
+        _hashed[state] = compute(path)
     return _hashed[state]
 
 

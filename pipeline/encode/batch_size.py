@@ -35,7 +35,7 @@ def find_batch_size(space: Space, modality: str, folder: Path, shards: Sequence[
         modality: Of the samples.
         folder: Of the shards.
         shards: In their order.
-        decode: Where samples are decoded, see `pipeline.encode.decoders.decoder_of`.
+        decode: Where samples are decoded, see `pipeline.encode.decoders.decoded_apart`.
     """
     samples = _first_samples(space, modality, folder, shards, decode)
     if not len(samples):

@@ -30,13 +30,13 @@ class Files:
     Attributes:
         path: Of the shard.
         keys: Of their samples.
-        extents: Where they lie in it.
+        extents: [N, 2], where they begin in it and how long they are, in bytes.
         run: Slots for their samples; None: there is no such memory.
     """
 
     path: Path
     keys: list[str]
-    extents: list[Extent]
+    extents: NDArray[np.int64]
     run: Run | None
 
 
@@ -58,8 +58,23 @@ class Decoded:
 Decoder = Callable[[Files], Decoded]
 
 
+def decoded_apart(modality: str, where: str, device: str) -> bool:
+    """Whether files of `modality` are decoded in processes.
+
+    Args:
+        modality: Of the files.
+        where: ``threads``; ``processes``, which also survive a crash and a hang; ``auto``: processes where they can be
+            forked, but threads for a text whose model runs on a CPU.
+        device: Where samples go.
+    """
+    # No foreign decoder reads a text, and a CPU takes longer to embed it than one core to cut it into tokens. A GPU does not,
+    # and threads that all wait for Python's lock make fewer tokens than one.
+    in_threads = not POSSIBLE or (modality == TEXT and torch.device(device).type == "cpu")
+    return not (where == THREADS or (where == AUTO and in_threads))
+
+
 def decoder_of(
-    space: Space, modality: str, workers: int, where: str, slots: int, device: str, stack: ExitStack
+    space: Space, modality: str, workers: int, apart: bool, slots: int, device: str, stack: ExitStack
 ) -> tuple[Decoder, Slots | None]:
     """What decodes files of `modality` for `space`, to be called by `workers` threads at a time.
 
@@ -67,8 +82,7 @@ def decoder_of(
         space: Whose `preprocess` is called.
         modality: Of the files.
         workers: How many files are decoded at the same time.
-        where: ``threads``; ``processes``, which also survive a crash and a hang; ``auto``: processes where they can be
-            forked, but threads for a text whose model runs on a CPU.
+        apart: Whether that happens in processes, see `decoded_apart`.
         slots: How many samples have room in the memory that processes write to.
         device: Where samples go.
         stack: Ends the processes when it is left.
@@ -76,10 +90,7 @@ def decoder_of(
     Returns:
         The decoder, and the slots of the processes if there are any.
     """
-    # No foreign decoder reads a text, and a CPU takes longer to embed it than one core to cut it into tokens. A GPU does not,
-    # and threads that all wait for Python's lock make fewer tokens than one.
-    in_threads = not POSSIBLE or (modality == TEXT and torch.device(device).type == "cpu")
-    if where == THREADS or (where == AUTO and in_threads):
+    if not apart:
         return partial(_here, space, modality), None
     memory = None
     with suppress(OSError, AttributeError):
@@ -97,7 +108,7 @@ def _here(space: Space, modality: str, files: Files) -> Decoded:
     samples: list[Tensor] = []
     rejected: dict[int, SampleError] = {}
     transparent = 0
-    for number, payload in enumerate(read_extents(files.path, files.extents)):
+    for number, payload in enumerate(read_extents(files.path, [Extent(*each) for each in files.extents.tolist()])):
         try:
             samples.append(space.preprocess(modality, payload))
             transparent += modality == IMAGE and has_transparency(payload)
@@ -128,7 +139,7 @@ def _elsewhere(isolated: "Isolated[_Job, _Answer]", slots: Slots | None, files: 
     run, path = files.run, str(files.path)
     layout, first = (run.slots.layout, run.start) if run else (None, 0)
     found = isolated(
-        [(path, start, size, place, layout) for place, (start, size) in enumerate(files.extents, first)]
+        [(path, start, size, place, layout) for place, (start, size) in enumerate(files.extents.tolist(), first)]
     )
     if run and all(isinstance(each, bool) for each in found):
         return Decoded(run, {}, sum(map(bool, found)))

@@ -37,7 +37,7 @@ class EncodeSettings:
         workers: How many samples are decoded at the same time, while the model computes.
         max_rejected: Largest share of rejected samples, from 0 to 1.
         device: Where the space computes.
-        decode: Where samples are decoded, see `decoder_of`.
+        decode: Where samples are decoded, see `decoded_apart`.
         options: What the corpus has in place of options of the space, see `prepared_for`.
         store_as: Type of the numbers in the store: ``float32``, or ``float16`` in half the bytes.
     """

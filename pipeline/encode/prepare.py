@@ -12,16 +12,17 @@ from itertools import chain
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.encode.ahead import read_ahead
-from pipeline.encode.decoders import AUTO, Decoder, Files, decoder_of
+from pipeline.encode.decoders import AUTO, Decoder, Files, decoded_apart, decoder_of
 from pipeline.encode.in_flight import in_flight
+from pipeline.encode.listing import Lister, lister_of
 from pipeline.encode.slots import Run, Slots
-from pipeline.modalities import modality_of
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part
-from pipeline.store.shards import Extent, ListedSample, list_shard, verify_shard
 
 # Samples that a thread takes at a time: small ones cost less to decode than to hand over one by one.
 CHUNK = 16
@@ -73,7 +74,7 @@ def prepared_chunks(
         shards: In their order; they may come as they are asked for.
         workers: How many samples are decoded at the same time.
         batch: Samples in a batch.
-        where: See `decoder_of`.
+        where: See `decoded_apart`.
         device: Where the batches go.
         passed_over: Keys of samples that are left out.
 
@@ -88,10 +89,12 @@ def prepared_chunks(
     # The batch that is put together, those in flight, what a shard's start leaves out, and what is decoded meanwhile.
     needed = batch * (2 + in_flight(device)) + 2 * workers * CHUNK
     with ExitStack() as stack:
-        decode, slots = decoder_of(space, modality, workers, where, -(-needed // batch) * batch, device, stack)
+        apart = decoded_apart(modality, where, device)
+        lister = lister_of(folder, modality, apart, stack)
+        decode, slots = decoder_of(space, modality, workers, apart, -(-needed // batch) * batch, device, stack)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
-        submission = _Submission(decode, slots, modality, pool, batch, passed_over)
-        submitted = read_ahead(submission.submit(folder, chain([first], shards)), depth)
+        submission = _Submission(lister, decode, slots, pool, batch, passed_over)
+        submitted = read_ahead(submission.submit(chain([first], shards)), depth)
         with closing(submitted):
             try:
                 for future in submitted:
@@ -106,55 +109,48 @@ class _Submission:
 
     def __init__(
         self,
+        lister: Lister,
         decode: Decoder,
         slots: Slots | None,
-        modality: str,
         pool: ThreadPoolExecutor,
         batch: int,
         passed_over: Collection[str],
     ) -> None:
-        self.decode, self.slots, self.modality, self.pool, self.batch = decode, slots, modality, pool, batch
+        self.lister, self.decode, self.slots, self.pool, self.batch = lister, decode, slots, pool, batch
         self.passed_over = passed_over
 
-    def submit(self, folder: Path, shards: Iterable[Part]) -> "Iterator[Future[Chunk]]":
+    def submit(self, shards: Iterable[Part]) -> "Iterator[Future[Chunk]]":
         """One future for each chunk."""
         for shard in shards:
             started = perf_counter()
-            path = verify_shard(folder, shard)
-            samples = list_shard(path)
+            listing = self.lister(shard)
+            if self.passed_over:
+                listing = listing.without(self.passed_over)
             if self.slots:
                 self.slots.begin_at(self.batch)
             # Before one sample is decoded nobody knows how much room each of them needs.
             first = bool(self.slots and self.slots.undecided)
-            keys, extents = self._few(samples, 1 if first else CHUNK)
-            while True:
-                spent = perf_counter() - started
-                run = self.slots.take(len(keys)) if self.slots else None
-                future = self.pool.submit(_decode, self.decode, shard, Files(path, keys, extents, run), spent)
+            for start, stop in _cuts(listing.extents[:, 1], 1 if first else CHUNK):
+                read = perf_counter() - started
+                run = self.slots.take(stop - start) if self.slots else None
+                files = Files(listing.path, listing.keys[start:stop], listing.extents[start:stop], run)
+                future = self.pool.submit(_decode, self.decode, shard, files, read)
                 if first:
                     wait([future])
                     first = False
                 yield future
                 started = perf_counter()
-                keys, extents = self._few(samples, CHUNK)
-                if not keys:
-                    break
 
-    def _few(self, samples: Iterator[ListedSample], most: int) -> tuple[list[str], list[Extent]]:
-        """Keys and files of the next samples that have one of the modality.
 
-        A caption of an item with several is a sample of its own, without a picture.
-        """
-        keys: list[str] = []
-        extents: list[Extent] = []
-        size = 0
-        while len(keys) < most and size < CHUNK_BYTES and (sample := next(samples, None)):
-            extent = _file_of(sample, self.modality)
-            if extent is not None and sample.key not in self.passed_over:
-                keys.append(sample.key)
-                extents.append(extent)
-                size += extent.size
-        return keys, extents
+def _cuts(sizes: NDArray[np.int64], first: int) -> Iterator[tuple[int, int]]:
+    """Where chunks of files of these `sizes` begin and end, the first one of at most `first` files. An empty shard has one as
+    well."""
+    start, most = 0, first
+    while not start or start < len(sizes):
+        following = sizes[start : start + most]
+        count = int(np.count_nonzero(np.cumsum(following) - following < CHUNK_BYTES))
+        yield start, start + count
+        start, most = start + max(count, 1), CHUNK
 
 
 def prepared_one_by_one(
@@ -163,11 +159,12 @@ def prepared_one_by_one(
     """Keys of the samples of `shard`, and what decodes each when it is called and not before: a list of one, or of none if
     it cannot be decoded."""
     with ExitStack() as stack:
-        decode, _ = decoder_of(space, modality, 1, where, 1, "cpu", stack)
-        path = verify_shard(folder, shard)
-        for sample in list_shard(path):
-            if (extent := _file_of(sample, modality)) is not None:
-                yield sample.key, partial(_only, decode, Files(path, [sample.key], [extent], None))
+        apart = decoded_apart(modality, where, "cpu")
+        decode, _ = decoder_of(space, modality, 1, apart, 1, "cpu", stack)
+        listing = lister_of(folder, modality, False, stack)(shard)
+        for number, key in enumerate(listing.keys):
+            extent = listing.extents[number : number + 1]
+            yield key, partial(_only, decode, Files(listing.path, [key], extent, None))
 
 
 def _only(decode: Decoder, files: Files) -> list[Tensor]:
@@ -179,11 +176,6 @@ def _only(decode: Decoder, files: Files) -> list[Tensor]:
     return own
 
 
-def _file_of(sample: ListedSample, modality: str) -> Extent | None:
-    """Where the sample's file of `modality` lies; None if it has none."""
-    return next((extent for name, extent in sample.members.items() if modality_of(name) == modality), None)
-
-
 def _decode(decode: Decoder, shard: Part, files: Files, read: float) -> Chunk:
     started = perf_counter()
     found = decode(files)
@@ -191,5 +183,7 @@ def _decode(decode: Decoder, shard: Part, files: Files, read: float) -> Chunk:
         Failure(files.keys[number], error.step, type(error).__name__, error.message)
         for number, error in found.rejected.items()
     ]
-    keys = [key for number, key in enumerate(files.keys) if number not in found.rejected]
+    keys = files.keys
+    if rejected:
+        keys = [key for number, key in enumerate(keys) if number not in found.rejected]
     return Chunk(shard, keys, found.samples, rejected, read, perf_counter() - started, found.transparent)

@@ -23,10 +23,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,13 @@ def main() -> None:
 
 
 def make_space(
-    family: str, folder: Path, given: argparse.Namespace, architecture: str = "ViT-B-32", resize: str = "pillow"
+    family: str,
+    folder: Path,
+    given: argparse.Namespace,
+    architecture: str = "ViT-B-32",
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[SpaceSpec, Space]:
-    """A space of random weights, loaded from a file as a real one is; `architecture` and option `resize` of OpenCLIP."""
+    """A space of random weights, loaded from a file as a real one is; `architecture` and `options` are OpenCLIP's."""
     torch.manual_seed(0)
     if family == "compact":
         towers = {
@@ -107,8 +112,7 @@ def make_space(
 
         path = folder / f"{architecture}.pt"
         torch.save(open_clip.create_model(architecture).state_dict(), path)
-        options = {"resize": resize}
-        spec = SpaceSpec("open_clip", str(path), model=architecture, precision=given.precision, options=options)
+        spec = SpaceSpec("open_clip", str(path), architecture, precision=given.precision, options=dict(options))
     return spec, load_space(spec, given.device)
 
 

@@ -4,13 +4,14 @@
     python benchmarks/input_path.py --side 500 --json result.json
 
 `limit` is decoding and resizing alone: pictures for each second of one core, resized by Pillow or by torch (the option `resize` of
-an OpenCLIP space). Ours reads the shards, checks their hashes,
-decodes in processes that a file cannot take down with it, and has batches ready for the model; the peer is webdataset in a
-`DataLoader` of torch, which checks nothing, with the same decoding. Both give uint8 batches [256, 3, 224, 224].
+an OpenCLIP space), or also decoded by torchvision (the option `jpeg: device`, on a CPU). Ours reads the shards, checks their
+hashes, decodes in processes that a file cannot take down with it, and has batches ready for the model; the peer is webdataset
+in a `DataLoader` of torch, which checks nothing, with the same decoding. Both give uint8 batches [256, 3, 224, 224].
 
 `collector` is the processor time that the process of the model spends on a picture, in microseconds. However many cores
 decode, no more than a million through this number come out a second. Unlike a rate it hardly changes while other work
-runs; rates are medians of turns in which all ways alternate.
+runs; rates are medians of turns in which all ways alternate. Where pictures are decoded in that process, on the device of
+the model (`ours on device`), the time of decoding and resizing them is left out.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from pipeline.encode.ahead import short_turns  # noqa: E402
 from pipeline.encode.batches import stacked_batches  # noqa: E402
 from pipeline.encode.decoders import PROCESSES  # noqa: E402
 from pipeline.encode.prepare import prepared_chunks  # noqa: E402
+from pipeline.spaces.open_clip.on_device import DevicePictures  # noqa: E402
 from pipeline.spaces.open_clip.resize import WAYS, Resizer  # noqa: E402
 from pipeline.store.parts.folder import PartFolder  # noqa: E402
 from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard  # noqa: E402
@@ -64,9 +66,33 @@ class Pictures:
         return decoded(payload, self.resizer)
 
 
+class OnDevice(Pictures):
+    """The same pictures, decoded by torchvision in this process.
+
+    Attributes:
+        seconds: Processor time of each list that was decoded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(BY_TORCH)
+        self.pictures = DevicePictures(PreprocessCfg(size=SIZE), "cpu")
+        self.on_device = {"image": self.decoded}
+        self.seconds: list[float] = []
+
+    def decoded(self, payloads: Sequence[bytes]) -> list[torch.Tensor | None]:
+        """Some pictures."""
+        before = time.thread_time()
+        found = self.pictures(payloads)
+        self.seconds.append(time.thread_time() - before)
+        return found
+
+
 def decoded(payload: bytes, resizer: Resizer = BY_PILLOW) -> torch.Tensor:
     """A picture [3, 224, 224], by the steps of OpenCLIP's transform."""
     return resizer(Image.open(io.BytesIO(payload)).convert("RGB"))
+
+
+ON_DEVICE = OnDevice()
 
 
 def main() -> None:
@@ -84,13 +110,15 @@ def main() -> None:
         shards = make_shards(Path(folder) / "shards", pictures, given.samples)
         ways: dict[str, Callable[[], int]] = {"limit": lambda: sum(1 for each in pictures * 4 if decoded(each).numel())}
         ways["limit by torch"] = lambda: sum(1 for each in pictures * 4 if decoded(each, BY_TORCH).numel())
+        ways["limit by torchvision"] = lambda: len(ON_DEVICE.pictures(pictures * 4))
         for workers in given.workers:
-            ways[f"ours, {workers}"] = lambda workers=workers: ours(shards, workers, BY_PILLOW)
-            ways[f"ours by torch, {workers}"] = lambda workers=workers: ours(shards, workers, BY_TORCH)
+            ways[f"ours, {workers}"] = lambda workers=workers: ours(shards, workers, Pictures(BY_PILLOW))
+            ways[f"ours by torch, {workers}"] = lambda workers=workers: ours(shards, workers, Pictures(BY_TORCH))
+            ways[f"ours on device, {workers}"] = lambda workers=workers: ours(shards, workers, ON_DEVICE)
             ways[f"peer, {workers}"] = lambda workers=workers: peer(shards, workers)
         found = measure(ways, given.repeats)
     for name, row in found.items():
-        print(f"{name:16} {row['rate']:8,.0f} pictures/s {row['collector']:8.1f} us of the collecting process")
+        print(f"{name:20} {row['rate']:8,.0f} pictures/s {row['collector']:8.1f} us of the collecting process")
     if given.json:
         settings = {name: value for name, value in vars(given).items() if name != "json"}
         given.json.write_text(
@@ -121,17 +149,16 @@ def measure(ways: dict[str, Callable[[], int]], repeats: int) -> dict[str, dict[
 
 
 def own_seconds() -> float:
-    """Processor time of this process without its children."""
+    """Processor time of this process without its children, and without what it decodes."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    return used.ru_utime + used.ru_stime - sum(ON_DEVICE.seconds)
 
 
-def ours(shards: Path, workers: int, resizer: Resizer) -> int:
+def ours(shards: Path, workers: int, space: Any) -> int:
     """Number of pictures that came as batches, the way `mcr encode` takes them."""
     parts, count = open_shards(shards).parts, 0
     hashing._hashed.clear()  # of earlier turns: a run hashes each shard once
     with short_turns():
-        space: Any = Pictures(resizer)
         chunks = prepared_chunks(space, "image", shards, parts, workers, BATCH, PROCESSES)
         for _, own in groupby(chunks, key=lambda chunk: chunk.shard.name):
             for batch in stacked_batches(own, BATCH, "cpu"):

@@ -50,14 +50,16 @@ def test_bf16_is_compared_with_fp32_where_it_was_measured() -> None:
 
 
 def test_pictures_are_limited_by_the_cores_that_decode_and_not_by_the_workers() -> None:
-    ways = {"limit": {"rate": 500.0}, "limit by torch": {"rate": 1000.0}}
+    ways = {"limit": {"rate": 500.0}, "limit by torch": {"rate": 1000.0}, "limit by torchvision": {"rate": 2000.0}}
     for workers in (1, 2, 4):
         ways[f"ours, {workers}"] = {"rate": 400.0 * workers, "collector": 50.0}
         ways[f"ours by torch, {workers}"] = {"rate": 800.0 * workers, "collector": 50.0}
+        ways[f"ours on device, {workers}"] = {"rate": 800.0 * workers, "collector": 100.0}
         ways[f"peer, {workers}"] = {"rate": 200.0 * workers, "collector": 100.0}
     rows = of_input({"ways": ways, "cores": 2, "settings": {"workers": [1, 2, 4]}})
-    assert [row.limit for row in rows[::3]] == [500, 1000, 1000] and {row.ratio for row in rows} == {2.0}
-    assert [row.limit for row in rows[1::3]] == [1000, 2000, 2000]
+    assert [row.limit for row in rows[::4]] == [500, 1000, 1000] and {row.ratio for row in rows} == {2.0}
+    assert [row.limit for row in rows[1::4]] == [1000, 2000, 2000]
+    assert [row.limit for row in rows[2::4]] == [2000, 4000, 4000]
 
 
 def test_less_memory_and_less_time_are_better() -> None:

@@ -135,11 +135,17 @@ def of_input(found: Found) -> list[Row]:
     ways, rows = found["ways"], []
     loader, pillow = "webdataset in a DataLoader, nothing checked", "ours, resized by Pillow"
     for workers in found["settings"]["workers"]:
-        own, quick, peer = (ways[f"{name}, {workers}"] for name in ("ours", "ours by torch", "peer"))
-        limit, quick_limit = (ways[name]["rate"] * min(workers, found["cores"]) for name in ("limit", "limit by torch"))
+        own, quick, there, peer = (
+            ways[f"{name}, {workers}"] for name in ("ours", "ours by torch", "ours on device", "peer")
+        )
+        limit, quick_limit, limit_there = (
+            ways[name]["rate"] * min(workers, found["cores"])
+            for name in ("limit", "limit by torch", "limit by torchvision")
+        )
         end = f"workers: {workers}, a second"
         rows.append(Row(f"pictures decoded, {end}", own["rate"], peer["rate"], loader, limit))
         rows.append(Row(f"pictures resized by torch, {end}", quick["rate"], own["rate"], pillow, quick_limit))
+        rows.append(Row(f"pictures decoded by torchvision, {end}", there["rate"], own["rate"], pillow, limit_there))
         cost = "processor time of the collecting process, us a picture"
         rows.append(Row(f"{cost}, workers: {workers}", own["collector"], peer["collector"], loader, 0, "lower"))
     return rows

@@ -1,18 +1,23 @@
-"""The frozen spaces on the device against the CPU, and a batch that does not fit into the memory of the device."""
+"""The frozen spaces on the device against the CPU, pictures decoded there, and a batch that does not fit into its memory."""
 
 import argparse
 import logging
+import random
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.encode import make_space, payload
 from benchmarks.gpu.rows import Step
+from benchmarks.input_path import picture
 from pipeline.encode.fitting import FittingEncoder
-from pipeline.spaces import SpaceSpec, load_space
+from pipeline.errors import UserError
+from pipeline.spaces import Space, SpaceSpec, load_space
+from tests.spaces.open_clip.test_on_device import OTHERS
 from tests.spaces.ulip2.test_ulip2 import cloud_file, random_tensors, save
 
 # Smallest cosine with what the CPU computes in fp32. Small towers with batch norms keep fewer digits of bf16.
@@ -44,6 +49,50 @@ def compare(step: Step, spec: SpaceSpec, modality: str, payloads: list[bytes]) -
         step.at_least(name, float((found * expected).sum(1).min()), limit)
 
 
+def decoded_on_device(step: Step, spec: SpaceSpec) -> None:
+    """Pictures that the device decodes against those of Pillow: embeddings, files that only Pillow takes, and damaged ones."""
+    by_pillow, files = load_space(spec), [picture(number, 256 + number % 5) for number in range(step.size(256, 8))]
+    try:
+        there: Any = load_space(replace(spec, options={"jpeg": "device"}), step.device)
+    except UserError as error:
+        step.holds("pictures are decoded on the device", False, error.message)
+        return
+    expected = torch.stack([by_pillow.preprocess("image", each) for each in files])
+    found = torch.stack(there.on_device["image"](files))
+    apart = (found.cpu().int() - expected.int()).abs()
+    step.measured(
+        "pictures decoded on the device: steps of 255 from Pillow's",
+        f"{apart.float().mean():.2g} mean, {apart.max()} largest",
+    )
+    cosines = (there.encode("image", found) * by_pillow.encode("image", expected)).sum(1)
+    step.at_least("pictures decoded on the device: mean cosine with the CPU's", float(cosines.mean()), 0.9995)
+    step.at_least("pictures decoded on the device: smallest cosine", float(cosines.min()), 0.995)
+    among = there.on_device["image"]([each for other in OTHERS.values() for each in (files[0], other)])
+    alike = all(one is not None and torch.equal(one, found[0]) for one in among[::2]) and among[1::2] == [None] * len(
+        OTHERS
+    )
+    step.holds("files that the device cannot decode are left out and harm no neighbour", alike)
+    step.measured(
+        "files with a damaged body, decoded on the device", _damaged(there, by_pillow, files, step.size(200, 20))
+    )
+
+
+def _damaged(there: Any, by_pillow: Space, files: list[bytes], count: int) -> str:
+    """How many of `count` files the device takes whose codes are damaged, and how many of these look otherwise to Pillow."""
+    draw, taken, other = random.Random(0), 0, 0
+    for number in range(count):
+        content = bytearray(files[number % len(files)])
+        for _ in range(3):
+            content[draw.randrange(content.index(b"\xff\xda") + 20, len(content) - 2)] = draw.randrange(255)
+        [picture] = there.on_device["image"]([bytes(content)])
+        if picture is not None:
+            taken += 1
+            other += int(
+                (picture.cpu().float() - by_pillow.preprocess("image", bytes(content)).float()).abs().mean() > 4
+            )
+    return f"{taken} of {count} taken, {other} of them unlike Pillow's"
+
+
 def memory(step: Step, spec: SpaceSpec, count: int) -> None:
     """A batch that does not fit is halved until it does, and gives the same rows."""
     name = "a batch too large for the memory is halved"
@@ -72,7 +121,9 @@ def main() -> None:
         for spec, modality, payloads in cases(Path(folder), step):
             compare(step, spec, modality, payloads)
         path = Path(folder, f"{step.architecture}.pt")
-        memory(step, SpaceSpec("open_clip", str(path), model=step.architecture), 8192)
+        spec = SpaceSpec("open_clip", str(path), model=step.architecture)
+        decoded_on_device(step, spec)
+        memory(step, spec, 8192)
 
 
 if __name__ == "__main__":

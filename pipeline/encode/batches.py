@@ -17,7 +17,8 @@ class Batch:
 
     Attributes:
         keys: Of the B samples.
-        samples: [B, ...] in memory that a GPU copies from by itself, where there is one; empty for the last rejects of a part.
+        samples: [B, ...] on the GPU, or in memory that it copies from by itself, where there is one; empty for the last
+            rejects of a part.
         rejected: Samples without a tensor since the batch before.
         transparent: How many pictures have transparency since then.
         read: Seconds of reading since then.
@@ -97,8 +98,11 @@ class _Filling:
             return
         first = samples.row(0) if isinstance(samples, Run) else samples[0]
         if self._own is None:
-            # torch keeps pinned memory and hands it out again.
-            self._own = torch.empty((self.size, *first.shape), dtype=first.dtype, pin_memory=self.pinned)
+            # Where the samples are: they may be on the GPU already. torch keeps pinned memory and hands it out again.
+            pinned = self.pinned and first.device.type == "cpu"
+            self._own = torch.empty(
+                (self.size, *first.shape), dtype=first.dtype, device=first.device, pin_memory=pinned
+            )
         target = self._own[self._copied : self._copied + len(samples)]
         self._copied += len(samples)
         _check_alike(self._own[0], [first] if isinstance(samples, Run) else samples)
@@ -107,6 +111,9 @@ class _Filling:
             samples.release()
         else:
             torch.stack(samples, out=target)
+            for sample in samples:
+                if sample.is_cuda:  # made in another stream, which would use its memory again at once
+                    sample.record_stream(torch.cuda.current_stream(sample.device))
 
 
 def _check_alike(first: Tensor, samples: Iterable[Tensor]) -> None:

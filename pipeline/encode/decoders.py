@@ -83,7 +83,7 @@ def decoder_of(
         modality: Of the files.
         workers: How many files are decoded at the same time.
         apart: Whether that happens in processes, see `decoded_apart`.
-        slots: How many samples have room in the memory that processes write to.
+        slots: How many samples have room in the memory that processes write to; 0: there is none.
         device: Where samples go.
         stack: Ends the processes when it is left.
 
@@ -93,9 +93,10 @@ def decoder_of(
     if not apart:
         return partial(_here, space, modality), None
     memory = None
-    with suppress(OSError, AttributeError):
-        memory = Slots(slots, device)
-        stack.callback(memory.close)
+    if slots:
+        with suppress(OSError, AttributeError):
+            memory = Slots(slots, device)
+            stack.callback(memory.close)
     # A forked process must not use the threads of PyTorch's arithmetic, which were not forked.
     isolated: Isolated[_Job, _Answer] = stack.enter_context(
         Isolated(partial(_decode, space, modality, memory), workers, LIMITS, lambda: torch.set_num_threads(1))

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.encode.ahead import read_ahead
-from pipeline.encode.decoders import AUTO, Decoder, Files, decoded_apart, decoder_of
+from pipeline.encode.decoders import AUTO, Decoder, Files, decoded_apart
 from pipeline.encode.in_flight import in_flight
 from pipeline.encode.listing import Lister, lister_of
+from pipeline.encode.on_device import LIST, DeviceFirst, decoder_for
 from pipeline.encode.slots import Run, Slots
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part
@@ -85,15 +86,16 @@ def prepared_chunks(
     first = next(shards, None)
     if first is None:
         return
-    depth = -(-batch // CHUNK) + 2 * workers
     # The batch that is put together, those in flight, what a shard's start leaves out, and what is decoded meanwhile.
     needed = batch * (2 + in_flight(device)) + 2 * workers * CHUNK
     with ExitStack() as stack:
         apart = decoded_apart(modality, where, device)
         lister = lister_of(folder, modality, apart, stack)
-        decode, slots = decoder_of(space, modality, workers, apart, -(-needed // batch) * batch, device, stack)
+        decode, slots = decoder_for(space, modality, workers, apart, -(-needed // batch) * batch, device, stack)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
-        submission = _Submission(lister, decode, slots, pool, batch, passed_over)
+        chunk = LIST if isinstance(decode, DeviceFirst) else CHUNK
+        submission = _Submission(lister, decode, slots, pool, batch, passed_over, chunk)
+        depth = -(-(batch + 2 * workers * CHUNK) // chunk)
         submitted = read_ahead(submission.submit(chain([first], shards)), depth)
         with closing(submitted):
             try:
@@ -115,9 +117,10 @@ class _Submission:
         pool: ThreadPoolExecutor,
         batch: int,
         passed_over: Collection[str],
+        chunk: int,
     ) -> None:
         self.lister, self.decode, self.slots, self.pool, self.batch = lister, decode, slots, pool, batch
-        self.passed_over = passed_over
+        self.passed_over, self.chunk = passed_over, chunk
 
     def submit(self, shards: Iterable[Part]) -> "Iterator[Future[Chunk]]":
         """One future for each chunk."""
@@ -130,7 +133,7 @@ class _Submission:
                 self.slots.begin_at(self.batch)
             # Before one sample is decoded nobody knows how much room each of them needs.
             first = bool(self.slots and self.slots.undecided)
-            for start, stop in _cuts(listing.extents[:, 1], 1 if first else CHUNK):
+            for start, stop in _cuts(listing.extents[:, 1], 1 if first else self.chunk, self.chunk):
                 read = perf_counter() - started
                 run = self.slots.take(stop - start) if self.slots else None
                 files = Files(listing.path, listing.keys[start:stop], listing.extents[start:stop], run)
@@ -142,15 +145,15 @@ class _Submission:
                 started = perf_counter()
 
 
-def _cuts(sizes: NDArray[np.int64], first: int) -> Iterator[tuple[int, int]]:
-    """Where chunks of files of these `sizes` begin and end, the first one of at most `first` files. An empty shard has one as
-    well."""
+def _cuts(sizes: NDArray[np.int64], first: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Where chunks of files of these `sizes` begin and end: the first one of at most `first` files, others of at most `chunk`.
+    An empty shard has one as well."""
     start, most = 0, first
     while not start or start < len(sizes):
         following = sizes[start : start + most]
         count = int(np.count_nonzero(np.cumsum(following) - following < CHUNK_BYTES))
         yield start, start + count
-        start, most = start + max(count, 1), CHUNK
+        start, most = start + max(count, 1), chunk
 
 
 def prepared_one_by_one(
@@ -160,7 +163,7 @@ def prepared_one_by_one(
     it cannot be decoded."""
     with ExitStack() as stack:
         apart = decoded_apart(modality, where, "cpu")
-        decode, _ = decoder_of(space, modality, 1, apart, 1, "cpu", stack)
+        decode, _ = decoder_for(space, modality, 1, apart, 1, "cpu", stack)
         listing = lister_of(folder, modality, False, stack)(shard)
         for number, key in enumerate(listing.keys):
             extent = listing.extents[number : number + 1]

@@ -37,7 +37,7 @@ class Resizer:
         if way == "torch" and not isinstance(self.steps[0], transforms.Resize):
             raise UserError(
                 f"torch cannot resize pictures as this model takes them ({config.resize_mode}, {size[0]} x {size[1]} pixels).",
-                f"Leave the option {OPTION} out.",
+                f"Leave the option {OPTION}: torch or jpeg: device out.",
             )
 
     def __call__(self, image: Image) -> Tensor:
@@ -51,17 +51,17 @@ class Resizer:
                 return _bytes(image.convert("RGB"))
             # In the library's order: palettes and transparency are resized as they are, and become RGB afterwards.
             if self.way == "torch" and image.mode == "RGB":
-                return self._by_torch(image)
+                # Not contiguous: the kernel is fastest where the colours of a pixel lie side by side.
+                return self.by_torch(torch.from_numpy(np.array(image)).permute(2, 0, 1))
             for step in self.steps:
                 image = step(image)
             return _bytes(image.convert("RGB"))
         except (ValueError, OSError, RuntimeError) as error:  # torch says by the last that there is no memory
             raise SampleError("preprocess", f"picture of mode {image.mode}: {error}") from error
 
-    def _by_torch(self, image: Image) -> Tensor:
+    def by_torch(self, pixels: Tensor) -> Tensor:
+        """Pictures of bytes [..., 3, H, W], resized where they lie; for the way ``torch`` only."""
         first, *others = self.steps
-        # Not contiguous: the kernel is fastest where the colours of a pixel lie side by side.
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         resized: Tensor = functional.resize(pixels, first.size, first.interpolation, antialias=True)
         for step in others:
             resized = step(resized)

@@ -21,6 +21,7 @@ from pipeline.spaces import background as backgrounds
 from pipeline.spaces.open_clip.activation import OPTION as QUICK_GELU
 from pipeline.spaces.open_clip.activation import check_activation
 from pipeline.spaces.open_clip.files import OpenClipFiles, build_model
+from pipeline.spaces.open_clip.on_device import DevicePictures
 from pipeline.spaces.open_clip.resize import OPTION as RESIZE
 from pipeline.spaces.open_clip.resize import WAYS, Resizer
 from pipeline.spaces.open_clip.text import TrimmedText
@@ -28,10 +29,10 @@ from pipeline.spaces.open_clip.tokenizer import tokenizer_sha256
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 
 CODE_VERSION = 2  # raise it when the same bytes and weights give other embeddings
-# How large JPEGs are decoded: ``whole``, as in the library, or ``reduced``: at half, a quarter or an eighth of the width and
-# height, as long as these are at least twice what the model takes.
-JPEG, JPEG_SIZES = "jpeg", ("whole", "reduced")
-CHOICES = {JPEG: JPEG_SIZES, RESIZE: WAYS}  # of each option; the first is the library's way
+# How JPEGs are decoded: ``whole``, as in the library, or ``reduced``: at half, a quarter or an eighth of the width and
+# height, as long as these are at least twice what the model takes; or ``device``: whole, on the device of the model.
+JPEG, JPEG_WAYS = "jpeg", ("whole", "reduced", "device")
+CHOICES = {JPEG: JPEG_WAYS, RESIZE: WAYS}  # of each option; the first is the library's way
 OPTIONS = (QUICK_GELU, backgrounds.OPTION, *CHOICES)
 
 
@@ -65,6 +66,9 @@ class OpenClipSpace:
         )
         width, height = self.resizer.size
         self.at_least = (2 * width, 2 * height) if jpeg == "reduced" else None
+        # What decodes JPEGs together, for whoever has many; and alone, in a process that has no GPU.
+        self.on_device = {IMAGE: DevicePictures(self.config, device)} if jpeg == "device" else {}
+        self.on_cpu = DevicePictures(self.config, "cpu") if jpeg == "device" else None
         self.dimension = self._measure_dimension()
 
     @classmethod
@@ -140,6 +144,8 @@ class OpenClipSpace:
         """
         if modality == TEXT:
             return self.tokenizer(decode_text(payload))[0]
+        if self.on_cpu and (picture := self.on_cpu([payload])[0]) is not None:
+            return picture
         return self.resizer(backgrounds.picture_on(payload, self.background, mode="", at_least=self.at_least))
 
     @torch.inference_mode()

@@ -1,0 +1,137 @@
+"""Pictures that a space decodes itself: from shards to stores as by everyone else's way, near it, and with its rejects."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.decode.isolated import POSSIBLE
+from pipeline.encode.batches import stacked_batches
+from pipeline.encode.decoders import Decoded, Files
+from pipeline.encode.job import EncodeSettings, encode_corpus
+from pipeline.encode.on_device import DeviceFirst
+from pipeline.encode.prepare import Chunk
+from pipeline.errors import SampleError
+from pipeline.progress import Silent
+from pipeline.spaces import SpaceSpec, load_space
+from pipeline.store import Manifest, Store, read_embeddings
+from pipeline.store.manifest import Part
+from pipeline.store.parts.folder import PartFolder
+from pipeline.store.shards import SHARDS, ShardSample, write_shard
+from pipeline.testing.fake_cuda import fake_cuda
+from pipeline.verify.recompute import recompute
+from tests.encode.odd.test_files import PICTURES, clip
+from tests.spaces.open_clip.test_on_device import GOOD, OTHERS, again
+
+__all__ = ["clip"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards with pictures of all kinds among each other, some of which nobody can decode."""
+    folder = tmp_path_factory.mktemp("corpus") / "shards"
+    files = [(f"good-{number:03d}", "jpg", GOOD[number % 12]) for number in range(90)]
+    files += [(f"many-scans-{number}", "jpg", again(GOOD[number], progressive=True)) for number in range(5)]
+    files += [(f"odd-{name.replace('.', '-')}", "jpg", content) for name, (content, _) in PICTURES.items()]
+    files += [(f"other-{name.replace(' ', '-')}", "jpg", content) for name, content in OTHERS.items()]
+    order = np.random.default_rng(0).permutation(len(files))
+    parts = PartFolder(folder, SHARDS, {"modalities": ["image"]})
+    for number, own in enumerate(np.array_split(order, 2)):
+        samples = [ShardSample(files[each][0], {files[each][1]: files[each][2]}) for each in own]
+        keys, name = [sample.key for sample in samples], f"{number:05d}.tar"
+        parts.commit(name, name, keys, [], lambda path, samples=samples: write_shard(path, samples))
+    parts.finish(0)
+    return folder
+
+
+def encoded(spec: SpaceSpec, corpus: Path, folder: Path, decode: str = "threads", workers: int = 2) -> Manifest:
+    settings = EncodeSettings(48, workers, 0.5, decode=decode)
+    return encode_corpus(load_space(spec), "s", spec, corpus, folder, settings, Silent())["image"][0]
+
+
+@pytest.mark.parametrize("decode", ["threads", *(["processes"] if POSSIBLE else [])])
+def test_all_but_the_last_digits_is_as_without_it(clip, corpus: Path, tmp_path: Path, decode: str) -> None:
+    spec = clip[1]
+    there = replace(spec, options={"jpeg": "device"})
+    manifests = [encoded(each, corpus, tmp_path / name, decode) for each, name in ((spec, "pillow"), (there, "there"))]
+    rejected = [
+        sorted((one.key, one.step, one.message) for part in each.parts for one in part.rejected) for each in manifests
+    ]
+    assert rejected[0] == rejected[1] and len(rejected[0]) == len(OTHERS) - 3
+    assert [part.keys_sha256 for part in manifests[0].parts] == [part.keys_sha256 for part in manifests[1].parts]
+    assert [part.transparent for part in manifests[0].parts] == [part.transparent for part in manifests[1].parts]
+    keys, by_pillow = read_embeddings([tmp_path / "pillow/image"])
+    _, found = read_embeddings([tmp_path / "there/image"])
+    cosines = (by_pillow * found).sum(1)
+    assert cosines.mean() > 0.9995 and cosines.min() > 0.995
+    plain = np.array([key.startswith(("good", "many")) for key in keys])
+    assert (cosines[plain] < 1 - 1e-6).any(), "they were decoded by another way"
+
+
+def test_neither_workers_nor_lists_nor_computing_again_change_a_byte(
+    clip, corpus: Path, tmp_path: Path, monkeypatch
+) -> None:
+    spec = replace(clip[1], options={"jpeg": "device"})
+    first = encoded(spec, corpus, tmp_path / "1", workers=1)
+    monkeypatch.setattr("pipeline.encode.prepare.LIST", 7)
+    assert encoded(spec, corpus, tmp_path / "3", workers=3).parts == first.parts
+    assert recompute(Store.open(tmp_path / "1/image"), corpus, load_space(spec), 12).agrees
+
+
+def test_others_keep_their_places_and_rejects_their_numbers(monkeypatch) -> None:
+    """Of six files the device takes three, and of the others one is rejected."""
+    monkeypatch.setattr(
+        "pipeline.encode.on_device.read_extents", lambda path, extents: [bytes([start]) for start, _ in extents]
+    )
+
+    def others(files: Files) -> Decoded:
+        assert files.keys == ["1", "3", "4"] and files.extents[:, 0].tolist() == [1, 3, 4] and not files.run
+        return Decoded([torch.tensor([1]), torch.tensor([4])], {1: SampleError("decode", "x")}, 1)
+
+    there = lambda payloads: [None if one[0] in (1, 3, 4) else torch.tensor([one[0]]) for one in payloads]  # noqa: E731
+    files = Files(Path(), list("012345"), np.array([(number, 1) for number in range(6)]), None)
+    found = DeviceFirst(there, others, torch.device("cpu"))(files)
+    assert [int(sample) for sample in found.samples] == [0, 1, 2, 4, 5]
+    assert list(found.rejected) == [3] and found.transparent == 1
+
+
+class Stream:
+    """Writes down what is asked of it."""
+
+    def __init__(self, name: str, asked: list[str]) -> None:
+        self.name, self.asked = name, asked
+
+    def synchronize(self) -> None:
+        self.asked.append(f"wait for {self.name}")
+
+
+def test_on_a_gpu_samples_are_done_before_they_leave_their_stream_and_their_batch_lies_there(monkeypatch) -> None:
+    asked: list[str] = []
+    own, computes = Stream("own", asked), Stream("computes", asked)
+
+    @contextmanager
+    def within(stream: Stream):
+        asked.append(f"begin {stream.name}")
+        yield
+        asked.append(f"end {stream.name}")
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: own)
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: computes)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: asked.append(f"kept for {stream.name}"))
+    monkeypatch.setattr("pipeline.encode.on_device.read_extents", lambda path, extents: [b"a", b"b", b"c"])
+    with fake_cuda():
+        made = lambda payloads: [torch.ones(3, 4, device="cuda"), None, torch.ones(3, 4, device="cuda")]  # noqa: E731
+        others = lambda files: Decoded([torch.ones(3, 4)], {}, 0)  # noqa: E731
+        files = Files(Path(), list("abc"), np.zeros((3, 2), np.int64), None)
+        found: Any = DeviceFirst(made, others, torch.device("cuda"))(files)
+        assert asked == ["begin own", "wait for own", "end own"] * 2
+        asked.clear()
+        shard = Part("00000.tar", 1, "0" * 64, "0" * 64, "s")
+        [batch] = stacked_batches([Chunk(shard, files.keys, found.samples, [], 0, 0)], 8, "cuda")
+        assert batch.samples.device == torch.device("cuda:0") and batch.samples.shape == (3, 3, 4)
+        assert asked == ["kept for computes"] * 3

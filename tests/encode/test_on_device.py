@@ -24,7 +24,7 @@ from pipeline.store.parts.folder import PartFolder
 from pipeline.store.shards import SHARDS, ShardSample, write_shard
 from pipeline.testing.fake_cuda import fake_cuda
 from pipeline.verify.recompute import recompute
-from tests.encode.odd.test_files import PICTURES, clip
+from tests.end_to_end.test_odd_files import PICTURES, clip
 from tests.spaces.open_clip.test_on_device import GOOD, OTHERS, again
 
 __all__ = ["clip"]

@@ -15,7 +15,7 @@ import transformers
 
 from pipeline.decode.audio import decode_audio
 from pipeline.spaces import SpaceSpec
-from tests.encode.odd.test_files import embedded
+from tests.end_to_end.test_odd_files import embedded
 from tests.spaces.transformers.make_models import make_clap
 
 RATE = 48_000

@@ -25,6 +25,7 @@ TABLE = ("<!-- measured: benchmarks/results/bench.json -->\n", "\n<!-- end -->")
 PARTS = {
     "aggregate": (["benchmarks.aggregate", "--repeats", "2"], rows_of.of_aggregate),
     "store": (["benchmarks.store", "--rows", "100000", "--repeats", "3"], rows_of.of_store),
+    "whole store": (["benchmarks.whole_store", "--repeats", "3"], rows_of.of_whole_store),
     "train": (["benchmarks.train", "--repeats", "3"], rows_of.of_train),
     "loader": (["benchmarks.all.loader"], rows_of.of_loader),
     "encode": (["benchmarks.encode", "--repeats", "2"], rows_of.of_encode),

@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.engines.messages import Ended
 from pipeline.engines.supervised import Limits
 from pipeline.errors import TryAgainError, UserError
+from pipeline.store.ahead import available_cores
 
 # Seconds that an actor waits for its process to tell something, and within which it has to answer.
 TURN, SILENCE = 0.5, 30.0
@@ -191,13 +192,12 @@ def _actor_class() -> type:
 
 
 def _connect(ray: Any, address: str, processes: int | str, threads: int) -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = threads * processes if isinstance(processes, int) else threads
     ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     how = (
         {"address": address}
         if address
-        else {"address": "local", "num_cpus": max(cores, wanted), "include_dashboard": False}
+        else {"address": "local", "num_cpus": max(available_cores(), wanted), "include_dashboard": False}
     )
     try:
         ray.init(**how, log_to_driver=False, logging_level="error", configure_logging=True)

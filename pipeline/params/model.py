@@ -1,6 +1,5 @@
 """The whole of params.yaml as one typed, frozen object."""
 
-import os
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +12,7 @@ from pipeline.params.storage import StorageSettings
 from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
 from pipeline.shard.settings import CorpusSettings, Limits
+from pipeline.store.ahead import available_cores
 
 
 class RunSettings(Settings):
@@ -75,10 +75,7 @@ class RunSettings(Settings):
     @property
     def decoders(self) -> int:
         """`workers` as a number on this machine."""
-        if self.workers != "auto":
-            return self.workers
-        # A container or a scheduler may leave a process fewer cores than the machine has; only Linux says which.
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return available_cores() if self.workers == "auto" else self.workers
 
 
 class Params(Settings):

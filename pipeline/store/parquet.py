@@ -117,14 +117,19 @@ def write_rows(path: Path, rows: Rows, metadata: Mapping[str, object]) -> str:
     return file.sha256
 
 
-def read_rows(path: Path, columns: Sequence[str] | None = None) -> Rows:
+def read_rows(path: Path, columns: Sequence[str] | None = None, into: Mapping[str, np.ndarray] | None = None) -> Rows:
     """Read keys and the named columns (all if None) of `path`, page checksums verified.
 
+    Args:
+        path: The file.
+        columns: Their names.
+        into: Arrays [N, D] float32 by column name, which are filled instead of new ones if the file has N rows.
+
     Raises:
-        CorruptError: The file is damaged or not one of ours.
+        CorruptError: The file is damaged, not one of ours, or of another width than `into`.
     """
     with written_by_us(path):
-        return retried(lambda: _read_rows(path, None if columns is None else ["key", *columns]))
+        return retried(lambda: _read_rows(path, None if columns is None else ["key", *columns], into or {}))
 
 
 def read_widths(path: Path) -> dict[str, int]:
@@ -144,7 +149,7 @@ def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
         return file.read(columns=columns)
 
 
-def _read_rows(path: Path, wanted: list[str] | None) -> Rows:
+def _read_rows(path: Path, wanted: list[str] | None, into: Mapping[str, np.ndarray]) -> Rows:
     # A few rows at a time, each of them copied once, through memory that stays in the processor's cache.
     with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER) as file:
         names = list(file.schema_arrow.names if wanted is None else wanted)
@@ -156,7 +161,13 @@ def _read_rows(path: Path, wanted: list[str] | None) -> Rows:
         types = {name: _known_type(described[name]["dtype"]) for name in widths}
         if any(count * widths[name] * types[name].itemsize > path.stat().st_size for name in widths):
             raise ValueError(f"{count} rows do not fit into it")
-        vectors = {name: np.empty((count, width), SINGLE) for name, width in widths.items()}
+        if strange := [name for name, width in widths.items() if name in into and into[name].shape[1] != width]:
+            raise ValueError(f"{strange[0]} is {widths[strange[0]]} wide, elsewhere {into[strange[0]].shape[1]}")
+        # Of another number of rows than expected: read all the same, so that the caller can say so.
+        vectors = {
+            name: into[name] if name in into and len(into[name]) == count else np.empty((count, width), SINGLE)
+            for name, width in widths.items()
+        }
         empty = file.schema_arrow.empty_table()
         numbers = {name: [empty.column(name).to_numpy()] for name in names if name != "key" and name not in widths}
         keys: list[str] = []

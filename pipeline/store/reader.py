@@ -1,17 +1,19 @@
 """Read a finished store: a folder of Parquet parts under a manifest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import CorruptError, UserError
+from pipeline.store.ahead import read_ahead, readers
 from pipeline.store.differences import differences
 from pipeline.store.integrity.preparation import comparable
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
-from pipeline.store.parquet import Rows, read_rows
-from pipeline.store.parts.file import AGAIN, checked_part
+from pipeline.store.parquet import SINGLE, Rows, read_rows, read_widths
+from pipeline.store.parts.file import AGAIN, checked_part, part_bytes
 
 EMBEDDINGS, PAIRS = "embeddings", "pairs"
 EMBEDDING_COLUMN = "embedding"
@@ -47,23 +49,30 @@ class Store:
         return self.manifest.rows
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Part, Rows]]:
-        """Yield the parts one after the other, so that memory is bounded by one part.
+        """Yield the parts one after the other. Those that come next are read meanwhile: memory is bounded by one part and `MOST_BYTES`.
 
         Raises:
             CorruptError: A part is missing, damaged, or is not the one that the manifest lists.
         """
-        for part in self.manifest.parts:
-            yield part, self.read_part(part, columns)
+        threads = _threads([self])
+        yield from read_ahead(lambda part: (part, self.read_part(part, columns)), self.manifest.parts, threads)
 
-    def read_part(self, part: Part, columns: Sequence[str] | None = None) -> Rows:
+    def read_part(
+        self, part: Part, columns: Sequence[str] | None = None, into: Mapping[str, np.ndarray] | None = None
+    ) -> Rows:
         """Read one part, after its file was compared with the manifest; each file is hashed once per process.
+
+        Args:
+            part: One of the manifest's.
+            columns: Names of the columns that are read besides the keys; all if None.
+            into: Arrays [N, D] float32 by column name, which are filled instead of new ones.
 
         Raises:
             CorruptError: It is missing or damaged, or holds what no part of its kind may: numbers that are not finite, or
                 embeddings that are not unit vectors or of another width than the space.
         """
         path = checked_part(self.folder, part)
-        rows = read_rows(path, columns)
+        rows = read_rows(path, columns, into)
         if len(rows.keys) != part.rows:
             raise CorruptError(f"{path} holds {len(rows.keys)} rows, the manifest lists {part.rows}.", AGAIN)
         for name, matrix in rows.vectors.items():
@@ -79,18 +88,54 @@ class Store:
         Raises:
             CorruptError: A part is damaged, or a key occurs twice.
         """
-        parts = [rows for _, rows in self.parts(columns)]
-        if not parts:
-            raise UserError(f"{self.folder} is empty.", "Run the stage that writes it again.")
-        keys = [key for rows in parts for key in rows.keys]
-        if len(set(keys)) != len(keys):
-            raise CorruptError(f"{self.folder} holds a key twice.", "Remove the folder and run its stage again.")
-        first = parts[0]
-        return Rows(
-            keys,
-            {name: np.concatenate([rows.vectors[name] for rows in parts]) for name in first.vectors},
-            {name: np.concatenate([rows.numbers[name] for rows in parts]) for name in first.numbers},
-        )
+        return _read_as_one([self], columns)
+
+
+def _threads(stores: Sequence[Store]) -> int:
+    """How many parts of `stores` to read at once."""
+    return readers(
+        max((part_bytes(store.folder, part) for store in stores for part in store.manifest.parts[:1]), default=0)
+    )
+
+
+def _read_as_one(stores: Sequence[Store], columns: Sequence[str] | None) -> Rows:
+    """All parts of `stores`, each read to its place in arrays that hold all of them."""
+    for store in stores:
+        if not store.manifest.parts:
+            raise UserError(f"{store.folder} is empty.", "Run the stage that writes it again.")
+    total = sum(len(store) for store in stores)
+    widths = read_widths(checked_part(stores[0].folder, stores[0].manifest.parts[0]))
+    vectors = {
+        name: np.empty((total, width), SINGLE) for name, width in widths.items() if columns is None or name in columns
+    }
+
+    def read(place: tuple[Store, Part, int]) -> Rows:
+        store, part, start = place
+        into = {name: matrix[start : start + part.rows] for name, matrix in vectors.items()}
+        return store.read_part(part, columns, into)
+
+    listed = [(store, part) for store in stores for part in store.manifest.parts]
+    starts = accumulate((part.rows for _, part in listed), initial=0)
+    places = [(store, part, start) for (store, part), start in zip(listed, starts, strict=False)]
+    parts = list(read_ahead(read, places, _threads(stores)))
+    keys = [key for rows in parts for key in rows.keys]
+    _check_unique(stores, keys)
+    numbers = {name: np.concatenate([rows.numbers[name] for rows in parts]) for name in parts[0].numbers}
+    return Rows(keys, vectors, numbers)
+
+
+def _check_unique(stores: Sequence[Store], keys: list[str]) -> None:
+    if len(set(keys)) == len(keys):
+        return
+    start = 0
+    for store in stores:
+        if len(set(keys[start : start + len(store)])) != len(store):
+            raise CorruptError(f"{store.folder} holds a key twice.", "Remove the folder and run its stage again.")
+        start += len(store)
+    raise UserError(
+        f"The corpora of {', '.join(str(store.folder) for store in stores)} share keys.",
+        "Give every sample a key of its own.",
+    )
 
 
 def read_embeddings(folders: Sequence[Path]) -> tuple[list[str], np.ndarray]:
@@ -112,14 +157,8 @@ def read_stores(stores: Sequence[Store]) -> tuple[list[str], np.ndarray]:
                 f"{first.folder} and {store.folder} have different fingerprints: {'; '.join(reasons)}.",
                 "Encode both with the same space before using them together.",
             )
-    tables = [store.read() for store in stores]
-    keys = [key for table in tables for key in table.keys]
-    if len(set(keys)) != len(keys):
-        raise UserError(
-            f"The corpora of {', '.join(str(store.folder) for store in stores)} share keys.",
-            "Give every sample a key of its own.",
-        )
-    return keys, np.concatenate([table.vectors[EMBEDDING_COLUMN] for table in tables])
+    rows = _read_as_one(stores, [EMBEDDING_COLUMN])
+    return rows.keys, rows.vectors[EMBEDDING_COLUMN]
 
 
 def check_vectors(

@@ -1,0 +1,48 @@
+"""What is needed next, read in threads meanwhile: hashing, checksums and copies let go of Python's lock."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+# Parts that are read at once hold about this many bytes; smaller parts than these are not worth a thread.
+MOST_BYTES, WORTH = 1 << 28, 1 << 20
+# More do not read faster.
+MOST_THREADS = 8
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Cores that this process may use: a container or a scheduler may leave it fewer than the machine has; only Linux says which."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def readers(size: int) -> int:
+    """How many parts of `size` bytes to read at once."""
+    return 1 if size < WORTH else max(1, min(available_cores(), MOST_THREADS, MOST_BYTES // size))
+
+
+def read_ahead(read: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Results of `read` in the order of `items`, as many of them being read as there are `threads`; with one, none is read ahead.
+
+    Raises:
+        Exception: What `read` raised for the first item that it failed for; no further one is begun.
+    """
+    if threads == 1:
+        yield from map(read, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, "read") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(read, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,18 +1,18 @@
 """Files that a space decodes on its own device, many at a time; those that it cannot are decoded as for every other space."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from threading import Lock
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
 from pipeline.encode.decoders import Decoded, Decoder, Files, decoder_of
-from pipeline.encode.slots import Slots
+from pipeline.encode.slots import Run, Slots
+from pipeline.errors import SampleError
 from pipeline.spaces import Space
 from pipeline.store.shards import Extent, read_extents
 
-# Files to their samples on the device, with None for each that has to be decoded elsewhere.
+# Files to their samples, which are on the device when it returns; None for each that has to be decoded elsewhere.
 Together = Callable[[Sequence[bytes]], list[Tensor | None]]
 # Files that are decoded together: what a call costs is divided among them, and a GPU has work for all of its decoders.
 LIST = 64
@@ -31,7 +31,7 @@ def decoder_for(
 
 
 class DeviceFirst:
-    """Decodes files on a device, one list after the other on a GPU; those that cannot be are left to `others`.
+    """Decodes files on a device; those that cannot be are left to `others`.
 
     Args:
         together: See `Together`.
@@ -41,33 +41,23 @@ class DeviceFirst:
 
     def __init__(self, together: Together, others: Decoder, device: torch.device) -> None:
         self.together, self.others, self.device = together, others, device
-        self._turn = Lock()
-        # Of its own, so that pictures are decoded beside the model's pass and not behind it.
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, files: Files) -> Decoded:
-        """Samples on the device, complete, in the order of the files."""
-        payloads = read_extents(files.path, [Extent(*each) for each in files.extents.tolist()])
-        with self._on_device():
-            found = self.together(payloads)
+        """Samples on the device, in the order of the files."""
+        found = self.together(read_extents(files.path, [Extent(*each) for each in files.extents.tolist()]))
         left = [number for number, sample in enumerate(found) if sample is None]
-        if not left:
-            return Decoded([sample for sample in found if sample is not None], {}, 0)
-        rest = self.others(Files(files.path, [files.keys[number] for number in left], files.extents[left], None))
-        assert isinstance(rest.samples, list)  # there were no slots for them
-        good = [number for place, number in enumerate(left) if place not in rest.rejected]
-        with self._on_device():
-            for number, sample in zip(good, rest.samples, strict=True):
-                found[number] = sample.to(self.device)
-        rejected = {left[place]: error for place, error in rest.rejected.items()}
-        return Decoded([sample for sample in found if sample is not None], rejected, rest.transparent)
+        rejected: dict[int, SampleError] = {}
+        transparent = 0
+        if left:
+            rest = self.others(Files(files.path, [files.keys[number] for number in left], files.extents[left], None))
+            rejected, transparent = {left[place]: error for place, error in rest.rejected.items()}, rest.transparent
+            good = [number for number in left if number not in rejected]
+            for number, sample in zip(good, self._moved(rest.samples), strict=True):
+                found[number] = sample
+        return Decoded([sample for sample in found if sample is not None], rejected, transparent)
 
-    @contextmanager
-    def _on_device(self) -> Iterator[None]:
-        """A turn on the device, at whose end everything is done."""
-        if not self._stream:
-            yield
-            return
-        with self._turn, torch.cuda.stream(self._stream):
-            yield
-            self._stream.synchronize()
+    def _moved(self, samples: Run | list[Tensor]) -> Iterable[Tensor]:
+        assert isinstance(samples, list)  # there were no slots for them
+        if self.device.type == "cpu" or not samples:
+            return samples
+        return torch.stack(samples).to(self.device)  # one copy waits for the model, and not each

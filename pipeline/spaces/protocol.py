@@ -39,6 +39,9 @@ class Space(Protocol):
     Attributes:
         modalities: The modalities that it embeds.
         dimension: Width D of its embeddings.
+
+    One that decodes many files at a time on its device has ``on_device``: by modality, what makes of the bytes of some files
+    what `preprocess` would, there, or None for each file that is left to `preprocess`.
     """
 
     modalities: tuple[str, ...]

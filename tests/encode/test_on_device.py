@@ -1,6 +1,5 @@
 """Pictures that a space decodes itself: from shards to stores as by everyone else's way, near it, and with its rejects."""
 
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,39 +98,18 @@ def test_others_keep_their_places_and_rejects_their_numbers(monkeypatch) -> None
     assert list(found.rejected) == [3] and found.transparent == 1
 
 
-class Stream:
-    """Writes down what is asked of it."""
-
-    def __init__(self, name: str, asked: list[str]) -> None:
-        self.name, self.asked = name, asked
-
-    def synchronize(self) -> None:
-        self.asked.append(f"wait for {self.name}")
-
-
-def test_on_a_gpu_samples_are_done_before_they_leave_their_stream_and_their_batch_lies_there(monkeypatch) -> None:
-    asked: list[str] = []
-    own, computes = Stream("own", asked), Stream("computes", asked)
-
-    @contextmanager
-    def within(stream: Stream):
-        asked.append(f"begin {stream.name}")
-        yield
-        asked.append(f"end {stream.name}")
-
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: own)
-    monkeypatch.setattr(torch.cuda, "stream", within)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: computes)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: asked.append(f"kept for {stream.name}"))
+def test_on_a_gpu_all_samples_come_to_lie_there_and_their_batch_with_them(monkeypatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the model's")
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: asked.append(stream))
     monkeypatch.setattr("pipeline.encode.on_device.read_extents", lambda path, extents: [b"a", b"b", b"c"])
     with fake_cuda():
-        made = lambda payloads: [torch.ones(3, 4, device="cuda"), None, torch.ones(3, 4, device="cuda")]  # noqa: E731
+        there = lambda payloads: [torch.ones(3, 4, device="cuda"), None, torch.ones(3, 4, device="cuda")]  # noqa: E731
         others = lambda files: Decoded([torch.ones(3, 4)], {}, 0)  # noqa: E731
         files = Files(Path(), list("abc"), np.zeros((3, 2), np.int64), None)
-        found: Any = DeviceFirst(made, others, torch.device("cuda"))(files)
-        assert asked == ["begin own", "wait for own", "end own"] * 2
-        asked.clear()
+        found: Any = DeviceFirst(there, others, torch.device("cuda"))(files)
+        assert {sample.device for sample in found.samples} == {torch.device("cuda:0")} and len(found.samples) == 3
         shard = Part("00000.tar", 1, "0" * 64, "0" * 64, "s")
         [batch] = stacked_batches([Chunk(shard, files.keys, found.samples, [], 0, 0)], 8, "cuda")
         assert batch.samples.device == torch.device("cuda:0") and batch.samples.shape == (3, 3, 4)
-        assert asked == ["kept for computes"] * 3
+    assert asked == ["the model's"] * 3, "their memory is used again only after it has read them"

@@ -5,6 +5,9 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from threading import Lock
 
 import torch
 from open_clip.transform import PreprocessCfg
@@ -45,13 +48,12 @@ class DevicePictures:
         # A GPU is slow to start on each picture. A CPU would only copy them.
         self.stacks = self.device.type == "cuda"
         self.most_pixels = MOST_PIXELS
-        self._told = False
+        self._told, self._alone = False, Lock()
         self._check()
 
     def __call__(self, payloads: Sequence[bytes]) -> list[Tensor | None]:
-        """The pictures in files as bytes [3, H, W] on the device, resized; None for each that others have to decode.
-
-        On a GPU they are ready once the current stream has done what it was given.
+        """The pictures in files as bytes [3, H, W] on the device, resized and there; None for each that others have to
+        decode. Several threads may call it, which take turns on a GPU.
 
         Raises:
             UserError: One of them does not fit into the memory of the GPU.
@@ -107,12 +109,26 @@ class DevicePictures:
             # Not at the top: what decodes JPEGs is to leave torchvision.
             from torchvision.io import ImageReadMode, decode_jpeg
 
-            if self.device.type == "cuda":
-                # nvJPEG writes without regard to the stream: into memory that work before may still be reading.
-                torch.cuda.current_stream(self.device).synchronize()
-            return self._resized(decode_jpeg(files, ImageReadMode.RGB, self.device)), ""
+            with self._turn():
+                return self._resized(decode_jpeg(files, ImageReadMode.RGB, self.device)), ""
         except (RuntimeError, ImportError) as error:
             return [], str(error) or type(error).__name__
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """A turn on the GPU, beside the model's pass and not behind it. Nothing is left to do at either end: nvJPEG writes
+        without regard to the stream, into memory that work before it may still be reading."""
+        if self.device.type != "cuda":
+            yield
+            return
+        with self._alone, torch.cuda.stream(self._stream):
+            self._stream.synchronize()
+            yield
+            self._stream.synchronize()
+
+    @cached_property
+    def _stream(self) -> "torch.cuda.Stream":
+        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     def _resized(self, pictures: list[Tensor]) -> list[Tensor]:
         if not self.stacks:

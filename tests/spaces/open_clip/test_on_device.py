@@ -17,6 +17,7 @@ from pipeline.spaces import SpaceSpec, load_space
 from pipeline.spaces.open_clip import on_device
 from pipeline.spaces.open_clip.on_device import DevicePictures
 from pipeline.spaces.open_clip.space import OpenClipSpace
+from pipeline.testing.fake_cuda import fake_cuda
 from tests.spaces.open_clip.test_jpeg import picture
 from tests.spaces.open_clip.test_open_clip import tiny, tokens_of
 from tests.spaces.open_clip.test_resize import model_of
@@ -62,13 +63,10 @@ def again(payload: bytes, **options: Any) -> bytes:
 def test_a_gpu_makes_nearly_the_same_pictures_also_while_it_computes(pictures: DevicePictures) -> None:
     files = [again(one, progressive=number % 3 == 0) for number, one in enumerate(GOOD * 8)]
     there, busy = DevicePictures(PreprocessCfg(size=32), "cuda"), torch.randn(4096, 4096, device="cuda")
-    stream = torch.cuda.Stream()
     for _ in range(5):
         for _ in range(20):
             busy = torch.nn.functional.normalize(busy @ busy)
-        with torch.cuda.stream(stream):
-            found = there([*files, OTHERS["broken"]])
-            stream.synchronize()
+        found = there([*files, OTHERS["broken"]])
         assert found.pop() is None
         for one, expected in zip(found, pictures(files), strict=True):
             assert (one.cpu().float() - expected.float()).abs().mean() < 4
@@ -191,8 +189,15 @@ def on_gpu(pictures, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[st
             def synchronize(self) -> None:
                 done.append("wait")
 
+            def __enter__(self) -> None:
+                done.append("begin")
+
+            def __exit__(self, *_: object) -> None:
+                done.append("end")
+
         monkeypatch.setattr(torchvision.io, "decode_jpeg", full)
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
         monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("free"))
         pictures.device = torch.device("cuda")
         return done
@@ -204,9 +209,18 @@ def test_pictures_that_do_not_fit_together_are_decoded_in_halves_and_in_shorter_
     alone = [pictures([one])[0] for one in GOOD]
     done, most = on_gpu(3), pictures.most_pixels
     assert all(map(torch.equal, pictures(GOOD), alone))
-    half = ["wait", "decode 6", "free", *["wait", "decode 3"] * 2]
-    assert done == ["wait", "decode 12", "free", *half, *half]
+    fits = ["begin", "wait", "decode 3", "wait", "end"]
+    half = ["begin", "wait", "decode 6", "end", "free", *fits, *fits]
+    assert done == ["begin", "wait", "decode 12", "end", "free", *half, *half]
     assert pictures.most_pixels == most // 8
+
+
+def test_on_a_gpu_pictures_are_resized_where_they_are(pictures) -> None:
+    pictures.stacks = True
+    with fake_cuda():
+        sizes = [(50, 40), (50, 40), (32, 32), (20, 90)]
+        found = pictures._resized([torch.zeros(3, *size, dtype=torch.uint8, device="cuda") for size in sizes])
+        assert {(one.device.type, one.dtype, one.shape) for one in found} == {("cuda", torch.uint8, (3, 32, 32))}
 
 
 def test_a_single_one_that_does_not_fit_is_said_in_a_sentence(pictures, on_gpu) -> None:

@@ -1,8 +1,7 @@
 """A pipeline of 1,000 shards in which nothing has changed: ``python -m benchmarks.all.nothing_to_do --json FILE``.
 
-`dvc repro` looks at all that `dvc status` looks at, and runs `mcr inputs`, which looks at the raw data. DVC runs a stage that
-always runs in a process and writes its lock anew: `dvc repro of true` is what that takes in the same project, with a stage
-that does nothing instead of `mcr inputs`.
+`dvc repro` looks at all that `dvc status` looks at, and runs `mcr inputs`, which looks at the raw data. Two more projects say what of
+that is DVC's own: one whose stage `inputs` does nothing, though it always runs, and one in which no stage runs at all.
 """
 
 import argparse
@@ -20,7 +19,11 @@ from tests.makers.small_project import make_inputs
 
 SHARDS = 1000
 TARGET = "encode@clip"
-INPUTS = "cmd: mcr inputs"
+# What is changed in dvc.yaml.
+OTHERS = {
+    "dvc repro of true": {"cmd: mcr inputs": "cmd: 'true'"},
+    "dvc repro of nothing": {"cmd: mcr inputs": "cmd: 'true'", "    always_changed: true\n": ""},
+}
 COMMANDS = {
     "dvc status": ("dvc", "status", TARGET, "--quiet"),
     "dvc repro": ("dvc", "repro", TARGET, "--quiet"),
@@ -38,7 +41,7 @@ def main() -> None:
         project = Project(Path(folder) / "project")
         make(project, given.shards)
         ways = {name: (project, command) for name, command in COMMANDS.items()}
-        ways["dvc repro of true"] = (without_inputs(project), COMMANDS["dvc repro"])
+        ways |= {name: (changed(project, name), COMMANDS["dvc repro"]) for name in OTHERS}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(4):
             for name, (where, command) in ways.items():
@@ -50,14 +53,16 @@ def main() -> None:
     given.json.write_text(json.dumps(found | {"shards": given.shards, "samples": seconds}, indent=1) + "\n")
 
 
-def without_inputs(project: Project) -> Project:
-    """A copy of `project` whose stage `inputs` does nothing."""
-    copy = Project.at(project.folder.with_name("without-inputs"))
+def changed(project: Project, name: str) -> Project:
+    """A copy of `project` with another stage `inputs`, for which nothing is left to do."""
+    copy = Project.at(project.folder.with_name(name))
     shutil.copytree(project.folder, copy.folder, symlinks=True)
     stages = copy.folder / "dvc.yaml"
     written = stages.read_text()
-    assert written.count(INPUTS) == 1
-    stages.write_text(written.replace(INPUTS, "cmd: 'true'"))
+    for old, new in OTHERS[name].items():
+        assert written.count(old) == 1
+        written = written.replace(old, new)
+    stages.write_text(written)
     copy.run("dvc", "repro", TARGET)
     return copy
 

@@ -65,7 +65,13 @@ def test_pictures_are_limited_by_the_cores_that_decode_and_not_by_the_workers() 
 def test_less_memory_and_less_time_are_better() -> None:
     [memory] = of_memory({"shard": {"2": 100.0, "20": 110.0}})
     assert (memory.ours, memory.peer) == (110.0, 100.0) and memory.ratio < 1
-    found = {"dvc status": 2.0, "dvc repro": 2.5, "mcr plan": 1.0, "dvc repro of true": 2.25, "dvc repro of nothing": 2.2}
+    found = {
+        "dvc status": 2.0,
+        "dvc repro": 2.5,
+        "mcr plan": 1.0,
+        "dvc repro of true": 2.25,
+        "dvc repro of nothing": 2.2,
+    }
     repro, idle, plan = of_nothing({"shards": 1000, **found})
     assert round(repro.ratio, 2) == 0.8 and plan.ratio == 2 and (repro.limit, plan.limit) == (2.2, 0)
     assert idle.ratio == 0.9 and idle.against != repro.against

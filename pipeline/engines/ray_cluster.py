@@ -19,7 +19,7 @@ from typing import Any
 from pipeline.engines.messages import Ended
 from pipeline.engines.supervised import Limits
 from pipeline.errors import TryAgainError, UserError
-from pipeline.store.ahead import available_cores
+from pipeline.store.threads import available_cores
 
 # Seconds that an actor waits for its process to tell something, and within which it has to answer.
 TURN, SILENCE = 0.5, 30.0

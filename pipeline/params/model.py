@@ -12,7 +12,7 @@ from pipeline.params.storage import StorageSettings
 from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
 from pipeline.shard.settings import CorpusSettings, Limits
-from pipeline.store.ahead import available_cores
+from pipeline.store.threads import available_cores
 
 
 class RunSettings(Settings):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import CorruptError, UserError
-from pipeline.store.ahead import read_ahead, readers
 from pipeline.store.differences import differences
 from pipeline.store.integrity.preparation import comparable
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
 from pipeline.store.parquet import SINGLE, Rows, read_rows, read_widths
 from pipeline.store.parts.file import AGAIN, checked_part, part_bytes
+from pipeline.store.threads import map_ahead, readers
 
 EMBEDDINGS, PAIRS = "embeddings", "pairs"
 EMBEDDING_COLUMN = "embedding"
@@ -55,7 +55,7 @@ class Store:
             CorruptError: A part is missing, damaged, or is not the one that the manifest lists.
         """
         threads = _threads([self])
-        yield from read_ahead(lambda part: (part, self.read_part(part, columns)), self.manifest.parts, threads)
+        yield from map_ahead(lambda part: (part, self.read_part(part, columns)), self.manifest.parts, threads)
 
     def read_part(
         self, part: Part, columns: Sequence[str] | None = None, into: Mapping[str, np.ndarray] | None = None
@@ -117,7 +117,7 @@ def _read_as_one(stores: Sequence[Store], columns: Sequence[str] | None) -> Rows
     listed = [(store, part) for store in stores for part in store.manifest.parts]
     starts = accumulate((part.rows for _, part in listed), initial=0)
     places = [(store, part, start) for (store, part), start in zip(listed, starts, strict=False)]
-    parts = list(read_ahead(read, places, _threads(stores)))
+    parts = list(map_ahead(read, places, _threads(stores)))
     keys = [key for rows in parts for key in rows.keys]
     _check_unique(stores, keys)
     numbers = {name: np.concatenate([rows.numbers[name] for rows in parts]) for name in parts[0].numbers}

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 # Parts that are read at once hold about this many bytes; smaller parts than these are not worth a thread.
 MOST_BYTES, WORTH = 1 << 28, 1 << 20
-# More do not read faster.
+# So that reading does not take all of a large machine that others use as well.
 MOST_THREADS = 8
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ def readers(size: int) -> int:
     return 1 if size < WORTH else max(1, min(available_cores(), MOST_THREADS, MOST_BYTES // size))
 
 
-def read_ahead(read: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def map_ahead(read: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """Results of `read` in the order of `items`, as many of them being read as there are `threads`; with one, none is read ahead.
 
     Raises:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import CorruptError, UserError
-from pipeline.store import Rows, ahead, read_embeddings
-from pipeline.store.ahead import read_ahead, readers
+from pipeline.store import Rows, read_embeddings
+from pipeline.store import threads as reading
+from pipeline.store.threads import map_ahead, readers
 from tests.store.test_store import make_store, rows
 
 
@@ -28,12 +29,12 @@ def test_results_come_in_order_however_long_each_takes():
         assert number or third.wait(30), "nothing is read ahead"
         return number * number
 
-    assert list(read_ahead(read, range(20), 3)) == [number * number for number in range(20)]
+    assert list(map_ahead(read, range(20), 3)) == [number * number for number in range(20)]
 
 
 def test_with_one_thread_nothing_is_read_before_it_is_asked_for():
     begun = []
-    results = read_ahead(lambda number: begun.append(number) or number, range(5), 1)
+    results = map_ahead(lambda number: begun.append(number) or number, range(5), 1)
     assert begun == [] and next(results) == 0 and begun == [0]
 
 
@@ -48,23 +49,23 @@ def test_the_first_failure_is_raised_and_nothing_begins_long_after_it():
 
     found = []
     with pytest.raises(ValueError, match="4"):
-        found.extend(read_ahead(read, range(1000), 2))
+        found.extend(map_ahead(read, range(1000), 2))
     assert found == [0, 1, 2, 3] and max(begun) <= 4 + 2
 
 
 def test_whoever_stops_early_leaves_no_thread_behind():
     before = threading.active_count()
-    results = read_ahead(lambda number: number, range(1000), 4)
+    results = map_ahead(lambda number: number, range(1000), 4)
     assert next(results) == 0
     results.close()
     assert threading.active_count() == before
 
 
 def test_as_many_readers_as_are_of_use(monkeypatch):
-    monkeypatch.setattr(ahead, "available_cores", lambda: 4)
+    monkeypatch.setattr(reading, "available_cores", lambda: 4)
     assert [readers(size) for size in (0, 1000, 1 << 20, 1 << 26, 1 << 27, 1 << 40)] == [1, 1, 4, 4, 2, 1]
-    monkeypatch.setattr(ahead, "available_cores", lambda: 128)
-    assert readers(1 << 21) == ahead.MOST_THREADS
+    monkeypatch.setattr(reading, "available_cores", lambda: 128)
+    assert readers(1 << 21) == reading.MOST_THREADS
 
 
 def test_all_parts_in_their_order(tmp_path, threads):

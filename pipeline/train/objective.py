@@ -1,5 +1,6 @@
 """What a method is, as the training loop sees it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -32,6 +33,26 @@ class Objective(Protocol):
     ) -> dict[str, Tensor]:
         """Terms of the loss for `batch`, rows [B, D] by column; `generator` is the source of all noise."""
         ...
+
+
+class DrawsFirst(ABC):
+    """An objective that draws all that is random before it computes: the rest is a function of tensors, which can be compiled."""
+
+    @abstractmethod
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Noise, and rows picked at random, for `batch`, rows [B, D] by column."""
+
+    @abstractmethod
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Terms of the loss for `batch` and what was drawn for it; the same operations on the same shapes at every step."""
+
+    def __call__(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Terms of the loss for `batch`; `generator` is the source of all noise."""
+        return self.terms_of(projectors, batch, self.draw(batch, generator))
 
 
 @runtime_checkable

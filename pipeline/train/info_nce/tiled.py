@@ -9,18 +9,11 @@ from pipeline.precision import product
 from pipeline.train.info_nce import blocks, kernels
 from pipeline.train.ranks.together import ALONE, Ranks
 
+Swept = tuple[Tensor, Tensor | None, Tensor | None]
+
 
 class TiledInfoNCE(torch.autograd.Function):
-    """The formula of `WholeInfoNCE` in two sweeps over blocks S_b = A_b B^T / tau of [R, B] scores.
-
-    The first sweep takes the log-sum-exp of every row, which lies in one block, and of every column, which adds up over
-    blocks. The second computes each block again, turns it into dL/dS and multiplies that with the other side. Where all
-    rows are one block, it is kept from the first sweep to the second. Scores and sums are at least float32, whatever the
-    factors are; memory is R x B for a block and B x E for the gradients.
-
-    Of several ranks, which all have the same rows, each takes the blocks of its share of the rows of the first. Log-sum-exps,
-    loss and gradients come out whole on each.
-    """
+    """The formula of `WholeInfoNCE` by `swept`; scores, sums and gradients are at least float32, whatever the factors are."""
 
     @staticmethod
     def forward(
@@ -43,39 +36,11 @@ class TiledInfoNCE(torch.autograd.Function):
             elements: Scores of a block, at most; one row is the least.
             among: Which ranks do it together.
         """
-        batch = len(first)
-        own = among.share(batch)
-        left, right = (first / temperature).to(factors), second.to(factors)
-        starts = range(own.start, own.stop, max(1, min(batch, elements // batch)))
-        fused = kernels if kernels.work_on(left) else blocks
-        rows, positives = [], []
-        columns = torch.full((batch,), -torch.inf, dtype=_sums(factors), device=first.device)
-        for start in starts:
-            scores = product(left[start : min(start + starts.step, own.stop)], right.T)
-            by_row, by_column = fused.log_sums(scores)
-            rows.append(by_row)
-            columns = torch.logaddexp(columns, by_column)
-            positives.append(scores.diagonal(start).clone())
-        columns = among.log_sum_exp(columns)
-        losses = (_joined(rows, columns) + columns[own]) / 2 - _joined(positives, columns)
-        loss = among.gather(losses, batch).mean()
         wanted = ctx.needs_input_grad  # The targets of Ex-MCR are fixed.
-        to_first = torch.empty_like(first, dtype=columns.dtype) if wanted[0] else None
-        to_second = torch.zeros_like(second, dtype=columns.dtype) if wanted[1] else None
-        for start, by_row in zip(starts, rows, strict=True) if wanted[0] or wanted[1] else ():
-            some = slice(start, min(start + starts.step, own.stop))
-            if len(starts) > 1:
-                scores = product(left[some], right.T)
-            outer = fused.gradient(scores, by_row, columns, start, factors)
-            if to_first is not None:
-                torch.div(product(outer, right), temperature, out=to_first[some])
-            if to_second is not None:
-                to_second.add_(product(outer.T, left[some]))
-        if to_first is not None:
-            to_first = among.gather(to_first[own], batch)
-        if to_second is not None:
-            to_second = among.sum(to_second)
-        ctx.save_for_backward(to_first, to_second)
+        loss, to_first, to_second = swept(
+            (first / temperature).to(factors), second.to(factors), elements, wanted[0], wanted[1], among
+        )
+        ctx.save_for_backward(None if to_first is None else to_first.div_(temperature), to_second)
         ctx.types = first.dtype, second.dtype
         return loss
 
@@ -86,10 +51,66 @@ class TiledInfoNCE(torch.autograd.Function):
         return *(None if one is None else (outer[0] * one).to(kind) for one, kind in found), None, None, None, None
 
 
+def swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: bool, among: Ranks = ALONE) -> Swept:
+    """InfoNCE of scores ``left right^T`` in two sweeps over their blocks [R, B].
+
+    The first sweep takes the log-sum-exp of every row, which lies in one block, and of every column, which adds up over
+    blocks. The second computes each block again, turns it into dL/dS and multiplies that with the other side. Where all
+    rows are one block, it is kept from the first sweep to the second. Memory is R x B for a block and B x E for the gradients.
+
+    Of several ranks, which all have the same rows, each takes the blocks of its share of the rows of `left`. Log-sum-exps,
+    loss and gradients come out whole on each.
+
+    Args:
+        left: Unit rows [B, E] divided by the temperature, in the type of the factors.
+        right: Their partners [B, E], in the same type.
+        elements: Scores of a block, at most; one row is the least.
+        to_left: Whether the gradient with respect to `left` is wanted.
+        to_right: Whether that to `right` is.
+        among: Which ranks do it together.
+
+    Returns:
+        The loss, a scalar, and both gradients [B, E], or None.
+    """
+    batch = len(left)
+    own = among.share(batch)
+    starts = range(own.start, own.stop, max(1, min(batch, elements // batch)))
+    fused = kernels if kernels.work_on(left) else blocks
+    rows, positives, columns = [], [], None
+    for start in starts:
+        scores = product(left[start : min(start + starts.step, own.stop)], right.T)
+        by_row, by_column = fused.log_sums(scores)
+        rows.append(by_row)
+        columns = by_column if columns is None else torch.logaddexp(columns, by_column)
+        positives.append(scores.diagonal(start).clone())
+    kind = torch.promote_types(left.dtype, torch.float32)
+    if columns is None:  # a rank may have no row
+        columns = right.new_full((batch,), -torch.inf, dtype=kind)
+    columns = among.log_sum_exp(columns)
+    losses = (_joined(rows, columns) + columns[own]) / 2 - _joined(positives, columns)
+    loss = among.gather(losses, batch).mean()
+    of_left, of_right = [], None
+    for start, by_row in zip(starts, rows, strict=True) if to_left or to_right else ():
+        some = slice(start, min(start + starts.step, own.stop))
+        if len(starts) > 1:
+            scores = product(left[some], right.T)
+        outer = fused.gradient(scores, by_row, columns, start, left.dtype)
+        if to_left:
+            of_left.append(product(outer, right))
+        if to_right:
+            found = product(outer.T, left[some])
+            of_right = found if of_right is None else of_right.add_(found)
+    if to_right and of_right is None:
+        of_right = torch.zeros_like(right, dtype=kind)
+    return (
+        loss,
+        among.gather(_joined(of_left, right.to(kind)), batch) if to_left else None,
+        among.sum(of_right) if of_right is not None else None,
+    )
+
+
 def _joined(found: list[Tensor], like: Tensor) -> Tensor:
     """What was found for each block; a rank may have had none."""
+    if len(found) == 1:
+        return found[0]
     return torch.cat(found) if found else like[:0]
-
-
-def _sums(factors: torch.dtype) -> torch.dtype:
-    return torch.promote_types(factors, torch.float32)

@@ -8,12 +8,12 @@ from torch.nn.functional import normalize
 
 from pipeline.links import Link
 from pipeline.train.losses import intra_alignment, symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance
-from pipeline.train.objective import project_together
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import TrainSettings
 
 
-class CMCR:
+class CMCR(DrawsFirst):
     """L = L_ttc + L_avc + lambda L_intra on semantically enhanced embeddings (C-MCR, section 3.3).
 
     L_ttc joins the overlapping modality as both spaces embed it, L_avc the two pseudo-partners of each query, L_intra
@@ -40,14 +40,22 @@ class CMCR:
                 tables[memory] = normalize(tables[memory], dim=-1)
         return tables
 
-    def __call__(
-        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Noise for every column."""
+        return {
+            column: draw_noise(len(batch[column]), batch[column], self.variances[space], generator)
+            for space, columns in self.columns_of.items()
+            for column in columns
+        }
+
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of queries with their pseudo-partners."""
         settings = self.settings
         pairs = []
         for space, columns in self.columns_of.items():
-            inputs = [complete(batch[column], self.variances[space], generator) for column in columns]
+            inputs = [complete(batch[column], self.variances[space], drawn[column]) for column in columns]
             overlap, memory = project_together(projectors[space], inputs, settings.batch_statistics)
             pairs.append((overlap, memory))
         (overlap_first, memory_first), (overlap_second, memory_second) = pairs

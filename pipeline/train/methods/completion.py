@@ -21,9 +21,15 @@ def completion_variance(variance: float, scaling: str, dimension: int) -> float:
     return variance * REFERENCE_DIMENSION / dimension if scaling == "dimension" else variance
 
 
-def complete(embeddings: Tensor, variance: float, generator: torch.Generator) -> Tensor:
-    """Normalise(x + theta) with theta ~ N(0, variance I), drawn afresh from `generator` for every row of [B, D]."""
+def draw_noise(rows: int, like: Tensor, variance: float, generator: torch.Generator) -> Tensor:
+    """Numbers [rows, D] ~ N(0, 1) for `complete`, D being the width of `like`; none where the variance is 0."""
+    if variance == 0:
+        return like.new_empty(0)
+    return torch.randn(rows, like.shape[1], generator=generator, device=like.device)
+
+
+def complete(embeddings: Tensor, variance: float, noise: Tensor) -> Tensor:
+    """Normalise(x + theta) with theta ~ N(0, variance I), made of `noise`, see `draw_noise`, for every row of [B, D]."""
     if variance == 0:
         return normalize(embeddings, dim=-1)
-    noise = torch.randn(embeddings.shape, generator=generator, device=embeddings.device)
-    return normalize(noise.mul_(math.sqrt(variance)).add_(embeddings), dim=-1)
+    return normalize((noise * math.sqrt(variance)).add_(embeddings), dim=-1)

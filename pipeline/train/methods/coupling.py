@@ -9,15 +9,15 @@ from pipeline.connect.projectors import DecoupledProjector
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise
 from pipeline.train.methods.coupled import Coupled, items_per_epoch, of_kind
-from pipeline.train.objective import project_together
+from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import CouplingTrainSettings
 
-ITEM = "item"
+ITEM, TEXTS = "item", "rows of the overlapping modality"
 
 
-class Coupling:
+class Coupling(DrawsFirst):
     """L = pseudo_weight x InfoNCE(samples, drawn partners) + overlap_weight x InfoNCE(overlap, overlap).
 
     Both sides of the first term are real samples: they get no noise, are not averages, and there is no gap between
@@ -58,22 +58,31 @@ class Coupling:
         """Nothing to prepare."""
         return tables
 
-    def __call__(
-        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """By space the rows of its memory and noise, and rows of the overlapping modality."""
+        assert self._coupled is not None
+        coupled, items = self._coupled, batch[ITEM]
+        drawn = dict(zip(self.link.spaces, draw_pairs(coupled, items, generator), strict=True))
+        drawn[TEXTS] = draw_overlap(coupled, len(items), generator)
+        for space, overlap, variance in zip(self.link.spaces, coupled.overlap, self.variances, strict=True):
+            if space in self.link.projected:
+                drawn[f"noise {space}"] = draw_noise(len(items), overlap, variance, generator)
+        return drawn
+
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of items."""
         assert self._coupled is not None
         settings, coupled = self.settings, self._coupled
-        pairs = draw_pairs(coupled, batch[ITEM], generator)
-        texts = draw_overlap(coupled, len(batch[ITEM]), generator)
         projected = []
         for number, space in enumerate(self.link.spaces):
-            overlap, samples = coupled.overlap[number][texts], coupled.samples[number][pairs[number]]
+            overlap, samples = coupled.overlap[number][drawn[TEXTS]], coupled.samples[number][drawn[space]]
             if space not in projectors:
                 projected.append([overlap, samples])
                 continue
             projector: nn.Module | Callable[[Tensor], Tensor] = projectors[space]
-            overlap = complete(overlap, self.variances[number], generator)
+            overlap = complete(overlap, self.variances[number], drawn[f"noise {space}"])
             if isinstance(projector, DecoupledProjector):  # The overlapping modality skips its first layer.
                 samples, projector = projector.intra(samples), projector.inter
             projected.append(project_together(projector, [overlap, samples], settings.batch_statistics))

@@ -9,12 +9,12 @@ from torch.nn.functional import normalize
 from pipeline.connect.projectors import DecoupledProjector
 from pipeline.links import Link
 from pipeline.train.losses import mean_distance, symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance
-from pipeline.train.objective import project_together
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import DENSE, LeafTrainSettings
 
 
-class ExMCR:
+class ExMCR(DrawsFirst):
     """L = L_dense + lambda L_intra on semantically enhanced embeddings (Ex-MCR, section 3.4).
 
     With a^A the leaf's own modality, t^A the overlapping one there, t^I and v^I the base's, which are fixed targets::
@@ -53,14 +53,21 @@ class ExMCR:
                 tables[column] = normalize(tables[column], dim=-1)
         return tables
 
-    def __call__(
-        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Noise for every column."""
+        return {
+            column: draw_noise(len(batch[column]), batch[column], variance, generator)
+            for column, variance in zip(self.columns, self.variances, strict=True)
+        }
+
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of rows that have all four embeddings."""
         settings, projector = self.settings, projectors[self.leaf]
         assert isinstance(projector, DecoupledProjector)
         own, shared, target_overlap, target_base = (
-            complete(batch[column], variance, generator)
+            complete(batch[column], variance, drawn[column])
             for column, variance in zip(self.columns, self.variances, strict=True)
         )
         moved = projector.intra(own)

@@ -10,13 +10,13 @@ from pipeline.connect.projectors import MixtureProjector
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance
-from pipeline.train.objective import project_together
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import FreeBindSettings
 from pipeline.train.tables import load_tables
 
 
-class FreeBind:
+class FreeBind(DrawsFirst):
     """L = sum over projectors g_i of the mean of InfoNCE(g_i(a), t), (g_i(a), v), (g_i(s), t), (g_i(s), v).
 
     With a the leaf's own modality, s the overlapping one there, t and v the overlapping modality and the memory of the base, which
@@ -70,8 +70,16 @@ class FreeBind:
         """Nothing to prepare."""
         return tables
 
-    def __call__(
-        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Noise for every choice and column."""
+        return {
+            f"{choice} {name}": draw_noise(len(batch[choice]), self._tables[name], variance, generator)
+            for choice in self.columns
+            for name, variance in zip(self._read, self._variances, strict=True)
+        }
+
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of rows of every choice."""
         mixture, temperature = projectors[self._leaf], self._settings.temperature
@@ -79,7 +87,7 @@ class FreeBind:
         terms: dict[str, Tensor] = {}
         for member, column in zip(mixture.members, self.columns, strict=True):
             own, shared, *targets = (
-                complete(self._tables[name][batch[column]], variance, generator)
+                complete(self._tables[name][batch[column]], variance, drawn[f"{column} {name}"])
                 for name, variance in zip(self._read, self._variances, strict=True)
             )
             ours = project_together(member, [own, shared], self._settings.batch_statistics)

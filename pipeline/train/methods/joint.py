@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise
 from pipeline.train.methods.coupled import Coupled, items_per_epoch
 from pipeline.train.methods.coupling import draw_overlap, draw_pairs
-from pipeline.train.objective import project_together
+from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import JointTrainSettings
 
 BLOCK_ROWS = 65_536
 
 
-class JointCoupling:
+class JointCoupling(DrawsFirst):
     """L = sum over links of weight x [InfoNCE(samples, drawn partners) + overlap_weight x InfoNCE(overlap, overlap)].
 
     Each space has one projector, whatever links it is in. Everything is centred before it is projected: from an embedding the
@@ -77,17 +77,27 @@ class JointCoupling:
         """The first of `items` [B], which are in random order; at least two, without which there is nothing to contrast."""
         return items[: max(2, round(self.settings.terms_of(link.name).share * len(items)))]
 
-    def __call__(
-        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """By link rows of its memories and of its overlapping modality, and noise for each of its spaces."""
+        drawn: dict[str, Tensor] = {}
+        for link, coupled in zip(self.links, self._coupled, strict=True):
+            items = self._share(link, batch[link.name])
+            pairs, drawn[link.name] = draw_pairs(coupled, items, generator), draw_overlap(coupled, len(items), generator)
+            for space, rows, overlap in zip(link.spaces, pairs, coupled.overlap, strict=True):
+                drawn[f"{link.name} {space}"] = rows
+                drawn[f"{link.name} {space} noise"] = draw_noise(len(items), overlap, self.variances[space], generator)
+        return drawn
+
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of items of every link."""
         inputs: dict[str, list[Tensor]] = defaultdict(list)
         for link, coupled in zip(self.links, self._coupled, strict=True):
-            items = self._share(link, batch[link.name])
-            pairs, texts = draw_pairs(coupled, items, generator), draw_overlap(coupled, len(items), generator)
-            for number, space in enumerate(link.spaces):
-                overlap = complete(coupled.overlap[number][texts], self.variances[space], generator)
-                inputs[space] += [overlap, coupled.samples[number][pairs[number]]]
+            for space, samples, texts in zip(link.spaces, coupled.samples, coupled.overlap, strict=True):
+                noise = drawn[f"{link.name} {space} noise"]
+                overlap = complete(texts[drawn[link.name]], self.variances[space], noise)
+                inputs[space] += [overlap, samples[drawn[f"{link.name} {space}"]]]
         projected = {
             space: iter(project_together(projectors[space], rows, self.settings.batch_statistics))
             for space, rows in inputs.items()

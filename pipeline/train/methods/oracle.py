@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from pipeline.links import Link
 from pipeline.train.losses import symmetric_info_nce
+from pipeline.train.objective import DrawsFirst
 from pipeline.train.settings import TrainSettings
 
 
-class Oracle:
+class Oracle(DrawsFirst):
     """Symmetric InfoNCE between true pairs at temperature `temperature_pseudo`.
 
     No noise: with it the oracle stops well below what true pairs allow and makes other methods look better than they
@@ -29,8 +30,12 @@ class Oracle:
         """Nothing to prepare."""
         return tables
 
-    def __call__(
-        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Nothing is random."""
+        return {}
+
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The loss for a batch of true pairs."""
         first, second = (

@@ -12,11 +12,12 @@ from torch.nn.functional import normalize
 
 from pipeline.links import Link
 from pipeline.store import Store
+from pipeline.train.objective import DrawsFirst
 from pipeline.train.settings import TextMESettings
 from pipeline.train.tables import load_tables
 
 
-class TextME:
+class TextME(DrawsFirst):
     """L = hard-negative InfoNCE(projected centred texts of the leaf, the same texts in the anchor).
 
     Attributes:
@@ -51,8 +52,12 @@ class TextME:
         """Nothing to prepare."""
         return tables
 
-    def __call__(
-        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
+    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Nothing is random."""
+        return {}
+
+    def terms_of(
+        self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The loss for a batch of texts."""
         anchor, leaf = (batch[column] for column in self.columns)

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 STATE_NAME = "state.json"
 _OWN = re.compile(rf"epoch-\d+\.safetensors|{re.escape(STATE_NAME)}")
 CPU = "cpu fp32"  # what states count as that do not say
+COMPILED = "compiled"  # what the arithmetic of a compiled step says last
 
 
 class Checkpoint:
@@ -98,9 +99,13 @@ class Checkpoint:
 
     def _refuse_mixture(self, made: str, draws: int) -> None:
         if made != self.arithmetic:
+            one, other = (COMPILED in each.split() for each in (made, self.arithmetic))
+            how = "run.device and train.precision in params.yaml"
+            if one != other:
+                how = f"with torch.compile {'working' if one else 'failing'} as it did there; the log says why it fails"
             raise UserError(
                 f"{self.folder} holds a training begun with {made}; this run computes with {self.arithmetic}.",
-                f"Finish it with {made} (run.device and train.precision in params.yaml), or remove that folder to train from scratch.",
+                f"Finish it with {made} ({how}), or remove that folder to train from scratch.",
             )
 
         if draws != self.draws:

@@ -19,7 +19,7 @@ from pipeline.precision import arithmetic_of, dtype_of
 from pipeline.progress import Progress
 from pipeline.store import Store
 from pipeline.store.differences import differences
-from pipeline.train.checkpoint import Checkpoint
+from pipeline.train.checkpoint import COMPILED, Checkpoint
 from pipeline.train.history import HISTORY_NAME, write_history
 from pipeline.train.loop import Trainer
 from pipeline.train.losses import bytes_of_scores
@@ -119,6 +119,8 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
             for space, spec in config.projectors.items()
         }
         trainer = Trainer(job.objective, tables, projectors, settings, draws, precision)
+        if trainer.compiled:
+            checkpoint.arithmetic = arithmetic = f"{arithmetic} {COMPILED}"
         computed = trainer.run(checkpoint, progress, name)
     if among.writes:
         _write(job, output, trainer, arithmetic)
@@ -179,9 +181,9 @@ def _finished(output: Path, config: ConnectionConfig, precision: str) -> bool:
         return False
     before, now = (each.identity() for each in (found, config))
     reasons = differences(before, now)
-    _, _, made = found.links[0].arithmetic.partition(" ")
-    if precision not in ("auto", made or "fp32"):
-        reasons.append(f"train.precision changed ({made or 'fp32'} -> {precision})")
+    _, made, *_ = found.links[0].arithmetic.split() or ("", "fp32")
+    if precision not in ("auto", made):
+        reasons.append(f"train.precision changed ({made} -> {precision})")
     if list(found.spaces) != list(config.spaces):
         reasons.append("the order of the spaces changed")
     for name, digest in found.files.items():

@@ -18,6 +18,7 @@ from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import layers_in
 from pipeline.train.steps.batches import Batches
+from pipeline.train.steps.compiled import Terms, compiled
 from pipeline.train.steps.draws import Draws
 from pipeline.train.steps.recorded import RecordedStep
 
@@ -28,6 +29,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adamw": AdamW, "adam": Adam}
 
 class Trainer:
     """Trains the projectors of one connection, by this process alone or as one of `ranks()`.
+
+    Attributes:
+        compiled: Whether steps are compiled, where the settings ask for it.
 
     Args:
         objective: The method.
@@ -80,6 +84,11 @@ class Trainer:
         )
         # A graph reads the learning rate where it lies; elsewhere a number of Python keeps the bits of earlier versions.
         self._rate = torch.zeros((), device=self.device) if self.record else None
+        self._terms: Terms = objective
+        if settings.compile:
+            first = self.batches.pick(torch.arange(settings.batch_size, device=self.batches.place))
+            self._terms = compiled(objective, projectors, first, precision, self.ranks) or objective
+        self.compiled = self._terms is not objective
         # Per step the terms of the loss, kept on the device: reading them out at every step would stall it.
         self.history = torch.zeros(self.steps, len(objective.terms), device=self.device)
 
@@ -141,7 +150,7 @@ class Trainer:
     def _compute(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Move the weights by `batch`; the terms of its loss [T]."""
         with layers_in(self.precision, self.device):
-            terms = self.objective(self.projectors, batch, self.noise)
+            terms = self._terms(self.projectors, batch, self.noise)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms["loss"])
         self.optimizer.step()

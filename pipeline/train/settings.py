@@ -84,6 +84,12 @@ class ScheduleSettings(Settings):
         description="Precision of the factors of products in layers and losses; weights, sums, statistics and losses are in fp32. `auto` is bf16 on a "
         "GPU that has it, and fp32 on a CPU.",
     )
+    compile: bool = Field(
+        default=False,
+        description="Fuse the operations of a step with torch.compile. It needs a C++ compiler, takes a while at the start, and "
+        "rounds last bits differently; the log says where it fails, and the step then runs uncompiled.",
+        exclude_if=lambda compile: not compile,  # earlier versions did not know it
+    )
 
 
 class AveragedSettings(ScheduleSettings):

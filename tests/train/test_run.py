@@ -206,6 +206,32 @@ def test_a_training_begun_in_one_precision_is_not_finished_in_another(make_pairs
     assert content(output) == content(tmp_path / "whole")
 
 
+def test_a_compiled_training_is_not_finished_uncompiled(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing needs compiling to know who refuses what: here a step that counts as compiled is the plain one."""
+    pairs, output = make_pairs(), tmp_path / "model"
+    compiled = SETTINGS.model_copy(update={"compile": True})
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda objective, *_: objective.__call__)
+    train(pairs, tmp_path / "plain")
+    with pytest.raises(Killed):
+        train(pairs, output, compiled, progress=KillAt(5))
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda *_: None)
+    with pytest.raises(UserError, match="begun with cpu fp32 compiled; this run computes with cpu fp32") as caught:
+        train(pairs, output, compiled)
+    assert "torch.compile working as it did there" in caught.value.hint
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda objective, *_: objective.__call__)
+    assert train(pairs, output, compiled).computed == 2
+    link = json.loads((output / "clip-clap" / "config.json").read_text())["links"][0]
+    assert link["arithmetic"] == "cpu fp32 compiled" and link["train"]["compile"] is True
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda *_: None)
+    fp32 = compiled.model_copy(update={"precision": "fp32"})
+    assert train(pairs, output, fp32).computed == 0, "what is complete stays valid where nothing can be compiled"
+    with caplog.at_level(logging.INFO):
+        assert train(pairs, output).computed == 4
+    assert "train.compile" in caplog.text and content(output) == content(tmp_path / "plain")
+
+
 def test_a_finished_result_is_left_alone_until_something_changes(
     make_pairs: MakePairs, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -37,18 +37,24 @@ class TiledInfoNCE(torch.autograd.Function):
             among: Which ranks do it together.
         """
         wanted = ctx.needs_input_grad  # The targets of Ex-MCR are fixed.
-        loss, to_first, to_second = swept(
-            (first / temperature).to(factors), second.to(factors), elements, wanted[0], wanted[1], among
-        )
-        ctx.save_for_backward(None if to_first is None else to_first.div_(temperature), to_second)
-        ctx.types = first.dtype, second.dtype
+        sides = (first / temperature).to(factors), second.to(factors)
+        if torch.compiler.is_compiling():
+            loss, to_first, to_second = _opaque(*sides, elements, wanted[0], wanted[1])
+        else:
+            loss, to_first, to_second = swept(*sides, elements, wanted[0], wanted[1], among)
+        ctx.save_for_backward(to_first, to_second)
+        ctx.temperature, ctx.types = temperature, (first.dtype, second.dtype)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients, times that of the loss."""
-        found = zip(ctx.saved_tensors, ctx.types, strict=True)
-        return *(None if one is None else (outer[0] * one).to(kind) for one, kind in found), None, None, None, None
+        to_first, to_second = ctx.saved_tensors
+        found = None if to_first is None else to_first / ctx.temperature, to_second
+        scaled = (
+            None if one is None else (outer[0] * one).to(kind) for one, kind in zip(found, ctx.types, strict=True)
+        )
+        return *scaled, None, None, None, None
 
 
 def swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: bool, among: Ranks = ALONE) -> Swept:
@@ -107,6 +113,25 @@ def swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: b
         among.gather(_joined(of_left, right.to(kind)), batch) if to_left else None,
         among.sum(of_right) if of_right is not None else None,
     )
+
+
+@torch.library.custom_op("mcr::info_nce", mutates_args=())
+def _swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """`swept` as one operation that the compiler does not look into: its kernels are written by hand. Unwanted gradients are empty."""
+    loss, *found = swept(left, right, elements, to_left, to_right)
+    return loss, *(loss.new_empty(0) if each is None else each for each in found)  # type: ignore[return-value]
+
+
+@_swept.register_fake
+def _(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: bool) -> tuple[Tensor, ...]:
+    kind = torch.promote_types(left.dtype, torch.float32)
+    shapes = (), left.shape if to_left else (0,), right.shape if to_right else (0,)
+    return tuple(left.new_empty(shape, dtype=kind) for shape in shapes)
+
+
+def _opaque(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: bool) -> Swept:
+    loss, of_left, of_right = _swept(left, right, elements, to_left, to_right)
+    return loss, of_left if to_left else None, of_right if to_right else None
 
 
 def _joined(found: list[Tensor], like: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ class JointCoupling(DrawsFirst):
 
     def __init__(self, links: Sequence[Link], widths: Mapping[str, int], settings: JointTrainSettings) -> None:
         self.links, self.settings = links, settings
+        self._said = {link.name: settings.terms_of(link.name) for link in links}
         self.columns: tuple[str, ...] = tuple(link.name for link in links)
         self.terms: tuple[str, ...] = (
             "loss",
@@ -75,14 +76,17 @@ class JointCoupling(DrawsFirst):
 
     def _share(self, link: Link, items: Tensor) -> Tensor:
         """The first of `items` [B], which are in random order; at least two, without which there is nothing to contrast."""
-        return items[: max(2, round(self.settings.terms_of(link.name).share * len(items)))]
+        return items[: max(2, round(self._said[link.name].share * len(items)))]
 
     def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """By link rows of its memories and of its overlapping modality, and noise for each of its spaces."""
         drawn: dict[str, Tensor] = {}
         for link, coupled in zip(self.links, self._coupled, strict=True):
             items = self._share(link, batch[link.name])
-            pairs, drawn[link.name] = draw_pairs(coupled, items, generator), draw_overlap(coupled, len(items), generator)
+            pairs, drawn[link.name] = (
+                draw_pairs(coupled, items, generator),
+                draw_overlap(coupled, len(items), generator),
+            )
             for space, rows, overlap in zip(link.spaces, pairs, coupled.overlap, strict=True):
                 drawn[f"{link.name} {space}"] = rows
                 drawn[f"{link.name} {space} noise"] = draw_noise(len(items), overlap, self.variances[space], generator)
@@ -105,7 +109,7 @@ class JointCoupling(DrawsFirst):
         terms: dict[str, Tensor] = {}
         loss = torch.zeros((), device=next(iter(batch.values())).device)
         for link in self.links:
-            said = self.settings.terms_of(link.name)
+            said = self._said[link.name]
             (first_overlap, first), (second_overlap, second) = (
                 (next(projected[space]), next(projected[space])) for space in link.spaces
             )

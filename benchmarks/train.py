@@ -48,13 +48,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only the demo's size")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--paper-batch", action="store_true", help="also measure the papers' batch of 10,240")
+    parser.add_argument("--compiled", action="store_true", help="also measure the step with `train.compile`")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     keep_freed_memory()  # as a training does; the peer gains as much
     sizes = [QUICK] if options.quick else SIZES + ([(PAPER["batch"], 512, 1024)] if options.paper_batch else [])
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     rows = [
-        measure(device, *size, options.repeats, precision)
+        measure(device, *size, options.repeats, precision, compiled=options.compiled)
         for device in devices
         for precision in (("fp32", "bf16") if may_round(torch.device(device), torch.bfloat16) else ("fp32",))
         for size in sizes
@@ -64,7 +65,8 @@ def main() -> None:
     for row in rows:
         print(f"{row['device']:6} {row['precision']:5} {row['batch']:6} {row['width']:5} {row['hidden']:6} {row['ours_ms']:9.2f} "
               f"{row['peer_ms']:9.2f} {row['ratio']:6.2f} {row['gflop']:7.1f} {row['gemm_gflops']:12.0f} "
-              f"{row['fraction']:7.2f} {row['paper_seconds'] / 3600:13.2f} h")  # fmt: skip
+              f"{row['fraction']:7.2f} {row['paper_seconds'] / 3600:13.2f} h"
+              + (f"   compiled {row['compiled_ms']:.2f} ms" if options.compiled else ""))  # fmt: skip
     machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()
@@ -85,21 +87,25 @@ def measure(
     precision: str = "fp32",
     record: bool | None = None,
     calls: int = 0,
+    compiled: bool = False,
 ) -> dict[str, Any]:
-    """Step times of ours and of the peer at one size, and what they are worth."""
+    """Step times of ours, `compiled` too where asked, and of the peer at one size, and what they are worth."""
     tables = random_tables(batch * 4, width, device)
     ours = our_step(tables, batch, width, hidden, device, precision, record)
+    fused = our_step(tables, batch, width, hidden, device, precision, record, compiled=True) if compiled else None
     peer = peer_step(tables, batch, width, hidden, device, precision)
     if not calls:
         calls = 50 if device == "cuda" else 20 if batch * width < 1e6 else 1
-    times: dict[str, list[float]] = {"ours": [], "peer": [], "gemm": []}
+    times: dict[str, list[float]] = {"ours": [], "peer": [], "gemm": []} | ({"compiled": []} if fused else {})
     first, second = (torch.randn(batch, width, device=device).to(dtype_of(precision)) for _ in range(2))
     for _ in range(repeats + 1):
         times["ours"].append(seconds(ours, calls, device))
+        if fused:
+            times["compiled"].append(seconds(fused, calls, device))
         times["peer"].append(seconds(peer, calls, device))
         times["gemm"].append(seconds(lambda: first @ second.T, calls * 3, device))
     # The first round warms up.
-    ours_s, peer_s, _ = (statistics.median(each[1:]) for each in times.values())
+    ours_s, peer_s = (statistics.median(times[name][1:]) for name in ("ours", "peer"))
     fastest = {name: min(each[1:]) for name, each in times.items()}
     flop = step_flop(batch, width, hidden)
     rate = 2 * batch * batch * width / fastest["gemm"]
@@ -111,7 +117,7 @@ def measure(
         "ours_ms": ours_s * 1e3, "peer_ms": peer_s * 1e3, "ratio": peer_s / ours_s, "gflop": flop / 1e9,
         "gemm_gflops": rate / 1e9, "fraction": flop / fastest["ours"] / rate, "paper_seconds": projected,
         "samples_ms": {name: [round(value * 1e3, 3) for value in each[1:]] for name, each in times.items()},
-    }  # fmt: skip
+    } | ({"compiled_ms": statistics.median(times["compiled"][1:]) * 1e3} if fused else {})  # fmt: skip
 
 
 def step_flop(batch: int, width: int, hidden: int) -> float:
@@ -139,9 +145,10 @@ def random_tables(rows: int, width: int, device: str) -> dict[str, torch.Tensor]
     return {name: normalize(torch.randn(rows, width, generator=source, device=device), dim=-1) for name in columns}
 
 
-def settings_of(batch: int, width: int, hidden: int) -> TrainSettings:
+def settings_of(batch: int, width: int, hidden: int, compiled: bool = False) -> TrainSettings:
     """The papers' settings at this size."""
-    return TrainSettings(projector=ProjectorSettings(hidden=hidden, dimension=width), epochs=1000, batch_size=batch)
+    head = ProjectorSettings(hidden=hidden, dimension=width)
+    return TrainSettings(projector=head, epochs=1000, batch_size=batch, compile=compiled)
 
 
 def heads_of(width: int, hidden: int, device: str) -> dict[str, torch.nn.Module]:
@@ -169,11 +176,18 @@ def our_step(
     device: str,
     precision: str = "fp32",
     record: bool | None = None,
+    compiled: bool = False,
 ) -> Callable[[], None]:
-    """One step of the training loop, gather and noise included; `record` as `Trainer` has it."""
-    settings = settings_of(batch, width, hidden)
+    """One step of the training loop, gather and noise included; `record` as `Trainer` has it.
+
+    Raises:
+        RuntimeError: It cannot be compiled.
+    """
+    settings = settings_of(batch, width, hidden, compiled)
     heads, draws = heads_of(width, hidden, device), Draws(0, "benchmark")
     trainer = Trainer(objective_of(width, settings), tables, heads, settings, draws, precision, record)
+    if compiled and not trainer.compiled:
+        raise RuntimeError("the step cannot be compiled here: the log says why")
     order = torch.randperm(batch * 4).to(device)[:batch]
     return lambda: trainer.step(0, trainer.batches.pick(order))
 

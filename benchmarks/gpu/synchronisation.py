@@ -1,5 +1,7 @@
 """No step of the training and no block of the aggregation waits for the device."""
 
+from collections.abc import Callable
+
 import torch
 
 from benchmarks.gpu.rows import Step
@@ -17,17 +19,24 @@ def main() -> None:
     works = {"a training step": train, "an aggregation": lambda: aggregate(rows, rows, (rows,), 0.05)}
     for name, work in works.items():
         work()
-        if step.device == "cpu":
-            step.skipped(f"{name} never waits for the device", "a CPU has none to wait for")
-            continue
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            work()
-            step.holds(f"{name} never waits for the device", True)
-        except RuntimeError as error:
-            step.holds(f"{name} never waits for the device", False, str(error).splitlines()[0])
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+        without_waiting(step, name, work)
+
+
+def without_waiting(step: Step, name: str, work: Callable[[], None]) -> None:
+    """Whether it runs with every synchronisation forbidden; on a CPU, where none can happen, it just runs."""
+    check = f"{name} never waits for the device"
+    if step.device == "cpu":
+        work()
+        step.skipped(check, "a CPU has none to wait for")
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        work()
+        step.holds(check, True)
+    except RuntimeError as error:
+        step.holds(check, False, str(error).splitlines()[0])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 if __name__ == "__main__":

@@ -68,18 +68,37 @@ def gradient(step: Step) -> None:
         step.holds("the kernels of InfoNCE work", kernels.work_on(first))
 
 
-def trained(step: Step, precision: str, checkpoints: Path, stop: int | None = None) -> Weights:
+def trained(step: Step, precision: str, checkpoints: Path, stop: int | None = None, compiled: bool = False) -> Weights:
     """Weights after a few epochs, or an exception after `stop` steps."""
     batch = step.size(2048, 128)
-    settings = settings_of(batch, WIDTH, WIDTH).model_copy(update={"epochs": EPOCHS})
+    settings = settings_of(batch, WIDTH, WIDTH, compiled).model_copy(update={"epochs": EPOCHS})
     objective = objective_of(WIDTH, settings)
     tables = random_tables(batch * 4, WIDTH, step.device)
     # Generators of their own: the initial weights are equal in all runs.
     trainer = Trainer(objective, tables, heads_of(WIDTH, WIDTH, step.device), settings, Draws(0, "check"), precision)
     trainer.run(Checkpoint(checkpoints, {}), Silent() if stop is None else KillAfter(stop), "check")
     if step.device == "cuda" and stop is None:
-        step.holds(f"training in {precision}: steps come from a CUDA graph", trainer._recorded is not None)
+        step.holds(f"{said(precision, compiled)}: steps come from a CUDA graph", trainer._recorded is not None)
     return {name: parameter.detach().cpu() for name, parameter in trainer.parameters.items()}
+
+
+def said(precision: str, compiled: bool) -> str:
+    """What the rows call it."""
+    return f"{'compiled ' if compiled else ''}training in {precision}"
+
+
+def reproducible(step: Step, precision: str, compiled: bool = False) -> None:
+    """Two runs are equal, and so is one that was killed."""
+    name = said(precision, compiled)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = trained(step, precision, Path(folder, "a"), compiled=compiled)
+        twice = equal(whole, trained(step, precision, Path(folder, "b"), compiled=compiled))
+        step.holds(f"{name}: two runs are equal to the bit", twice)
+        try:
+            trained(step, precision, Path(folder, "c"), stop=2 * 4 + 1, compiled=compiled)
+        except Killed:
+            again = trained(step, precision, Path(folder, "c"), compiled=compiled)
+        step.holds(f"{name}: a killed run ends with the same bits", equal(whole, again))
 
 
 def coupled(step: Step) -> None:
@@ -110,15 +129,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     gradient(step)
     for precision in ("fp32", "bf16"):
-        with tempfile.TemporaryDirectory() as folder:
-            whole = trained(step, precision, Path(folder, "a"))
-            twice = equal(whole, trained(step, precision, Path(folder, "b")))
-            step.holds(f"training in {precision}: two runs are equal to the bit", twice)
-            try:
-                trained(step, precision, Path(folder, "c"), stop=2 * 4 + 1)
-            except Killed:
-                again = trained(step, precision, Path(folder, "c"))
-            step.holds(f"training in {precision}: a killed run ends with the same bits", equal(whole, again))
+        reproducible(step, precision)
     coupled(step)
 
 

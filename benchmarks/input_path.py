@@ -110,7 +110,7 @@ def main() -> None:
         shards = make_shards(Path(folder) / "shards", pictures, given.samples)
         ways: dict[str, Callable[[], int]] = {"limit": lambda: sum(1 for each in pictures * 4 if decoded(each).numel())}
         ways["limit by torch"] = lambda: sum(1 for each in pictures * 4 if decoded(each, BY_TORCH).numel())
-        ways["limit by torchvision"] = lambda: len(ON_DEVICE.pictures(pictures * 4))
+        ways["limit by torchvision"] = lambda: sum(len(ON_DEVICE.pictures(pictures)) for _ in range(4))
         for workers in given.workers:
             ways[f"ours, {workers}"] = lambda workers=workers: ours(shards, workers, Pictures(BY_PILLOW))
             ways[f"ours by torch, {workers}"] = lambda workers=workers: ours(shards, workers, Pictures(BY_TORCH))

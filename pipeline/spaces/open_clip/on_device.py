@@ -20,8 +20,9 @@ from pipeline.errors import UserError
 from pipeline.spaces.open_clip.resize import Resizer
 
 log = logging.getLogger(__name__)
-# Of pictures that are decoded together. On a GPU, resizing takes some 20 bytes of memory for each.
-MOST_PIXELS = 32_000_000
+# Of pictures that are decoded together. On a GPU, resizing takes some 20 bytes of memory for each; on a CPU they are to
+# stay in its cache until then.
+MOST_PIXELS, MOST_IN_CACHE = 32_000_000, 1_000_000
 # That a decoder goes over for one picture, in all of its scans: it cannot be interrupted here, as it can in a process.
 MOST_WORK = 256_000_000
 # Of 255, on average: how far from Pillow's the pictures may be by which the decoder is checked.
@@ -47,7 +48,7 @@ class DevicePictures:
         self.resizer = Resizer(config, "torch")
         # A GPU is slow to start on each picture. A CPU would only copy them.
         self.stacks = self.device.type == "cuda"
-        self.most_pixels = MOST_PIXELS
+        self.most_pixels = MOST_PIXELS if self.stacks else MOST_IN_CACHE
         self._told, self._alone = False, Lock()
         self._check()
 

@@ -20,6 +20,7 @@ from pipeline.spaces.compact.towers import AudioSettings, ImageSettings, PointSe
 from pipeline.testing.conformance import SpaceConformance
 from tests.spaces.laion_clap.make_tokenizers import offline_hub
 from tests.spaces.laion_clap.test_laion_clap import NEEDS_LIBRARY, Pair
+from tests.spaces.open_clip.test_jpeg import picture
 from tests.spaces.ulip2.test_ulip2 import random_tensors, save
 
 TINY_CLIP = {
@@ -87,6 +88,14 @@ class TestOpenClip(SpaceConformance):
     @pytest.fixture(scope="class", autouse=True)
     def _weights(self, request: pytest.FixtureRequest, folders: Path) -> None:
         request.cls.spec = SpaceSpec("open_clip", str(folders / "open_clip"))
+
+
+class TestOpenClipDecodesByTorchvision(SpaceConformance):
+    samples = samples("text") | {"image": [picture(40 + 7 * number, 50) for number in range(6)]}
+
+    @pytest.fixture(scope="class", autouse=True)
+    def _weights(self, request: pytest.FixtureRequest, folders: Path) -> None:
+        request.cls.spec = SpaceSpec("open_clip", str(folders / "open_clip"), options={"jpeg": "device"})
 
 
 @NEEDS_LIBRARY

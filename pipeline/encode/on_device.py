@@ -24,10 +24,10 @@ def decoder_for(
     """What decodes files of `modality` for `space`: on the device of a space that says how (``on_device``, by modality),
     or see `decoder_of`."""
     together: Together | None = getattr(space, "on_device", {}).get(modality)
-    decoder, memory = decoder_of(space, modality, workers, apart, 0 if together else slots, device, stack)
-    return (
-        DeviceFirst(together, decoder, torch.device(getattr(space, "device", device))) if together else decoder
-    ), memory
+    if not together:
+        return decoder_of(space, modality, workers, apart, slots, device, stack)
+    others, _ = decoder_of(space, modality, workers, apart, 0, device, stack)
+    return DeviceFirst(together, others, torch.device(getattr(space, "device", device))), None
 
 
 class DeviceFirst:

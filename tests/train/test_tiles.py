@@ -119,6 +119,8 @@ for height, width, start in shapes:
         one, other = (each.gradient(scores.clone(), *sums, start, dtype) for each in (kernels, blocks))
         assert one.dtype == other.dtype == dtype
         torch.testing.assert_close(one, other, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-8)
+parts = torch.randn(64, 500, generator=draw) * 40
+assert torch.equal(kernels._log_sum(parts), torch.logsumexp(parts, 0))
 print("equal")
 """
 

@@ -110,7 +110,7 @@ def swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: b
         of_right = torch.zeros_like(right, dtype=kind)
     return (
         loss,
-        among.gather(_joined(of_left, right.to(kind)), batch) if to_left else None,
+        among.gather(_joined(of_left, right[:0].to(kind)), batch) if to_left else None,
         among.sum(of_right) if of_right is not None else None,
     )
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Mapping
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from benchmarks.train import heads_of, measure, objective_of, our_step, random_t
 from pipeline.precision import multiplying
 from pipeline.train.loop import Trainer
 from pipeline.train.steps.arithmetic import layers_in
+from pipeline.train.steps.compiled import OPTIONS
 from pipeline.train.steps.draws import Draws
 
 
@@ -68,17 +70,18 @@ def slopes(heads: Mapping[str, nn.Module], loss: torch.Tensor) -> torch.Tensor:
 
 
 def speed(step: Step) -> None:
-    """A step of 4,096, with and without."""
+    """A step of 4,096: uncompiled, compiled, and with independent kernels of both spaces combined by torch."""
     batch, width, hidden = (128, 64, 64) if step.small else (4096, 512, 1024)
     calls, repeats = step.size(10, 1), step.size(5, 1)
     row = measure(step.device, batch, width, hidden, repeats, "bf16", calls=calls, compiled=True)
     figure = f"{row['compiled_ms']:.2f} ms, uncompiled {row['ours_ms']:.2f} ms"
     step.measured(f"compiled training step of {batch:,} in bf16", figure)
     tables = random_tables(batch * 4, width, step.device)
-    for compiled in (False, True):
-        work = our_step(tables, batch, width, hidden, step.device, "bf16", compiled=compiled)
-        count, milliseconds = launched(step, work)
-        name = f"{'compiled ' if compiled else ''}training step of {batch:,} in bf16"
+    for kind, options in (("", None), ("compiled ", {}), ("combined ", {"combo_kernels": True})):
+        with patch.dict(OPTIONS, options or {}):
+            work = our_step(tables, batch, width, hidden, step.device, "bf16", compiled=options is not None)
+            count, milliseconds = launched(step, work)
+        name = f"{kind}training step of {batch:,} in bf16"
         step.measured(
             f"{name}: {'kernels' if step.device == 'cuda' else 'operations'}", f"{count}, {milliseconds:.2f} ms in them"
         )

@@ -18,6 +18,9 @@ from pipeline.train.steps.arithmetic import layers_in
 
 log = logging.getLogger(__name__)
 
+# No kernel is chosen by its measured time, which would differ from run to run and with it last bits.
+OPTIONS: dict[str, Any] = {"deterministic": True}
+
 Terms = Callable[[Mapping[str, nn.Module], Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 
@@ -60,9 +63,8 @@ def compiled(
 def _compiled(objective: DrawsFirst) -> Terms:
     # Functions compiled for earlier links count towards a limit of torch on versions of a function.
     torch.compiler.reset()
-    # No kernel is chosen by its measured time, which would differ from run to run and with it last bits; the number of threads
-    # decides the order of additions.
-    options: dict[str, Any] = {"deterministic": True, "cpp.threads": torch.get_num_threads()}
+    # The number of threads decides the order of additions.
+    options = {**OPTIONS, "cpp.threads": torch.get_num_threads()}
     fused = torch.compile(objective.terms_of, fullgraph=True, dynamic=False, options=options)
 
     def terms(

@@ -1,5 +1,6 @@
 """Batches of the samples of one part, put together while the model computes the batch before."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,20 +40,25 @@ def stacked_batches(chunks: Iterable[Chunk], size: int, device: str) -> Generato
     """The good samples of one part in their order, `size` at a time. Rejects would leave short batches; filled up, the cut
     depends neither on where they are nor on the chunks."""
     pinned = torch.device(device).type == "cuda"
-    filling, since = _Filling(size, pinned), list[Chunk]()
+    filling = _Filling(size, pinned)
     for chunk in chunks:
-        since.append(chunk)
-        keys, samples = chunk.keys, chunk.samples
-        while keys:
-            room = size - len(filling.keys)
-            first, samples = _split(samples, min(room, len(keys)))
-            filling.add(keys[:room], first)
-            keys = keys[room:]
-            if len(filling.keys) == size:
-                yield filling.batch(since)
-                filling, since = _Filling(size, pinned), []
-    if filling.keys or since:
-        yield filling.batch(since)
+        filling.since.append(chunk)
+        taken, told = 0, 0
+        for samples in chunk.samples if isinstance(chunk.samples, tuple) else (chunk.samples,):
+            while len(samples):
+                first, samples = _split(samples, min(size - len(filling.keys), len(samples)))
+                filling.add(chunk.keys[taken : taken + len(first)], first)
+                taken += len(first)
+                if len(filling.keys) == size:
+                    before = bisect_left(chunk.rejected, taken, key=lambda each: each[0])
+                    filling.rejected += chunk.rejected[told:before]
+                    yield filling.batch()
+                    filling, told = _Filling(size, pinned), before
+        filling.rejected += chunk.rejected[told:]
+        if chunk.rejected and chunk.rejected[-1][0] == len(chunk.keys):
+            filling.leave_slots()
+    if filling.keys or filling.since or filling.rejected:
+        yield filling.batch()
 
 
 class _Filling:
@@ -62,6 +68,8 @@ class _Filling:
     def __init__(self, size: int, pinned: bool) -> None:
         self.size, self.pinned = size, pinned
         self.keys: list[str] = []
+        self.since: list[Chunk] = []  # that came since the batch before
+        self.rejected: list[tuple[int, Failure]] = []
         self._run: Run | None = None
         self._own: Tensor | None = None
         self._copied = 0
@@ -74,22 +82,28 @@ class _Filling:
         if joined:
             self._run = joined
         else:
-            run, self._run = self._run, None
-            for piece in [run, samples] if run else [samples]:
-                self._copy(piece)
+            self.leave_slots()
+            self._copy(samples)
         self.keys += keys
 
-    def batch(self, since: Sequence[Chunk]) -> Batch:
-        """The batch as it is, with what was found in the chunks `since` the one before."""
+    def leave_slots(self) -> None:
+        """Copy what lies in slots, because nothing will lie beside it; while it is held, no later slot comes round, however many
+        samples are rejected."""
+        run, self._run = self._run, None
+        if run:
+            self._copy(run)
+
+    def batch(self) -> Batch:
+        """The batch as it is, with what was found since the one before."""
         run = self._run
         own = torch.empty(0) if self._own is None else self._own[: self._copied]
         return Batch(
             self.keys,
             run.rows() if run else own,
-            [failure for chunk in since for failure in chunk.rejected],
-            sum(chunk.transparent for chunk in since),
-            sum(chunk.read for chunk in since),
-            sum(chunk.decode for chunk in since),
+            [failure for _, failure in self.rejected],
+            sum(chunk.transparent for chunk in self.since),
+            sum(chunk.read for chunk in self.since),
+            sum(chunk.decode for chunk in self.since),
             run.release if run else _nothing,
         )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.decode.images import has_transparency
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.encode.slots import Layout, Run, Slots
+from pipeline.encode.slots import Layout, Run, Runs, Slots
 from pipeline.errors import SampleError
 from pipeline.modalities import IMAGE, TEXT
 from pipeline.spaces import Space
@@ -45,12 +45,12 @@ class Decoded:
     """What became of some files.
 
     Attributes:
-        samples: Those that could be used, in their order: in slots where all could, and had some.
+        samples: Those that could be used, in their order: in slots where these had some, in as many runs as others leave.
         rejected: Numbers of the others among the files, and what is wrong with them.
         transparent: How many are pictures with transparency.
     """
 
-    samples: Run | list[Tensor]
+    samples: Runs | list[Tensor]
     rejected: dict[int, SampleError]
     transparent: int
 
@@ -74,7 +74,13 @@ def decoded_apart(modality: str, where: str, device: str) -> bool:
 
 
 def decoder_of(
-    space: Space, modality: str, workers: int, apart: bool, slots: int, device: str, stack: ExitStack
+    space: Space,
+    modality: str,
+    workers: int,
+    apart: bool,
+    slots: Callable[[int], int] | None,
+    device: str,
+    stack: ExitStack,
 ) -> tuple[Decoder, Slots | None]:
     """What decodes files of `modality` for `space`, to be called by `workers` threads at a time.
 
@@ -83,7 +89,7 @@ def decoder_of(
         modality: Of the files.
         workers: How many files are decoded at the same time.
         apart: Whether that happens in processes, see `decoded_apart`.
-        slots: How many samples have room in the memory that processes write to; 0: there is none.
+        slots: How many samples have room in the memory that processes write to, by the bytes of one; None: there is none.
         device: Where samples go.
         stack: Ends the processes when it is left.
 
@@ -139,29 +145,27 @@ def _decode(space: Space, modality: str, slots: Slots | None, job: _Job) -> _Ans
 def _elsewhere(isolated: "Isolated[_Job, _Answer]", slots: Slots | None, files: Files) -> Decoded:
     run, path = files.run, str(files.path)
     layout, first = (run.slots.layout, run.start) if run else (None, 0)
-    found = isolated(
-        [(path, start, size, place, layout) for place, (start, size) in enumerate(files.extents.tolist(), first)]
-    )
-    if run and all(isinstance(each, bool) for each in found):
-        return Decoded(run, {}, sum(map(bool, found)))
-    rejected, samples, transparent = dict[int, SampleError](), list[Tensor](), 0
-    for number, each in enumerate(found):
+    jobs = [(path, start, size, place, layout) for place, (start, size) in enumerate(files.extents.tolist(), first)]
+    rejected, good = dict[int, SampleError](), dict[int, _Answer]()
+    for number, each in enumerate(isolated(jobs)):
         if isinstance(each, SampleError):
             rejected[number] = each
-            continue
-        sample, see_through = (None, each) if isinstance(each, bool) else each
-        samples.append(_alone(sample, run, number))
-        transparent += see_through
+        else:
+            good[number] = each
+    transparent = sum(each if isinstance(each, bool) else each[1] for each in good.values())
+    if run and all(isinstance(each, bool) for each in good.values()):
+        return Decoded(run.without(rejected), rejected, transparent)
+    samples = [_alone(each, run, number) for number, each in good.items()]
     if run:
         run.release()
-    elif slots and len(samples) == len(found) == 1 and (run := slots.with_first(samples[0].numpy())):
-        return Decoded(run, {}, transparent)
+    elif slots and len(samples) == len(jobs) == 1 and (run := slots.with_first(samples[0].numpy())):
+        return Decoded((run,), {}, transparent)
     return Decoded(samples, rejected, transparent)
 
 
-def _alone(sample: NDArray[np.generic] | None, run: Run | None, number: int) -> Tensor:
+def _alone(answer: _Answer, run: Run | None, number: int) -> Tensor:
     """A sample in memory of its own, wherever it lies."""
-    if sample is not None:
-        return torch.from_numpy(sample)
-    assert run is not None  # only a sample in a slot comes back as None
+    if not isinstance(answer, bool):
+        return torch.from_numpy(answer[0])
+    assert run is not None  # or it would have come back
     return run.row(number).clone()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.encode.decoders import Decoded, Decoder, Files, decoder_of
-from pipeline.encode.slots import Run, Slots
+from pipeline.encode.slots import Runs, Slots
 from pipeline.errors import SampleError
 from pipeline.spaces import Space
 from pipeline.store.shards import Extent, read_extents
@@ -19,14 +19,20 @@ LIST = 64
 
 
 def decoder_for(
-    space: Space, modality: str, workers: int, apart: bool, slots: int, device: str, stack: ExitStack
+    space: Space,
+    modality: str,
+    workers: int,
+    apart: bool,
+    slots: Callable[[int], int],
+    device: str,
+    stack: ExitStack,
 ) -> tuple[Decoder, Slots | None]:
     """What decodes files of `modality` for `space`: on the device of a space that says how (``on_device``, by modality),
     or see `decoder_of`."""
     together: Together | None = getattr(space, "on_device", {}).get(modality)
     if not together:
         return decoder_of(space, modality, workers, apart, slots, device, stack)
-    others, _ = decoder_of(space, modality, workers, apart, 0, device, stack)
+    others, _ = decoder_of(space, modality, workers, apart, None, device, stack)
     return DeviceFirst(together, others, torch.device(getattr(space, "device", device))), None
 
 
@@ -56,7 +62,7 @@ class DeviceFirst:
                 found[number] = sample
         return Decoded([sample for sample in found if sample is not None], rejected, transparent)
 
-    def _moved(self, samples: Run | list[Tensor]) -> Iterable[Tensor]:
+    def _moved(self, samples: Runs | list[Tensor]) -> Iterable[Tensor]:
         assert isinstance(samples, list)  # there were no slots for them
         if self.device.type == "cpu" or not samples:
             return samples

@@ -21,13 +21,15 @@ from pipeline.encode.decoders import AUTO, Decoder, Files, decoded_apart
 from pipeline.encode.in_flight import in_flight
 from pipeline.encode.listing import Lister, lister_of
 from pipeline.encode.on_device import LIST, DeviceFirst, decoder_for
-from pipeline.encode.slots import Run, Slots
+from pipeline.encode.slots import Runs, Slots
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part
 
-# Samples that a thread takes at a time: small ones cost less to decode than to hand over one by one.
-CHUNK = 16
-# Of compressed files; a chunk of large ones is shorter.
+# Samples that a thread takes at a time: small ones cost less to decode than to hand over one by one. More of them are taken
+# as long as neither their files nor what becomes of these, if it lies in slots, are more bytes than these.
+CHUNK, MOST = 16, 64
+FILES_BYTES, SAMPLES_BYTES = 2 << 20, 16 << 20
+# Of files; a chunk of large ones is shorter.
 CHUNK_BYTES = 32 << 20
 
 
@@ -38,8 +40,8 @@ class Chunk:
     Attributes:
         shard: Where they are from.
         keys: Of the samples.
-        samples: Decoded; a run of slots belongs to whoever takes the chunk, and has to be released.
-        rejected: Those that could not be decoded.
+        samples: Decoded; runs of slots belong to whoever takes the chunk, and have to be released.
+        rejected: Those that could not be decoded, in their order, and before each how many `samples`.
         read: Seconds that reading them took; with the first chunk, verifying the shard.
         decode: Seconds that one thread spent on decoding them.
         transparent: How many of the samples are pictures with an alpha channel or a transparent colour.
@@ -47,8 +49,8 @@ class Chunk:
 
     shard: Part
     keys: list[str]
-    samples: Run | list[Tensor]
-    rejected: list[Failure]
+    samples: Runs | list[Tensor]
+    rejected: list[tuple[int, Failure]]
     read: float
     decode: float
     transparent: int = 0
@@ -86,12 +88,16 @@ def prepared_chunks(
     first = next(shards, None)
     if first is None:
         return
-    # The batch that is put together, those in flight, what a shard's start leaves out, and what is decoded meanwhile.
-    needed = batch * (2 + in_flight(device)) + 2 * workers * CHUNK
+
+    def slots_for(sample_bytes: int) -> int:
+        # The batch that is put together, those in flight, what a shard's start leaves out, and what is decoded meanwhile.
+        needed = batch * (2 + in_flight(device)) + 2 * workers * _most(sample_bytes)
+        return -(-needed // batch) * batch
+
     with ExitStack() as stack:
         apart = decoded_apart(modality, where, device)
         lister = lister_of(folder, modality, apart, stack)
-        decode, slots = decoder_for(space, modality, workers, apart, -(-needed // batch) * batch, device, stack)
+        decode, slots = decoder_for(space, modality, workers, apart, slots_for, device, stack)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
         chunk = LIST if isinstance(decode, DeviceFirst) else CHUNK
         submission = _Submission(lister, decode, slots, pool, batch, passed_over, chunk)
@@ -133,7 +139,7 @@ class _Submission:
                 self.slots.begin_at(self.batch)
             # Before one sample is decoded nobody knows how much room each of them needs.
             first = bool(self.slots and self.slots.undecided)
-            for start, stop in _cuts(listing.extents[:, 1], 1 if first else self.chunk, self.chunk):
+            for start, stop in self._cuts(listing.extents[:, 1], first):
                 read = perf_counter() - started
                 run = self.slots.take(stop - start) if self.slots else None
                 files = Files(listing.path, listing.keys[start:stop], listing.extents[start:stop], run)
@@ -144,16 +150,23 @@ class _Submission:
                 yield future
                 started = perf_counter()
 
+    def _cuts(self, sizes: NDArray[np.int64], alone: bool) -> Iterator[tuple[int, int]]:
+        """Where chunks of files of these `sizes` begin and end, the first file in one by itself if it is to be `alone`. An
+        empty shard has one chunk as well."""
+        start = 0
+        while not start or start < len(sizes):
+            layout = self.slots.layout if self.slots else None
+            following = sizes[start : start + (_most(layout.bytes) if layout else self.chunk)]
+            before = np.cumsum(following) - following
+            count = max(np.count_nonzero(before[: self.chunk] < CHUNK_BYTES), np.count_nonzero(before < FILES_BYTES))
+            stop = start + (1 if alone and not start else int(count))
+            yield start, stop
+            start = max(stop, 1)
 
-def _cuts(sizes: NDArray[np.int64], first: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Where chunks of files of these `sizes` begin and end: the first one of at most `first` files, others of at most `chunk`.
-    An empty shard has one as well."""
-    start, most = 0, first
-    while not start or start < len(sizes):
-        following = sizes[start : start + most]
-        count = int(np.count_nonzero(np.cumsum(following) - following < CHUNK_BYTES))
-        yield start, start + count
-        start, most = start + max(count, 1), chunk
+
+def _most(sample_bytes: int) -> int:
+    """Samples in a chunk at most, where each is that large."""
+    return max(CHUNK, min(MOST, SAMPLES_BYTES // sample_bytes))
 
 
 def prepared_one_by_one(
@@ -163,7 +176,7 @@ def prepared_one_by_one(
     it cannot be decoded."""
     with ExitStack() as stack:
         apart = decoded_apart(modality, where, "cpu")
-        decode, _ = decoder_for(space, modality, 1, apart, 1, "cpu", stack)
+        decode, _ = decoder_for(space, modality, 1, apart, lambda _: 1, "cpu", stack)
         listing = lister_of(folder, modality, False, stack)(shard)
         for number, key in enumerate(listing.keys):
             extent = listing.extents[number : number + 1]
@@ -172,10 +185,11 @@ def prepared_one_by_one(
 
 def _only(decode: Decoder, files: Files) -> list[Tensor]:
     samples = decode(files).samples
-    if not isinstance(samples, Run):
+    if isinstance(samples, list):
         return samples
-    own = [samples.row(0).clone()]
-    samples.release()
+    own = [run.row(0).clone() for run in samples]
+    for run in samples:
+        run.release()
     return own
 
 
@@ -183,8 +197,8 @@ def _decode(decode: Decoder, shard: Part, files: Files, read: float) -> Chunk:
     started = perf_counter()
     found = decode(files)
     rejected = [
-        Failure(files.keys[number], error.step, type(error).__name__, error.message)
-        for number, error in found.rejected.items()
+        (number - earlier, Failure(files.keys[number], error.step, type(error).__name__, error.message))
+        for earlier, (number, error) in enumerate(sorted(found.rejected.items()))
     ]
     keys = files.keys
     if rejected:

@@ -7,6 +7,7 @@ copied once more. The processes do not map it, so that a decoder that runs wild 
 import logging
 import mmap
 import os
+from collections.abc import Callable, Iterable
 from threading import Condition
 from typing import Any, NamedTuple
 
@@ -44,16 +45,17 @@ class Slots:
     Make it before the processes that write are forked. It has no memory until the first sample is known.
 
     Args:
-        count: Number of slots.
+        count: Number of slots, by the bytes of one sample.
         device: Where batches go; a GPU can then copy them from here by itself.
 
     Raises:
         OSError: The system has no such files.
     """
 
-    def __init__(self, count: int, device: str = "cpu") -> None:
-        self.count = count
+    def __init__(self, count: Callable[[int], int], device: str = "cpu") -> None:
+        self.count = 0
         self.layout: Layout | None = None
+        self._count = count
         self._file = os.memfd_create("samples", os.MFD_CLOEXEC)
         self._gpu = torch.device(device).type == "cuda"
         self._pinned = False
@@ -72,7 +74,7 @@ class Slots:
         if Layout.of(sample) != layout:
             return False
         content = np.ascontiguousarray(sample).data.cast("B")
-        start = place % self.count * layout.bytes
+        start = place % self._count(layout.bytes) * layout.bytes  # `count` is not known in a process forked before
         try:
             while content:
                 written = os.pwrite(self._file, content, start)
@@ -92,6 +94,7 @@ class Slots:
         return run if run and self.write(run.start, layout, sample) else None
 
     def _map(self, layout: Layout) -> bool:
+        self.count = self._count(layout.bytes)
         try:
             os.ftruncate(self._file, self.count * layout.bytes)
             self._memory = mmap.mmap(self._file, self.count * layout.bytes)
@@ -192,10 +195,22 @@ class Run:
         both = Run(self.slots, self.start, other.stop)
         return both if self.stop == other.start and both.side_by_side else None
 
+    def without(self, numbers: Iterable[int]) -> "Runs":
+        """What lies between the samples of these `numbers`, whose slots are released."""
+        found, start = [], self.start
+        for place in sorted(self.start + number for number in numbers):
+            found.append(Run(self.slots, start, place))
+            Run(self.slots, place, place + 1).release()
+            start = place + 1
+        return tuple(run for run in [*found, Run(self.slots, start, self.stop)] if len(run))
+
     def release(self) -> None:
         """Nobody reads them any more."""
         if len(self):
             self.slots.release(self.start, self.stop)
+
+
+Runs = tuple[Run, ...]
 
 
 def _driver() -> Any:

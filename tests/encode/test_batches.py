@@ -1,5 +1,6 @@
 """Batches: the same whether they are stacked as they are needed, or ahead into memory that a GPU copies from."""
 
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,13 +17,23 @@ from pipeline.store.manifest import Part
 SHARD = Part("00000.tar", 1, "0" * 64, "0" * 64, "s")
 
 
+def rejects(numbers: Iterable[int], bad: Collection[int]) -> list[tuple[int, Failure]]:
+    """Those of `numbers` that are `bad`, and before each how many that are not."""
+    numbers = list(numbers)
+    return [
+        (sum(one not in bad for one in numbers[:place]), Failure(f"{number}", "decode", "SampleError", "x"))
+        for place, number in enumerate(numbers)
+        if number in bad
+    ]
+
+
 def chunks(*lengths: int) -> list[Chunk]:
     """Chunks of these lengths, in which every third sample is a reject."""
     found, number = [], 0
     for length in lengths:
         numbers = range(number, number + length)
         good = [each for each in numbers if each % 3 != 1]
-        rejected = [Failure(f"{each}", "decode", "SampleError", "x") for each in numbers if each % 3 == 1]
+        rejected = rejects(numbers, range(1, number + length, 3))
         samples = [torch.full((2, 3), each, dtype=torch.uint8) for each in good]
         found.append(Chunk(SHARD, [f"{each}" for each in good], samples, rejected, 0.5, 0.25, transparent=1))
         number += length
@@ -82,10 +93,11 @@ def in_slots(slots: Slots, numbers: list[int], layout: Layout) -> Run:
 
 
 @pytest.mark.parametrize("bad", [(), (5,), (0,), (3, 4, 17, 18), tuple(range(1, 60)), (63,)])
-def test_batches_in_slots_are_the_same_as_batches_that_are_copied(bad, unpinned):
+@pytest.mark.parametrize("whole", [True, False])
+def test_batches_in_slots_are_the_same_as_batches_that_are_copied(bad, whole, unpinned):
     """Rejects leave holes, the ring comes round, and what a batch held is written over as soon as it is done."""
     layout, size = Layout((2, 3), "|u1"), 4
-    with closing(Slots(16)) as slots:
+    with closing(Slots(lambda _: 16)) as slots:
         assert slots.with_first(np.zeros(layout.shape, np.uint8)).start == 0
         slots.release(0, 1)
         slots.begin_at(size)
@@ -95,10 +107,12 @@ def test_batches_in_slots_are_the_same_as_batches_that_are_copied(bad, unpinned)
                 numbers = range(first, first + 8)
                 good = [number for number in numbers if number not in bad]
                 run = in_slots(slots, list(numbers), layout)
-                samples = run if len(good) == 8 else [run.row(number - first).clone() for number in good]
-                if samples is not run:
+                if whole:
+                    samples = run.without(number - first for number in bad if number in numbers)
+                else:  # some of the others have come without a slot
+                    samples = [run.row(number - first).clone() for number in good]
                     run.release()
-                yield Chunk(SHARD, [str(number) for number in good], samples, [], 0, 0)
+                yield Chunk(SHARD, [str(number) for number in good], samples, rejects(numbers, bad), 0, 0)
 
         seen, in_place = [], 0
         for batch in stacked_batches(arriving(), size, "cpu"):
@@ -108,9 +122,28 @@ def test_batches_in_slots_are_the_same_as_batches_that_are_copied(bad, unpinned)
             seen += batch.keys
             batch.done()
         assert seen == [str(number) for number in range(64) if number not in bad]
-        assert in_place == 16 if not bad else in_place < 16
+        assert in_place == 16 if whole and not bad else in_place < 16
         # All slots are free again.
         assert len(slots.take(16)) == 16
+
+
+def test_a_reject_comes_with_the_batch_that_its_neighbours_are_in(unpinned):
+    """However the chunks are cut, so that the order in which a store lists its rejects is that of their shard."""
+    told = {
+        tuple(
+            (tuple(batch.keys), tuple(failure.key for failure in batch.rejected))
+            for batch in stacked_batches(iter(chunks(*lengths)), 4, "cpu")
+            if batch.keys
+        )
+        for lengths in ((17,), (1, 16), (8, 8, 1), (2, 5, 3, 7), (1,) * 17)
+    }
+    assert told == {
+        (
+            (("0", "2", "3", "5"), ("1", "4")),
+            (("6", "8", "9", "11"), ("7", "10")),
+            (("12", "14", "15"), ("13", "16")),
+        )
+    }
 
 
 @pytest.mark.parametrize("odd", [torch.zeros(3, 2), torch.zeros(2, 3, dtype=torch.float64), torch.zeros(1, 3)])

@@ -21,7 +21,8 @@ from pipeline.errors import SampleError
 from pipeline.progress import Silent
 from pipeline.shard.build import ShardSettings, build_shards
 from pipeline.spaces import SpaceSpec
-from pipeline.store import read_embeddings
+from pipeline.store import PartFolder, read_embeddings
+from pipeline.store.shards import SHARDS, ShardSample, write_shard
 from tests.conftest import HashSpace, png
 
 HARM = {
@@ -119,6 +120,29 @@ def test_stores_have_the_same_bytes_wherever_samples_are_decoded(photos, tmp_pat
 
 
 @pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
+@pytest.mark.parametrize("good", [1, 17, 64])
+def test_many_rejects_in_a_row_leave_room_for_what_follows(tmp_path, good):
+    """More of them than there are slots, while a batch is half full."""
+
+    class Refusing(HashSpace):
+        def preprocess(self, modality, payload):
+            if payload == b"bad":
+                raise SampleError("decode", "no good")
+            return super().preprocess(modality, payload)
+
+    keys = [f"{number:04d}" for number in range(1000)]
+    rejected = keys[good:-5]
+    samples = [ShardSample(key, {"png": b"bad" if good <= int(key) < 995 else png(int(key))}) for key in keys]
+    shards = PartFolder(tmp_path / "shards", SHARDS, {"modalities": ["image"]})
+    shards.commit("00000.tar", "00000.tar", keys, [], lambda path: write_shard(path, samples))
+    shards.finish(0)
+    settings, spec = EncodeSettings(64, 2, 1.0, decode="processes"), SpaceSpec("hash", "x")
+    encode_corpus(Refusing(), "h", spec, tmp_path / "shards", tmp_path / "out", settings, Silent())
+    assert sorted(read_embeddings([tmp_path / "out/image"])[0]) == sorted(set(keys) - set(rejected))
+    assert list(pd.read_parquet(tmp_path / "out/image/_failures.parquet").key) == rejected
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
 def test_nothing_is_opened_in_the_process_of_the_stage(photos, tmp_path, monkeypatch):
     """Whatever is asked of a file, such as whether it has transparency, can crash as well."""
     build_shards(photos, tmp_path / "shards", ShardSettings(("image",), 10, "error", 0.5), Silent())
@@ -150,5 +174,6 @@ def test_texts_are_prepared_in_processes_if_a_gpu_embeds_them(tmp_path, monkeypa
     shards, _ = build_shards(raw, tmp_path / "shards", ShardSettings(("text",), 20, "error", 0.5), Silent())
     with closing(prepared_chunks(Where(), "text", tmp_path / "shards", shards.parts, 2, 8, "auto", device)) as chunks:
         samples = [chunk.samples for chunk in chunks]
-        found = {int(row) for each in samples for row in (each.rows() if isinstance(each, Run) else torch.stack(each))}
+        pieces = [piece for each in samples for piece in (each if isinstance(each, tuple) else [each])]
+        found = {int(row) for each in pieces for row in (each.rows() if isinstance(each, Run) else torch.stack(each))}
     assert (found == {os.getpid()}) == here

@@ -19,7 +19,7 @@ SAMPLE = np.arange(6, dtype=np.int16).reshape(2, 3)
 
 
 def laid_out(count: int, device: str = "cpu") -> Slots:
-    slots = Slots(count, device)
+    slots = Slots(lambda _: count, device)
     run = slots.with_first(SAMPLE)
     assert run is not None and (run.rows().numpy() == SAMPLE).all()
     run.release()
@@ -87,7 +87,7 @@ def test_without_memory_there_are_no_slots_and_no_error(monkeypatch, error):
     with closing(laid_out(2)) as slots:
         monkeypatch.setattr(os, "pwrite", refuse)
         assert not slots.write(0, Layout.of(SAMPLE), SAMPLE)
-    with closing(Slots(2)) as slots:
+    with closing(Slots(lambda _: 2)) as slots:
         monkeypatch.setattr(os, "ftruncate", refuse)
         assert slots.with_first(SAMPLE) is None and not slots.undecided and slots.take(1) is None
 

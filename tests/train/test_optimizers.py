@@ -11,13 +11,15 @@ from pipeline import optimizers
 
 TRAIN = """
 import sys, torch
+import pipeline.train.run
 from pipeline import optimizers
-weights = torch.nn.Parameter(torch.ones(8))
-optimizer = getattr(optimizers, sys.argv[1])([weights], lr=0.1, fused=sys.argv[2] == "fused")
+from pipeline.connect import ProjectorSpec, build_projector
+projector = build_projector(ProjectorSpec(kind="mlp", input=8, hidden=8, dimension=8))
+optimizer = getattr(optimizers, sys.argv[1])(projector.parameters(), lr=0.1, fused=sys.argv[2] == "fused")
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=5)
 for _ in range(3):
     optimizer.zero_grad()
-    weights.square().sum().backward()
+    projector(torch.ones(4, 8)).square().sum().backward()
     optimizer.step()
     schedule.step()
 optimizer.load_state_dict(optimizer.state_dict())

@@ -18,7 +18,7 @@ from pipeline.train.steps.arithmetic import layers_in
 
 log = logging.getLogger(__name__)
 
-# No kernel is chosen by its measured time, which would differ from run to run and with it last bits.
+# Nothing that decides last bits is chosen by measured time, which differs from run to run.
 OPTIONS: dict[str, Any] = {"deterministic": True}
 
 Terms = Callable[[Mapping[str, nn.Module], Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]

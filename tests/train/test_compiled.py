@@ -106,17 +106,18 @@ print(made.compiled, same(end(made, Path(mkdtemp())), end(trainer("oracle"), Pat
 """
 
 
-def test_without_a_compiler_the_step_runs_uncompiled_and_the_log_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["No working C++ compiler", "File exists"])
+def test_without_compiler_or_cache_the_step_runs_uncompiled_and_the_log_says_why(tmp_path: Path, missing: str) -> None:
+    cache = tmp_path / "cache"
+    if missing == "File exists":
+        cache.write_text("not a folder")
     surroundings = {
-        **os.environ,
-        "PYTHONPATH": python_path(),
-        "CXX": "/nowhere/g++",
-        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
-    }
+        **os.environ, "PYTHONPATH": python_path(), "CXX": "/nowhere/g++", "TORCHINDUCTOR_CACHE_DIR": str(cache)
+    }  # fmt: skip
     command = [sys.executable, "-W", "ignore", "-c", WITHOUT]
     done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["False", "True"], done.stderr[-2000:]
-    assert "cannot be compiled" in done.stderr and "No working C++ compiler" in done.stderr
+    assert "cannot be compiled" in done.stderr and missing in done.stderr
 
 
 class Anyone:

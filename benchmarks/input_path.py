@@ -8,7 +8,8 @@ an OpenCLIP space), or also decoded by torchvision (the option `jpeg: device`, o
 hashes, decodes in processes that a file cannot take down with it, and has batches ready for the model; the peer is webdataset
 in a `DataLoader` of torch, which checks nothing, with the same decoding. Both give uint8 batches [256, 3, 224, 224].
 
-`collector` is the processor time that the process of the model spends on a picture, in microseconds. However many cores
+`collector` is the processor time that the process of the model spends on a picture, in microseconds: on all shards less the
+first, which also has what is spent once, such as forking processes (`start`, in milliseconds). However many cores
 decode, no more than a million through this number come out a second. Unlike a rate it hardly changes while other work
 runs; rates are medians of turns in which all ways alternate. Where pictures are decoded in that process, on the device of
 the model (`ours on device`), the time of decoding and resizing them is left out.
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,10 @@ BATCH, SHARD, DISTINCT, SIZE = 256, 1024, 64, 224
 
 
 BY_PILLOW, BY_TORCH = (Resizer(PreprocessCfg(size=SIZE), way) for way in WAYS)
+
+
+# A number of shards to the number of their pictures, after all of these came.
+Way = Callable[[int], int]
 
 
 class Pictures:
@@ -108,17 +114,22 @@ def main() -> None:
     pictures = [picture(number, given.side) for number in range(DISTINCT)]
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(Path(folder) / "shards", pictures, given.samples)
-        ways: dict[str, Callable[[], int]] = {"limit": lambda: sum(1 for each in pictures * 4 if decoded(each).numel())}
-        ways["limit by torch"] = lambda: sum(1 for each in pictures * 4 if decoded(each, BY_TORCH).numel())
-        ways["limit by torchvision"] = lambda: sum(len(ON_DEVICE.pictures(pictures)) for _ in range(4))
+        parts = open_shards(shards).parts
+        if len(parts) < 2:
+            parser.error(f"--samples: more than {SHARD}, which is one shard")
+        ways: dict[str, Way] = {"limit": lambda few: sum(1 for each in pictures * few if decoded(each).numel())}
+        ways["limit by torch"] = lambda few: sum(1 for each in pictures * few if decoded(each, BY_TORCH).numel())
+        ways["limit by torchvision"] = lambda few: sum(len(ON_DEVICE.pictures(pictures)) for _ in range(few))
         for workers in given.workers:
-            ways[f"ours, {workers}"] = lambda workers=workers: ours(shards, workers, Pictures(BY_PILLOW))
-            ways[f"ours by torch, {workers}"] = lambda workers=workers: ours(shards, workers, Pictures(BY_TORCH))
-            ways[f"ours on device, {workers}"] = lambda workers=workers: ours(shards, workers, ON_DEVICE)
-            ways[f"peer, {workers}"] = lambda workers=workers: peer(shards, workers)
-        found = measure(ways, given.repeats)
+            for name, space in ("", Pictures(BY_PILLOW)), (" by torch", Pictures(BY_TORCH)), (" on device", ON_DEVICE):
+                ways[f"ours{name}, {workers}"] = partial(ours, shards, workers, space)
+            ways[f"peer, {workers}"] = partial(peer, shards, workers)
+        found = measure(ways, len(parts), given.repeats)
     for name, row in found.items():
-        print(f"{name:20} {row['rate']:8,.0f} pictures/s {row['collector']:8.1f} us of the collecting process")
+        print(
+            f"{name:20} {row['rate']:8,.0f} pictures/s {row['collector']:8.1f} us of the collecting process"
+            f"  {row['start']:6.1f} ms once"
+        )
     if given.json:
         settings = {name: value for name, value in vars(given).items() if name != "json"}
         given.json.write_text(
@@ -126,26 +137,29 @@ def main() -> None:
         )
 
 
-def measure(ways: dict[str, Callable[[], int]], repeats: int) -> dict[str, dict[str, Any]]:
-    """Pictures a second and microseconds of this process for each, medians of turns."""
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    spent: dict[str, list[float]] = {name: [] for name in ways}
+def measure(ways: dict[str, Way], shards: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """Pictures a second, microseconds of this process for each, and milliseconds once: medians of turns."""
+    found: dict[str, dict[str, list[float]]] = {name: {"rate": [], "collector": [], "start": []} for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
-            before, start = own_seconds(), time.perf_counter()
-            count = way()
+            one, one_spent, _ = timed(way, 1)
+            count, spent, seconds = timed(way, shards)
             if turn:
-                rates[name].append(count / (time.perf_counter() - start))
-                spent[name].append(1e6 * (own_seconds() - before) / count)
+                each = (spent - one_spent) / (count - one)
+                found[name]["rate"].append(count / seconds)
+                found[name]["collector"].append(1e6 * each)
+                found[name]["start"].append(1e3 * (one_spent - one * each))
     return {
-        name: {
-            "rate": statistics.median(rates[name]),
-            "collector": statistics.median(spent[name]),
-            "rates": rates[name],
-            "collectors": spent[name],
-        }
-        for name in ways
+        name: {**{kind: statistics.median(all_) for kind, all_ in row.items()}, "collectors": row["collector"]}
+        for name, row in found.items()
     }
+
+
+def timed(way: Way, shards: int) -> tuple[int, float, float]:
+    """Pictures, seconds of processor of this process, and seconds."""
+    before, start = own_seconds(), time.perf_counter()
+    count = way(shards)
+    return count, own_seconds() - before, time.perf_counter() - start
 
 
 def own_seconds() -> float:
@@ -154,9 +168,9 @@ def own_seconds() -> float:
     return used.ru_utime + used.ru_stime - sum(ON_DEVICE.seconds)
 
 
-def ours(shards: Path, workers: int, space: Any) -> int:
-    """Number of pictures that came as batches, the way `mcr encode` takes them."""
-    parts, count = open_shards(shards).parts, 0
+def ours(shards: Path, workers: int, space: Any, few: int) -> int:
+    """Number of pictures of the first `few` shards that came as batches, the way `mcr encode` takes them."""
+    parts, count = open_shards(shards).parts[:few], 0
     hashing._hashed.clear()  # of earlier turns: a run hashes each shard once
     with short_turns():
         chunks = prepared_chunks(space, "image", shards, parts, workers, BATCH, PROCESSES)
@@ -167,11 +181,11 @@ def ours(shards: Path, workers: int, space: Any) -> int:
     return count
 
 
-def peer(shards: Path, workers: int) -> int:
+def peer(shards: Path, workers: int, few: int) -> int:
     """The same with webdataset and a DataLoader, each worker with shards of its own."""
     import webdataset
 
-    paths = [str(shards / part.name) for part in open_shards(shards).parts]
+    paths = [str(shards / part.name) for part in open_shards(shards).parts[:few]]
     data = (
         webdataset.WebDataset(paths, shardshuffle=False, empty_check=False)
         .to_tuple("__key__", "jpg")

@@ -42,18 +42,13 @@ class ProjectorSpec(Settings):
     members: int = Field(default=1, ge=1, exclude_if=lambda members: members == 1)
 
 
-class _Linear(nn.Linear):
-    def reset_parameters(self) -> None:
-        """Leave them to `build_projector`: here they would be drawn from the global generator."""
-
-
 class _Block(nn.Module):
     """Linear-BatchNorm-ReLU-Linear-BatchNorm; ends without an activation."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
-        self.net1 = nn.Sequential(_Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
-        self.net2 = nn.Sequential(_Linear(hidden, outputs), nn.BatchNorm1d(outputs))
+        self.net1 = nn.Sequential(_linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
+        self.net2 = nn.Sequential(_linear(hidden, outputs), nn.BatchNorm1d(outputs))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map `embeddings` [B, D] to [B, E], not normalised."""
@@ -102,7 +97,7 @@ class LinearProjector(nn.Module):
     def __init__(self, spec: ProjectorSpec) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            _Linear(spec.input, spec.dimension), nn.BatchNorm1d(spec.dimension), nn.ReLU(inplace=True)
+            _linear(spec.input, spec.dimension), nn.BatchNorm1d(spec.dimension), nn.ReLU(inplace=True)
         )
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -122,7 +117,7 @@ class DecoupledProjector(nn.Module):
 
     def __init__(self, spec: ProjectorSpec) -> None:
         super().__init__()
-        self.Head1 = _Linear(spec.input, spec.input)
+        self.Head1 = _linear(spec.input, spec.input)
         self.Head2 = _TwoBlocks(spec)
 
     def intra(self, embeddings: Tensor) -> Tensor:
@@ -188,3 +183,8 @@ def build_projector(spec: ProjectorSpec, init: str = "xavier", generator: torch.
             bound = 1 / math.sqrt(module.in_features)
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
     return projector
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    with torch.random.fork_rng(devices=()):  # its constructor draws weights that are not used
+        return nn.Linear(inputs, outputs)

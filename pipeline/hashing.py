@@ -66,17 +66,17 @@ class HashedFile(io.RawIOBase):
         super().close()
 
 
-def sha256_once(path: Path, compute: Callable[[Path], str] = sha256_file) -> str:
+def sha256_once(path: Path, compute: Callable[[Path], str] | None = None) -> str:
     """SHA-256 of the file at `path`, computed once in a process as long as its inode, size and times stay as they are.
 
     Args:
         path: The file.
-        compute: What hashes it if it has to be hashed, such as another process.
+        compute: What hashes it if it has to be hashed, such as another process; `sha256_file` if None.
     """
     status = os.stat(path)
     state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if state not in _hashed:
-        _hashed[state] = compute(path)
+        _hashed[state] = (compute or sha256_file)(path)
     return _hashed[state]
 
 

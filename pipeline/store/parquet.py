@@ -30,6 +30,8 @@ SINGLE, HALF = "<f4", "<f2"
 # What is read at a time: bytes of a column, and rows.
 _BUFFER = 1 << 21
 _ROWS_AT_ONCE = 2048
+# Numbers that torch converts in the thread that asks: with more it would start threads for each thread that reads.
+_ALONE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,10 @@ def read_rows(path: Path, columns: Sequence[str] | None = None, into: Mapping[st
     Args:
         path: The file.
         columns: Their names.
-        into: Arrays [N, D] float32 by column name, which are filled instead of new ones if the file has N rows.
+        into: Arrays [N, D] float32 by column name, which are filled instead of new ones if they are of the file's shape.
 
     Raises:
-        CorruptError: The file is damaged, not one of ours, or of another width than `into`.
+        CorruptError: The file is damaged, not one of ours, or lacks a column.
     """
     with written_by_us(path):
         return retried(lambda: _read_rows(path, None if columns is None else ["key", *columns], into or {}))
@@ -153,7 +155,7 @@ def _read_rows(path: Path, wanted: list[str] | None, into: Mapping[str, np.ndarr
     # A few rows at a time, each of them copied once, through memory that stays in the processor's cache.
     with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER) as file:
         names = list(file.schema_arrow.names if wanted is None else wanted)
-        if lacking := sorted(set(names) - set(file.schema_arrow.names)):  # it leaves them out without a word
+        if lacking := sorted({*names, *into} - set(file.schema_arrow.names)):  # it leaves them out without a word
             raise KeyError(f"no column {', '.join(lacking)}")
         count = file.metadata.num_rows
         described = json.loads(file.schema_arrow.metadata[METADATA_KEY])["vectors"]
@@ -161,11 +163,10 @@ def _read_rows(path: Path, wanted: list[str] | None, into: Mapping[str, np.ndarr
         types = {name: _known_type(described[name]["dtype"]) for name in widths}
         if any(count * widths[name] * types[name].itemsize > path.stat().st_size for name in widths):
             raise ValueError(f"{count} rows do not fit into it")
-        if strange := [name for name, width in widths.items() if name in into and into[name].shape[1] != width]:
-            raise ValueError(f"{strange[0]} is {widths[strange[0]]} wide, elsewhere {into[strange[0]].shape[1]}")
-        # Of another number of rows than expected: read all the same, so that the caller can say so.
         vectors = {
-            name: into[name] if name in into and len(into[name]) == count else np.empty((count, width), SINGLE)
+            name: into[name]
+            if name in into and into[name].shape == (count, width)
+            else np.empty((count, width), SINGLE)
             for name, width in widths.items()
         }
         empty = file.schema_arrow.empty_table()
@@ -198,7 +199,10 @@ def _put(found: np.ndarray, place: np.ndarray) -> None:
     if found.dtype == np.float16:
         import torch  # converts halves at the speed of memory; numpy 1.26 is many times slower
 
-        torch.from_numpy(place).copy_(torch.frombuffer(found, dtype=torch.float16).view(found.shape))
+        halves, target = torch.frombuffer(found, dtype=torch.float16).view(found.shape), torch.from_numpy(place)
+        rows = max(1, _ALONE // found.shape[1])
+        for start in range(0, len(found), rows):
+            target[start : start + rows].copy_(halves[start : start + rows])
     else:
         place[:] = found
 

@@ -49,12 +49,15 @@ class Store:
         return self.manifest.rows
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Part, Rows]]:
-        """Yield the parts one after the other. Those that come next are read meanwhile: memory is bounded by one part and `MOST_BYTES`.
+        """Yield the parts one after the other. Those that come next are read meanwhile, about `MOST_BYTES` of them.
 
         Raises:
             CorruptError: A part is missing, damaged, or is not the one that the manifest lists.
         """
-        threads = _threads([self])
+        if not self.manifest.parts:
+            return
+        size = _largest(self)
+        threads = readers(size, size * (1 if self.manifest.fingerprint.get(STORE_AS) is None else 2))
         yield from map_ahead(lambda part: (part, self.read_part(part, columns)), self.manifest.parts, threads)
 
     def read_part(
@@ -80,6 +83,12 @@ class Store:
             check_vectors(
                 path, rows.keys, name, matrix, unit, self.manifest.fingerprint.get("dimension") if unit else None
             )
+        for name, place in (into or {}).items():
+            if rows.vectors[name] is not place:
+                raise CorruptError(
+                    f"{path} holds {name} of width {rows.vectors[name].shape[1]}, other parts of {place.shape[1]}.",
+                    AGAIN,
+                )
         return rows
 
     def read(self, columns: Sequence[str] | None = None) -> Rows:
@@ -91,11 +100,9 @@ class Store:
         return _read_as_one([self], columns)
 
 
-def _threads(stores: Sequence[Store]) -> int:
-    """How many parts of `stores` to read at once."""
-    return readers(
-        max((part_bytes(store.folder, part) for store in stores for part in store.manifest.parts[:1]), default=0)
-    )
+def _largest(store: Store) -> int:
+    """Bytes of the file of the part with most rows."""
+    return part_bytes(store.folder, max(store.manifest.parts, key=lambda part: part.rows))
 
 
 def _read_as_one(stores: Sequence[Store], columns: Sequence[str] | None) -> Rows:
@@ -117,7 +124,7 @@ def _read_as_one(stores: Sequence[Store], columns: Sequence[str] | None) -> Rows
     listed = [(store, part) for store in stores for part in store.manifest.parts]
     starts = accumulate((part.rows for _, part in listed), initial=0)
     places = [(store, part, start) for (store, part), start in zip(listed, starts, strict=False)]
-    parts = list(map_ahead(read, places, _threads(stores)))
+    parts = list(map_ahead(read, places, readers(max(map(_largest, stores)))))
     keys = [key for rows in parts for key in rows.keys]
     _check_unique(stores, keys)
     numbers = {name: np.concatenate([rows.numbers[name] for rows in parts]) for name in parts[0].numbers}

@@ -2,7 +2,7 @@
 
 Set ``texts``: the overlapping modality as both spaces embed it, a part at a time. Set ``means``: one part for each space, a row
 for each modality, keyed ``clip_image``, with the mean embedding ``clip_own`` and the mean profile ``clip_profile`` in the
-other space. The manifest holds the temperatures. All of it is streamed: millions of texts need the memory of one part.
+other space. The manifest holds the temperatures. All of it is streamed: millions of texts need the memory of a few parts.
 """
 
 from collections.abc import Iterator, Sequence

@@ -95,5 +95,5 @@ def _elsewhere(process: "Isolated[tuple[Any, ...], Any]", read: _Call, path: Pat
     [found] = process([(read, path, *arguments)])
     if isinstance(found, SampleError):
         ended = found.message.replace("the decoder", "it", 1)
-        raise TryAgainError(f"The process that reads {path} failed twice: {ended}.", "Run the same command again.")
+        raise TryAgainError(f"The process that reads {path} failed: {ended}.", "Run the same command again.")
     return found

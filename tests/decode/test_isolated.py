@@ -171,19 +171,27 @@ def test_large_arrays_travel():
 
 
 ORPHANS = """
-import os, time
-from pipeline.decode.isolated import Isolated
-call = Isolated(lambda _: os.getpid(), 2)
+import os, sys, threading, time
+from pipeline.decode.isolated import Isolated, Limits
+def busy(what):
+    os.write(1, b"%d " % os.getpid())
+    while what != "idle":
+        time.sleep(1000 if what == "asleep" else 0)
+call = Isolated(busy, 2, Limits(seconds=float("inf")))
 call.start()
-print(*call([0]), *call([0]), flush=True)
+for _ in range(2):
+    threading.Thread(target=call, args=([sys.argv[1]],), daemon=True).start()
+time.sleep(0.5)
 os.kill(os.getpid(), 9)
 """
 
 
-def test_processes_end_with_the_one_that_forked_them():
+@pytest.mark.parametrize("what", ["idle", "asleep", "at work"])
+def test_processes_end_with_the_one_that_forked_them(what):
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", ORPHANS], cwd=root, capture_output=True, text=True, timeout=20)
-    assert done.returncode == -9
+    # Whoever reads the output waits for all that may write to it.
+    done = subprocess.run([sys.executable, "-c", ORPHANS, what], cwd=root, capture_output=True, text=True, timeout=20)
+    assert done.returncode == -9 and done.stdout
     time.sleep(1.5)
     for pid in done.stdout.split():
         status = Path(f"/proc/{pid}/stat")

@@ -4,9 +4,11 @@ import faulthandler
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from threading import Thread
 from typing import Any
 
 from pipeline.decode.isolated.answers import Answers
@@ -35,12 +37,10 @@ def serve(
 ) -> None:
     """The life of a child: call, answer, until nobody asks any more."""
     _settle(limits)
+    Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     at_start()
     pipe.send(READY)
     while True:
-        while not pipe.poll(PATIENCE):
-            if os.getppid() != parent:
-                os._exit(0)
         try:
             arguments = pipe.recv()
         except (EOFError, ConnectionError):
@@ -51,6 +51,13 @@ def serve(
             if not answers.put(number, content, buffers):
                 pipe.send_bytes(_whole(number, content, buffers, limits))
         pipe.send_bytes(b"")  # all are there
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, whatever it is busy with: nobody is left who would stop it."""
+    while os.getppid() == parent:
+        time.sleep(PATIENCE)
+    os._exit(0)
 
 
 def _settle(limits: Limits) -> None:

@@ -132,7 +132,7 @@ def test_a_process_that_is_killed_again_is_noticed_and_the_shard_is_named(tmp_pa
         lister = lister_of(tmp_path, "image", True, stack)
         error = failing(lister, part)
         assert type(error) is TryAgainError and error.exit_code == 75
-        said = f"The process that reads {tmp_path / part.name} failed twice: it was killed, perhaps by the system"
+        said = f"The process that reads {tmp_path / part.name} failed: it was killed, perhaps by the system"
         assert error.message.startswith(said)
         assert len(lister(part).keys) == 5  # and another one begins
 

@@ -43,7 +43,7 @@ from pipeline.encode.ahead import short_turns  # noqa: E402
 from pipeline.encode.batches import stacked_batches  # noqa: E402
 from pipeline.encode.decoders import PROCESSES  # noqa: E402
 from pipeline.encode.prepare import prepared_chunks  # noqa: E402
-from pipeline.spaces.open_clip.on_device import DevicePictures  # noqa: E402
+from pipeline.spaces.open_clip.jpeg_decoder import JpegDecoder  # noqa: E402
 from pipeline.spaces.open_clip.resize import WAYS, Resizer  # noqa: E402
 from pipeline.store.parts.folder import PartFolder  # noqa: E402
 from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard  # noqa: E402
@@ -72,7 +72,7 @@ class Pictures:
         return decoded(payload, self.resizer)
 
 
-class OnDevice(Pictures):
+class ByTorchvision(Pictures):
     """The same pictures, decoded by torchvision in this process.
 
     Attributes:
@@ -81,7 +81,7 @@ class OnDevice(Pictures):
 
     def __init__(self) -> None:
         super().__init__(BY_TORCH)
-        self.pictures = DevicePictures(PreprocessCfg(size=SIZE), "cpu")
+        self.pictures = JpegDecoder(PreprocessCfg(size=SIZE), "cpu")
         self.on_device = {"image": self.decoded}
         self.seconds: list[float] = []
 
@@ -98,7 +98,7 @@ def decoded(payload: bytes, resizer: Resizer = BY_PILLOW) -> torch.Tensor:
     return resizer(Image.open(io.BytesIO(payload)).convert("RGB"))
 
 
-ON_DEVICE = OnDevice()
+BY_TORCHVISION = ByTorchvision()
 
 
 def main() -> None:
@@ -119,9 +119,13 @@ def main() -> None:
             parser.error(f"--samples: more than {SHARD}, which is one shard")
         ways: dict[str, Way] = {"limit": lambda few: sum(1 for each in pictures * few if decoded(each).numel())}
         ways["limit by torch"] = lambda few: sum(1 for each in pictures * few if decoded(each, BY_TORCH).numel())
-        ways["limit by torchvision"] = lambda few: sum(len(ON_DEVICE.pictures(pictures)) for _ in range(few))
+        ways["limit by torchvision"] = lambda few: sum(len(BY_TORCHVISION.pictures(pictures)) for _ in range(few))
         for workers in given.workers:
-            for name, space in ("", Pictures(BY_PILLOW)), (" by torch", Pictures(BY_TORCH)), (" on device", ON_DEVICE):
+            for name, space in (
+                ("", Pictures(BY_PILLOW)),
+                (" by torch", Pictures(BY_TORCH)),
+                (" on device", BY_TORCHVISION),
+            ):
                 ways[f"ours{name}, {workers}"] = partial(ours, shards, workers, space)
             ways[f"peer, {workers}"] = partial(peer, shards, workers)
         found = measure(ways, len(parts), given.repeats)
@@ -165,7 +169,7 @@ def timed(way: Way, shards: int) -> tuple[int, float, float]:
 def own_seconds() -> float:
     """Processor time of this process without its children, and without what it decodes."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime - sum(ON_DEVICE.seconds)
+    return used.ru_utime + used.ru_stime - sum(BY_TORCHVISION.seconds)
 
 
 def ours(shards: Path, workers: int, space: Any, few: int) -> int:

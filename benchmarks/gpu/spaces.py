@@ -17,7 +17,7 @@ from benchmarks.input_path import picture
 from pipeline.encode.fitting import FittingEncoder
 from pipeline.errors import UserError
 from pipeline.spaces import Space, SpaceSpec, load_space
-from tests.spaces.open_clip.test_on_device import OTHERS
+from tests.spaces.open_clip.test_jpeg_decoder import OTHERS
 from tests.spaces.ulip2.test_ulip2 import cloud_file, random_tensors, save
 
 # Smallest cosine with what the CPU computes in fp32. Small towers with batch norms keep fewer digits of bf16.
@@ -49,7 +49,7 @@ def compare(step: Step, spec: SpaceSpec, modality: str, payloads: list[bytes]) -
         step.at_least(name, float((found * expected).sum(1).min()), limit)
 
 
-def decoded_on_device(step: Step, spec: SpaceSpec) -> None:
+def jpegs_decoded_there(step: Step, spec: SpaceSpec) -> None:
     """Pictures that the device decodes against those of Pillow: embeddings, files that only Pillow takes, and damaged ones."""
     by_pillow, files = load_space(spec), [picture(number, 256 + number % 5) for number in range(step.size(64, 8))]
     try:
@@ -126,7 +126,7 @@ def main() -> None:
             compare(step, spec, modality, payloads)
         path = Path(folder, f"{step.architecture}.pt")
         spec = SpaceSpec("open_clip", str(path), model=step.architecture)
-        decoded_on_device(step, spec)
+        jpegs_decoded_there(step, spec)
         memory(step, spec, 8192)
 
 

@@ -22,12 +22,12 @@ class JpegHeader(NamedTuple):
     Attributes:
         width: In pixels.
         height: In pixels.
-        passes: How often the decoder goes over the whole picture, at most: a progressive one comes in many scans.
+        scans: How often the decoder goes over the picture, over all of it at most. A baseline file may have many, too.
     """
 
     width: int
     height: int
-    passes: int
+    scans: int
 
 
 def plain_jpeg(payload: bytes) -> JpegHeader | None:
@@ -37,17 +37,18 @@ def plain_jpeg(payload: bytes) -> JpegHeader | None:
     """
     if not (payload.startswith(b"\xff\xd8\xff") and payload.endswith(_END)):
         return None
-    frame: JpegHeader | None = None
+    size: tuple[int, int] | None = None
     place = 2
     try:
         while payload[place] == 0xFF:
             marker = payload[place + 1]
             length = payload[place + 2] << 8 | payload[place + 3]
             if marker == _SCAN:
-                return frame
+                # The bytes of this marker occur nowhere in what is coded. Before, in the small picture that a camera adds.
+                return JpegHeader(*size, payload.count(b"\xff\xda", place)) if size else None
             if marker in _FRAMES:
-                frame = None if frame else _frame(payload, marker, place + 4, length)
-                if not frame:
+                size = None if size else _size(payload, marker, place + 4, length)
+                if not size:
                     return None
             other_colours = (
                 marker == _APP14 and payload[place + 4 : place + 9] == b"Adobe" and payload[place + 15] != _YCBCR
@@ -60,8 +61,8 @@ def plain_jpeg(payload: bytes) -> JpegHeader | None:
     return None
 
 
-def _frame(payload: bytes, marker: int, start: int, length: int) -> JpegHeader | None:
-    """The frame whose segment, `length` bytes with those of its length, goes on at `start`."""
+def _size(payload: bytes, marker: int, start: int, length: int) -> tuple[int, int] | None:
+    """Width and height, after the frame whose segment, `length` bytes with those of its length, goes on at `start`."""
     bits, count = payload[start], payload[start + 5]
     if marker not in (_BASELINE, _PROGRESSIVE) or bits != 8 or count not in (1, 3) or length != 8 + 3 * count:
         return None
@@ -72,7 +73,4 @@ def _frame(payload: bytes, marker: int, start: int, length: int) -> JpegHeader |
     ):
         return None
     height, width = (payload[at] << 8 | payload[at + 1] for at in (start + 1, start + 3))
-    if not height * width:
-        return None
-    # The bytes of a marker occur nowhere in what is coded, though in the small picture that a camera adds.
-    return JpegHeader(width, height, payload.count(b"\xff\xda") if marker == _PROGRESSIVE else 1)
+    return (width, height) if height * width else None

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from pipeline.encode.ahead import read_ahead
 from pipeline.encode.decoders import AUTO, Decoder, Files, decoded_apart
+from pipeline.encode.device_first import LIST, DeviceFirst, decoder_for
 from pipeline.encode.in_flight import in_flight
 from pipeline.encode.listing import Lister, lister_of
-from pipeline.encode.on_device import LIST, DeviceFirst, decoder_for
 from pipeline.encode.slots import Runs, Slots
 from pipeline.spaces import Space
 from pipeline.store.manifest import Failure, Part

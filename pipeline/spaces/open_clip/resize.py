@@ -59,6 +59,16 @@ class Resizer:
         except (ValueError, OSError, RuntimeError) as error:  # torch says by the last that there is no memory
             raise SampleError("preprocess", f"picture of mode {image.mode}: {error}") from error
 
+    def pixels(self, width: int, height: int) -> int:
+        """Of the largest picture that `by_torch` makes of one of this size; it resizes the width first. It crops at the end,
+        so of a thin picture this is many times what the model takes."""
+        size = self.steps[0].size
+        if isinstance(size, int):  # of the shorter side
+            new = tuple(size * side // min(width, height) for side in (width, height))
+        else:
+            new = size[1], size[0]
+        return int(new[0] * max(new[1], height))
+
     def by_torch(self, pixels: Tensor) -> Tensor:
         """Pictures of bytes [..., 3, H, W], resized where they lie; for the way ``torch`` only."""
         first, *others = self.steps

@@ -21,7 +21,7 @@ from pipeline.spaces import background as backgrounds
 from pipeline.spaces.open_clip.activation import OPTION as QUICK_GELU
 from pipeline.spaces.open_clip.activation import check_activation
 from pipeline.spaces.open_clip.files import OpenClipFiles, build_model
-from pipeline.spaces.open_clip.on_device import DevicePictures
+from pipeline.spaces.open_clip.jpeg_decoder import JpegDecoder
 from pipeline.spaces.open_clip.resize import OPTION as RESIZE
 from pipeline.spaces.open_clip.resize import WAYS, Resizer
 from pipeline.spaces.open_clip.text import TrimmedText
@@ -67,8 +67,8 @@ class OpenClipSpace:
         width, height = self.resizer.size
         self.at_least = (2 * width, 2 * height) if jpeg == "reduced" else None
         # What decodes JPEGs together, for whoever has many; and alone, in a process that has no GPU.
-        self.on_device = {IMAGE: DevicePictures(self.config, device)} if jpeg == "device" else {}
-        self.on_cpu = DevicePictures(self.config, "cpu") if jpeg == "device" else None
+        self.on_device = {IMAGE: JpegDecoder(self.config, device)} if jpeg == "device" else {}
+        self.jpeg_decoder = JpegDecoder(self.config, "cpu") if jpeg == "device" else None
         self.dimension = self._measure_dimension()
 
     @classmethod
@@ -144,7 +144,7 @@ class OpenClipSpace:
         """
         if modality == TEXT:
             return self.tokenizer(decode_text(payload))[0]
-        if self.on_cpu and (picture := self.on_cpu([payload])[0]) is not None:
+        if self.jpeg_decoder and (picture := self.jpeg_decoder([payload])[0]) is not None:
             return picture
         return self.resizer(backgrounds.picture_on(payload, self.background, mode="", at_least=self.at_least))
 

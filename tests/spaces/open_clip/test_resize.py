@@ -18,9 +18,9 @@ from tests.spaces.open_clip.test_open_clip import tiny, tokens_of
 
 
 def model_of(**config: object) -> CLIP:
-    """A small model for pictures of 32 pixels."""
+    """A small model for pictures of 32 pixels, or as `config` says."""
     model = tiny()
-    set_model_preprocess_cfg(model, asdict(PreprocessCfg(size=32, **config)))  # type: ignore[arg-type]
+    set_model_preprocess_cfg(model, asdict(PreprocessCfg(**{"size": 32, **config})))  # type: ignore[arg-type]
     return model
 
 

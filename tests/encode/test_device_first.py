@@ -8,23 +8,27 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.decode.isolated import POSSIBLE
+from pipeline.decode.isolated import POSSIBLE, Limits
 from pipeline.encode.batches import stacked_batches
-from pipeline.encode.decoders import Decoded, Files
+from pipeline.encode.decoders import PROCESSES, Decoded, Files
+from pipeline.encode.device_first import DeviceFirst
 from pipeline.encode.job import EncodeSettings, encode_corpus
-from pipeline.encode.on_device import DeviceFirst
-from pipeline.encode.prepare import Chunk
+from pipeline.encode.prepare import Chunk, prepared_chunks
 from pipeline.errors import SampleError
 from pipeline.progress import Silent
 from pipeline.spaces import SpaceSpec, load_space
+from pipeline.spaces.open_clip.space import OpenClipSpace
 from pipeline.store import Manifest, Store, read_embeddings
 from pipeline.store.manifest import Part
 from pipeline.store.parts.folder import PartFolder
-from pipeline.store.shards import SHARDS, ShardSample, write_shard
+from pipeline.store.shards import SHARDS, ShardSample, open_shards, write_shard
 from pipeline.testing.fake_cuda import fake_cuda
 from pipeline.verify.recompute import recompute
 from tests.end_to_end.test_odd_files import PICTURES, clip
-from tests.spaces.open_clip.test_on_device import GOOD, OTHERS, again
+from tests.spaces.open_clip.test_jpeg import picture
+from tests.spaces.open_clip.test_jpeg_decoder import GOOD, OTHERS, again
+from tests.spaces.open_clip.test_open_clip import tokens_of
+from tests.spaces.open_clip.test_resize import model_of
 
 __all__ = ["clip"]
 
@@ -38,13 +42,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files += [(f"odd-{name.replace('.', '-')}", "jpg", content) for name, (content, _) in PICTURES.items()]
     files += [(f"other-{name.replace(' ', '-')}", "jpg", content) for name, content in OTHERS.items()]
     order = np.random.default_rng(0).permutation(len(files))
+    sharded(folder, [[files[each] for each in own] for own in np.array_split(order, 2)])
+    return folder
+
+
+def sharded(folder: Path, shards: list[list[tuple[str, str, bytes]]]) -> None:
+    """A corpus of files with their keys and endings."""
     parts = PartFolder(folder, SHARDS, {"modalities": ["image"]})
-    for number, own in enumerate(np.array_split(order, 2)):
-        samples = [ShardSample(files[each][0], {files[each][1]: files[each][2]}) for each in own]
+    for number, files in enumerate(shards):
+        samples = [ShardSample(key, {ending: content}) for key, ending, content in files]
         keys, name = [sample.key for sample in samples], f"{number:05d}.tar"
         parts.commit(name, name, keys, [], lambda path, samples=samples: write_shard(path, samples))
     parts.finish(0)
-    return folder
 
 
 def encoded(spec: SpaceSpec, corpus: Path, folder: Path, decode: str = "threads", workers: int = 2) -> Manifest:
@@ -81,10 +90,23 @@ def test_neither_workers_nor_lists_nor_computing_again_change_a_byte(
     assert recompute(Store.open(tmp_path / "1/image"), corpus, load_space(spec), 12).agrees
 
 
+@pytest.mark.skipif(not POSSIBLE, reason="nothing limits a decoder's memory")
+def test_thin_pictures_that_are_resized_to_huge_ones_are_rejected_alike(tmp_path: Path, monkeypatch) -> None:
+    """For 224 pixels, to more than a process may hold."""
+    monkeypatch.setattr("pipeline.encode.decoders.LIMITS", Limits(memory=512 << 20))
+    sharded(tmp_path, [[(f"{size[0]}", "jpg", picture(*size)) for size in ((12_000, 1), (1, 12_000), (300, 200))]])
+    parts, model = open_shards(tmp_path).parts, model_of(size=224)
+    for way in "whole", "device":
+        space = OpenClipSpace(model, tokens_of, "fp32", "cpu", {}, None, way)
+        chunks = prepared_chunks(space, "image", tmp_path, parts, 1, 8, PROCESSES)
+        rejected = {each.key: each.message for chunk in chunks for _, each in chunk.rejected}
+        assert rejected == dict.fromkeys(("12000", "1"), "the decoder asks for more than 512 MB of memory"), way
+
+
 def test_others_keep_their_places_and_rejects_their_numbers(monkeypatch) -> None:
     """Of six files the device takes three, and of the others one is rejected."""
     monkeypatch.setattr(
-        "pipeline.encode.on_device.read_extents", lambda path, extents: [bytes([start]) for start, _ in extents]
+        "pipeline.encode.device_first.read_extents", lambda path, extents: [bytes([start]) for start, _ in extents]
     )
 
     def others(files: Files) -> Decoded:
@@ -102,7 +124,7 @@ def test_on_a_gpu_all_samples_come_to_lie_there_and_their_batch_with_them(monkey
     asked: list[object] = []
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the model's")
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: asked.append(stream))
-    monkeypatch.setattr("pipeline.encode.on_device.read_extents", lambda path, extents: [b"a", b"b", b"c"])
+    monkeypatch.setattr("pipeline.encode.device_first.read_extents", lambda path, extents: [b"a", b"b", b"c"])
     with fake_cuda():
         there = lambda payloads: [torch.ones(3, 4, device="cuda"), None, torch.ones(3, 4, device="cuda")]  # noqa: E731
         others = lambda files: Decoded([torch.ones(3, 4)], {}, 0)  # noqa: E731

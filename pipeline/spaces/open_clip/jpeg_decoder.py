@@ -17,11 +17,12 @@ from torch import Tensor
 from pipeline.decode.images import MAX_PIXELS
 from pipeline.decode.jpeg_header import JpegHeader, plain_jpeg
 from pipeline.errors import UserError
+from pipeline.spaces.open_clip.list_size import ListSize
 from pipeline.spaces.open_clip.resize import Resizer
 
 log = logging.getLogger(__name__)
-# Of pictures that are decoded together. On a GPU, resizing takes some 20 bytes of memory for each; on a CPU they are to
-# stay in its cache until then.
+# Of pictures that are decoded together, and of what they are resized to. On a GPU, resizing takes some 20 bytes of memory
+# for each; on a CPU they are to stay in its cache until then.
 MOST_PIXELS, MOST_IN_CACHE = 32_000_000, 1_000_000
 # That a decoder goes over for one picture, in all of its scans: it cannot be interrupted here, as it can in a process.
 MOST_WORK = 256_000_000
@@ -31,7 +32,7 @@ CHECKED = 4.0
 _NO_MEMORY = re.compile(r"out of memory|Failed to [a-z ]+: 5\b", re.IGNORECASE)
 
 
-class DevicePictures:
+class JpegDecoder:
     """Decodes what every decoder of JPEG reads alike, on one device, and leaves everything else to others.
 
     Args:
@@ -48,7 +49,7 @@ class DevicePictures:
         self.resizer = Resizer(config, "torch")
         # A GPU is slow to start on each picture. A CPU would only copy them.
         self.stacks = self.device.type == "cuda"
-        self.most_pixels = MOST_PIXELS if self.stacks else MOST_IN_CACHE
+        self.list_size = ListSize(MOST_PIXELS if self.stacks else MOST_IN_CACHE)
         self._told, self._alone = False, Lock()
         self._check()
 
@@ -60,39 +61,52 @@ class DevicePictures:
             UserError: One of them does not fit into the memory of the GPU.
         """
         found: list[Tensor | None] = [None] * len(payloads)
-        for numbers in self._lists([plain_jpeg(payload) for payload in payloads]):
-            pictures = self._pictures([_bytes(payloads[number]) for number in numbers])
+        pixels = [self._pixels(plain_jpeg(payload)) for payload in payloads]
+        for numbers in self._lists(pixels):
+            pictures = self._pictures(
+                [_bytes(payloads[number]) for number in numbers], sum(pixels[number] for number in numbers)
+            )
             for number, picture in zip(numbers, pictures, strict=True):
                 found[number] = picture
         return found
 
-    def _lists(self, headers: Sequence[JpegHeader | None]) -> Iterator[list[int]]:
-        """Numbers of the files that are decoded together."""
+    def _pixels(self, header: JpegHeader | None) -> int:
+        """Of a picture before and after it is resized; 0 if others have to decode it."""
+        if not header:
+            return 0
+        decoded, resized = header.width * header.height, self.resizer.pixels(header.width, header.height)
+        left = max(decoded, resized) > MAX_PIXELS or decoded * header.scans > MOST_WORK
+        return 0 if left else decoded + resized
+
+    def _lists(self, pixels: Sequence[int]) -> Iterator[list[int]]:
+        """Numbers of the files that are decoded together, which have `pixels`."""
         numbers: list[int] = []
-        pixels = 0
-        for number, header in enumerate(headers):
-            own = header.width * header.height if header else 0
-            if not header or own > MAX_PIXELS or own * header.passes > MOST_WORK:
+        together = 0
+        for number, own in enumerate(pixels):
+            if not own:
                 continue
-            if numbers and pixels + own > self.most_pixels:
+            if numbers and together + own > self.list_size.pixels:
                 yield numbers
-                numbers, pixels = [], 0
+                numbers, together = [], 0
             numbers.append(number)
-            pixels += own
+            together += own
         if numbers:
             yield numbers
 
-    def _pictures(self, files: list[Tensor]) -> list[Tensor | None]:
-        """The pictures in files that are decoded together, or in halves of them if that fails: the fault is of one."""
+    def _pictures(self, files: list[Tensor], pixels: int) -> list[Tensor | None]:
+        """The pictures in files that are decoded together and have about `pixels`, or in halves of them if that fails: the
+        fault is of one."""
         pictures, reason = self._try(files)
         if not reason:
+            self.list_size.fits()
             return [*pictures]
         if full := self.device.type == "cuda" and bool(_NO_MEMORY.search(reason)):
             torch.cuda.empty_cache()
-            self.most_pixels //= 2
+            self.list_size.too_many(pixels)
         if len(files) > 1:
             middle = len(files) // 2
-            return [*self._pictures(files[:middle]), *self._pictures(files[middle:])]
+            halves = files[:middle], files[middle:]
+            return [picture for half in halves for picture in self._pictures(half, pixels // 2)]
         if full:
             raise UserError(
                 "A single picture does not fit into the memory of the GPU that decodes it, beside the model.",
@@ -100,7 +114,7 @@ class DevicePictures:
             )
         if not self._told:
             self._told = True
-            log.info("torchvision refuses a JPEG on %s, it is decoded by Pillow: %s", self.device, reason)
+            log.info("torchvision refuses a JPEG on %s, it is left to the next decoder: %s", self.device, reason)
         return [None]
 
     def _try(self, files: list[Tensor]) -> tuple[list[Tensor], str]:

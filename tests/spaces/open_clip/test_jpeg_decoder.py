@@ -4,6 +4,7 @@ import io
 import logging
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from open_clip.transform import PreprocessCfg
 from PIL import Image
 
+from pipeline.decode.jpeg_header import plain_jpeg
 from pipeline.errors import SampleError, UserError
 from pipeline.spaces import SpaceSpec, load_space
-from pipeline.spaces.open_clip import on_device
-from pipeline.spaces.open_clip.on_device import DevicePictures
+from pipeline.spaces.open_clip import jpeg_decoder
+from pipeline.spaces.open_clip.jpeg_decoder import JpegDecoder
+from pipeline.spaces.open_clip.list_size import ListSize
 from pipeline.spaces.open_clip.space import OpenClipSpace
 from pipeline.testing.fake_cuda import fake_cuda
 from tests.spaces.open_clip.test_jpeg import picture
@@ -34,8 +37,8 @@ def spaces() -> tuple[OpenClipSpace, OpenClipSpace]:
 
 
 @pytest.fixture
-def pictures() -> DevicePictures:
-    return DevicePictures(PreprocessCfg(size=32), "cpu")
+def pictures() -> JpegDecoder:
+    return JpegDecoder(PreprocessCfg(size=32), "cpu")
 
 
 @pytest.fixture
@@ -60,9 +63,9 @@ def again(payload: bytes, **options: Any) -> bytes:
 
 
 @pytest.mark.cuda
-def test_a_gpu_makes_nearly_the_same_pictures_also_while_it_computes(pictures: DevicePictures) -> None:
+def test_a_gpu_makes_nearly_the_same_pictures_also_while_it_computes(pictures: JpegDecoder) -> None:
     files = [again(one, progressive=number % 3 == 0) for number, one in enumerate(GOOD * 8)]
-    there, busy = DevicePictures(PreprocessCfg(size=32), "cuda"), torch.randn(4096, 4096, device="cuda")
+    there, busy = JpegDecoder(PreprocessCfg(size=32), "cuda"), torch.randn(4096, 4096, device="cuda")
     for _ in range(5):
         for _ in range(20):
             busy = torch.nn.functional.normalize(busy @ busy)
@@ -127,9 +130,19 @@ def test_others_and_their_faults_are_pillows_and_harm_no_neighbour(pictures, spa
     assert isinstance(by_pillow, torch.Tensor) == (name in ("png", "webp", "inks"))
 
 
-def test_a_bomb_and_endless_scans_reach_no_decoder(pictures, asked: list[int]) -> None:
-    endless = again(GOOD[0], progressive=True).replace(b"\xff\xd9", b"\xff\xda\0\2" * 20_000 + b"\xff\xd9")
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_bomb_and_endless_scans_reach_no_decoder(pictures, asked: list[int], progressive: bool) -> None:
+    endless = again(GOOD[0], progressive=progressive).replace(b"\xff\xd9", b"\xff\xda\0\2" * 20_000 + b"\xff\xd9")
     assert pictures([OTHERS["bomb"], endless]) == [None, None] and not asked
+
+
+@pytest.mark.parametrize("size", [(6000, 1), (1, 6000)])
+def test_a_thin_picture_that_would_be_resized_to_a_huge_one_reaches_no_decoder(asked: list[int], size: Any) -> None:
+    pictures, thin = JpegDecoder(PreprocessCfg(size=224), "cpu"), picture(*size)
+    asked.clear()
+    assert pictures([thin]) == [None] and not asked
+    [squashed] = JpegDecoder(PreprocessCfg(size=224, resize_mode="squash"), "cpu")([thin])
+    assert squashed is not None, "it has the model's size at once"
 
 
 def test_damaged_files_have_one_fate_with_and_without_it(spaces: tuple[OpenClipSpace, OpenClipSpace]) -> None:
@@ -150,7 +163,7 @@ def test_damaged_files_have_one_fate_with_and_without_it(spaces: tuple[OpenClipS
 def test_lists_hold_no_more_pixels_than_they_may(pictures, asked: list[int]) -> None:
     alone = [pictures([one])[0] for one in GOOD]
     asked.clear()
-    pictures.most_pixels = 3 * 200 * 300
+    pictures.list_size = ListSize(3 * 200 * 300)
     assert all(map(torch.equal, pictures(GOOD), alone))
     assert sum(asked) == 12 and 1 < max(asked) < 5
 
@@ -158,13 +171,13 @@ def test_lists_hold_no_more_pixels_than_they_may(pictures, asked: list[int]) -> 
 def test_pictures_of_one_size_are_resized_together(pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, with the same numbers."""
     payloads = [picture(90, 70), GOOD[0], again(picture(90, 70), quality=20), picture(70, 90)]
-    alone, shapes, resize = pictures(payloads), [], on_device.Resizer.by_torch
+    alone, shapes, resize = pictures(payloads), [], jpeg_decoder.Resizer.by_torch
 
     def spy(resizer: Any, pixels: torch.Tensor) -> torch.Tensor:
         shapes.append(tuple(pixels.shape))
         return resize(resizer, pixels)
 
-    monkeypatch.setattr(on_device.Resizer, "by_torch", spy)
+    monkeypatch.setattr(jpeg_decoder.Resizer, "by_torch", spy)
     pictures.stacks = True
     assert all(map(torch.equal, pictures(payloads), alone))
     assert sorted(shapes) == [(1, 3, 90, 70), (1, 3, 300, 200), (2, 3, 70, 90)]
@@ -207,12 +220,29 @@ def on_gpu(pictures, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[st
 
 def test_pictures_that_do_not_fit_together_are_decoded_in_halves_and_in_shorter_lists_then(pictures, on_gpu) -> None:
     alone = [pictures([one])[0] for one in GOOD]
-    done, most = on_gpu(3), pictures.most_pixels
+    done, size = on_gpu(3), pictures.list_size
+    most = size.pixels
     assert all(map(torch.equal, pictures(GOOD), alone))
     fits = ["begin", "wait", "decode 3", "wait", "end"]
     half = ["begin", "wait", "decode 6", "end", "free", *fits, *fits]
     assert done == ["begin", "wait", "decode 12", "end", "free", *half, *half]
-    assert pictures.most_pixels == most // 8
+    together = size.pixels
+    assert together < 0.4 * sum(one.width * one.height for one in map(plain_jpeg, GOOD) if one)
+    done.clear()
+    pictures(GOOD)
+    assert "decode 12" not in done and "decode 6" not in done and size.pixels > together, "and grows again"
+    for _ in range(64):
+        pictures(GOOD[:1])
+    assert size.pixels == most
+
+
+def test_lists_that_fail_at_the_same_time_make_the_next_ones_shorter_once() -> None:
+    size = ListSize(1000)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(size.too_many, [800] * 40))
+    assert size.pixels == 400
+    size.too_many(1)
+    assert size.pixels == 1, "never 0"
 
 
 def test_on_a_gpu_pictures_are_resized_where_they_are(pictures) -> None:
@@ -248,7 +278,7 @@ def test_a_torchvision_that_cannot_is_refused_when_the_space_is_loaded(pictures,
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(pictures) -> None:
     with pytest.raises(UserError, match="cannot decode JPEGs on cuda"):
-        DevicePictures(PreprocessCfg(size=32), "cuda")
+        JpegDecoder(PreprocessCfg(size=32), "cuda")
 
 
 def test_what_the_decoder_refuses_is_said_once(pictures, caplog: pytest.LogCaptureFixture) -> None:

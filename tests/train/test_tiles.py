@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import weakref
 from importlib.util import find_spec
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pipeline.train import losses
-from pipeline.train.info_nce.tiled import TiledInfoNCE
+from pipeline.train.info_nce.tiled import TiledInfoNCE, swept
 from pipeline.train.losses import symmetric_info_nce
 
 
@@ -51,6 +53,29 @@ def test_only_the_wanted_gradient_is_computed_and_gradcheck_passes() -> None:
     assert torch.autograd.gradcheck(lambda rows: TiledInfoNCE.apply(rows, second, 0.1, torch.float64, 12), first)
     assert torch.autograd.gradcheck(lambda rows: TiledInfoNCE.apply(second, rows, 0.1, torch.float64, 12), first)
     assert not TiledInfoNCE.apply(second, second, 0.1, torch.float64, 12).requires_grad
+
+
+class Held(TorchDispatchMode):
+    """The most bytes of tensors that operations have made and that live at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most, self._made = 0, list[weakref.ref[Tensor]]()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        given = {each.untyped_storage().data_ptr() for each in tree_leaves(args) if isinstance(each, Tensor)}
+        made = function(*args, **(kwargs or {}))
+        new = [each for each in tree_leaves(made) if isinstance(each, Tensor)]
+        self._made += [weakref.ref(each) for each in new if each.untyped_storage().data_ptr() not in given]
+        self.most = max(self.most, sum(each.nbytes for ref in self._made if (each := ref()) is not None))
+        return made
+
+
+def test_blocks_of_a_gradient_are_not_held_twice() -> None:
+    left, right = (units(64, 512, seed, torch.float32) for seed in (1, 2))
+    with Held() as held:
+        _, found, _ = swept(left, right, 64 * 8, to_left=True, to_right=False)
+    assert found is not None and found.nbytes < held.most < 1.5 * found.nbytes
 
 
 @pytest.mark.parametrize("factors", [torch.float32, torch.bfloat16])

@@ -62,7 +62,8 @@ def swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: b
 
     The first sweep takes the log-sum-exp of every row, which lies in one block, and of every column, which adds up over
     blocks. The second computes each block again, turns it into dL/dS and multiplies that with the other side. Where all
-    rows are one block, it is kept from the first sweep to the second. Memory is R x B for a block and B x E for the gradients.
+    rows are one block, it is kept from the first sweep to the second. Memory is R x B for a block and B x E for each gradient;
+    with several blocks that to `right` is a sum, for which what a block adds to it is another B x E.
 
     Of several ranks, which all have the same rows, each takes the blocks of its share of the rows of `left`. Log-sum-exps,
     loss and gradients come out whole on each.
@@ -95,14 +96,22 @@ def swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: b
     columns = among.log_sum_exp(columns)
     losses = (_joined(rows, columns) + columns[own]) / 2 - _joined(positives, columns)
     loss = among.gather(losses, batch).mean()
-    of_left, of_right = [], None
+    # A single block is all of the gradient. Several are written where they belong, so that it is not held twice.
+    of_left = (
+        left.new_empty((own.stop - own.start, right.shape[1]), dtype=kind) if to_left and len(starts) != 1 else None
+    )
+    of_right = None
     for start, by_row in zip(starts, rows, strict=True) if to_left or to_right else ():
         some = slice(start, min(start + starts.step, own.stop))
         if len(starts) > 1:
             scores = product(left[some], right.T)
         outer = fused.gradient(scores, by_row, columns, start, left.dtype)
         if to_left:
-            of_left.append(product(outer, right))
+            found = product(outer, right)
+            if of_left is None:
+                of_left = found
+            else:
+                of_left.narrow(0, start - own.start, len(found)).copy_(found)
         if to_right:
             found = product(outer.T, left[some])
             of_right = found if of_right is None else of_right.add_(found)
@@ -110,7 +119,7 @@ def swept(left: Tensor, right: Tensor, elements: int, to_left: bool, to_right: b
         of_right = torch.zeros_like(right, dtype=kind)
     return (
         loss,
-        among.gather(_joined(of_left, right[:0].to(kind)), batch) if to_left else None,
+        among.gather(of_left, batch) if of_left is not None else None,
         among.sum(of_right) if of_right is not None else None,
     )
 

@@ -52,11 +52,11 @@ def gradient(step: Step, precision: str) -> bool:
     drawn = objective.draw(tables, seed())
     wide = [{name: each.double() for name, each in given.items()} for given in (tables, drawn)]
     exact = {space: copy.deepcopy(head).double() for space, head in made[False].projectors.items()}
-    wanted = slopes(exact, objective.terms_of(exact, *wide)["loss"])
+    wanted = slopes(exact, objective.loss_terms(exact, *wide)["loss"])
     errors = {}
     for compiled, trainer in made.items():
         with multiplying(), layers_in(precision, trainer.device):
-            loss = trainer._terms(trainer.projectors, tables, seed())["loss"]
+            loss = trainer._loss_terms(trainer.projectors, tables, seed())["loss"]
         errors[compiled] = float((slopes(trainer.projectors, loss) - wanted).norm() / wanted.norm())
     step.measured(f"gradient of a step, {precision}: relative error", f"{errors[False]:.2g}")
     step.at_most(f"gradient of a compiled step, {precision}: relative error", errors[True], 2 * errors[False])

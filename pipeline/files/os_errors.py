@@ -66,6 +66,8 @@ _SENTENCES |= {
     "not a writable directory": errno.EACCES,
     "attempt to write a readonly database": errno.EACCES,
 }
+# gcc's, of a process of its own that the system ended for want of memory.
+_SENTENCES["killed signal terminated program"] = errno.ENOMEM
 # Pillow, torch, Arrow, NumPy and libsndfile say only that a write or a read failed.
 _UNNUMBERED = re.compile(
     r"encoder error|error closing file|file (write|read) failed|unexpected pos|requested and \d+ written|^(Error .*: )?System error"

@@ -11,13 +11,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.errors import TryAgainError, UserError
 from pipeline.files.atomic import LEFTOVER, atomic_path
 from pipeline.files.os_errors import explained
 from pipeline.files.reading import retried
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_file
 from pipeline.store.differences import differences
+from pipeline.train.steps.compiled import NotCompiled
 from pipeline.train.steps.draws import FIRST_DRAWS
 
 log = logging.getLogger(__name__)
@@ -68,25 +69,32 @@ class Checkpoint:
             if other.name not in (path.name, STATE_NAME):
                 other.unlink()
 
-    def load(self) -> tuple[int, dict[str, Tensor]] | None:
+    def begun_with(self) -> str | None:
+        """The arithmetic of the state that `load` would give; None where it would start from scratch."""
+        try:
+            state = read_sealed(self.folder / STATE_NAME)
+            return None if self._unusable(state) else state.get("arithmetic", CPU)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError):
+            return None  # `load` says it
+
+    def load(self, not_compiled: NotCompiled | None = None) -> tuple[int, dict[str, Tensor]] | None:
         """Epochs done and tensors of the newest state; None if it cannot be used, with the reason in the log.
 
+        Args:
+            not_compiled: Why this run does not compile, if it was to.
+
         Raises:
-            UserError: It was made on another kind of device, whose last bits differ, or with another order and noise.
+            UserError: It was made on another kind of device, whose last bits differ, or with another order and noise, or compiled.
+            TryAgainError: It was made compiled, for which the machine lacks room now.
         """
         if not (self.folder / STATE_NAME).is_file():
             return None
         try:
             state = read_sealed(self.folder / STATE_NAME)
-            reasons = differences(state["identity"], self.identity)
-            path = self.folder / state["file"]
-            if not reasons and sha256_file(path) != state["sha256"]:
-                reasons = [f"{path.name} is damaged"]
-            if not reasons and (epoch := _epoch_in(path)) not in (None, state["epoch"]):
-                reasons = [f"{path.name} is that of epoch {epoch}, {STATE_NAME} says {state['epoch']}"]
+            reasons = self._unusable(state)
             if not reasons:
-                self._refuse_mixture(state.get("arithmetic", CPU), int(state.get("draws", FIRST_DRAWS)))
-                return int(state["epoch"]), retried(lambda: load_file(path))
+                self._refuse_mixture(state.get("arithmetic", CPU), int(state.get("draws", FIRST_DRAWS)), not_compiled)
+                return int(state["epoch"]), retried(lambda: load_file(self.folder / state["file"]))
         except FileNotFoundError as error:
             reasons = [f"{error.filename} is missing"]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -97,17 +105,30 @@ class Checkpoint:
         log.info("%s is not used, training starts from scratch: %s", self.folder, "; ".join(reasons))
         return None
 
-    def _refuse_mixture(self, made: str, draws: int) -> None:
+    def _unusable(self, state: Mapping[str, Any]) -> list[str]:
+        """Why a run of this identity cannot continue from `state`."""
+        if reasons := differences(state["identity"], self.identity):
+            return reasons
+        path = self.folder / state["file"]
+        if sha256_file(path) != state["sha256"]:
+            return [f"{path.name} is damaged"]
+        if (epoch := _epoch_in(path)) not in (None, state["epoch"]):
+            return [f"{path.name} is that of epoch {epoch}, {STATE_NAME} says {state['epoch']}"]
+        return []
+
+    def _refuse_mixture(self, made: str, draws: int, not_compiled: NotCompiled | None) -> None:
+        if not_compiled and made == f"{self.arithmetic} {COMPILED}":
+            kind = TryAgainError if not_compiled.retry else UserError
+            raise kind(
+                f"{self.folder} holds a training begun compiled, and its step cannot be compiled now ({not_compiled.reason}).",
+                "Put that right and run the same command again, or remove that folder to train from scratch.",
+            )
         if made != self.arithmetic:
-            one, other = (COMPILED in each.split() for each in (made, self.arithmetic))
-            how = "run.device and train.precision in params.yaml"
-            if one != other:
-                how = f"with torch.compile {'working' if one else 'failing'} as it did there; the log says why it fails"
             raise UserError(
                 f"{self.folder} holds a training begun with {made}; this run computes with {self.arithmetic}.",
-                f"Finish it with {made} ({how}), or remove that folder to train from scratch.",
+                f"Finish it with {made} (run.device and train.precision in params.yaml), or remove that folder to train from "
+                "scratch.",
             )
-
         if draws != self.draws:
             raise UserError(
                 f"{self.folder} holds a training begun by another version of mcr-connect, whose order of pairs and noise differ.",

@@ -22,13 +22,13 @@ from pipeline.store.differences import differences
 from pipeline.train.checkpoint import COMPILED, Checkpoint
 from pipeline.train.history import HISTORY_NAME, write_history
 from pipeline.train.loop import Trainer
-from pipeline.train.losses import bytes_of_scores
 from pipeline.train.memory import file_bytes, place_for, table_bytes
 from pipeline.train.objective import Centring, Objective, OwnTables
 from pipeline.train.ranks.together import Ranks, ranks
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import resolved
 from pipeline.train.steps.draws import Draws, draws_version
+from pipeline.train.steps.size import step_bytes
 from pipeline.train.tables import load_tables
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,9 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
             space: build_projector(spec, job.init, draws.generator(f"init {space}")).to(device)
             for space, spec in config.projectors.items()
         }
+        if settings.compile and among.told(checkpoint.begun_with) == arithmetic:
+            settings = settings.model_copy(update={"compile": False})
+            log.warning("%s was begun uncompiled and goes on so; remove it to train compiled.", checkpoint.folder)
         trainer = Trainer(job.objective, tables, projectors, settings, draws, precision)
         if trainer.compiled:
             checkpoint.arithmetic = arithmetic = f"{arithmetic} {COMPILED}"
@@ -150,21 +153,12 @@ def _tables(job: Job, device: str, among: Ranks) -> dict[str, Tensor]:
         UserError: There is none.
     """
     config, objective, stores, name = job.config, job.objective, job.stores, job.config.links[0].label
-    step = _step_bytes(config, objective, job.settings, device, among)
+    step = step_bytes(config, objective, job.settings, device, among)
     if isinstance(objective, OwnTables):
         return objective.load(stores, place_for(name, file_bytes(stores), step, device, False, among.here))
     dtype = dtype_of(getattr(job.settings, "tables", "fp32"))
     size = table_bytes(stores, objective.columns, dtype)
     return load_tables(stores, objective.columns, place_for(name, size, step, device, True, among.here), dtype)
-
-
-def _step_bytes(
-    config: ConnectionConfig, objective: Objective, settings: ScheduleSettings, device: str, among: Ranks
-) -> int:
-    """About how much memory a step takes: what layers keep for the way back, which ranks divide, and scores."""
-    widths = [spec.input + 2 * spec.hidden + 3 * spec.dimension for spec in config.projectors.values()]
-    rows = -(-max(2, len(objective.columns)) * settings.batch_size // among.size)
-    return 8 * rows * max(widths) + bytes_of_scores(settings.batch_size, torch.device(device).type)
 
 
 def _finished(output: Path, config: ConnectionConfig, precision: str) -> bool:

@@ -18,7 +18,7 @@ from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import layers_in
 from pipeline.train.steps.batches import Batches
-from pipeline.train.steps.compiled import Terms, compiled
+from pipeline.train.steps.compiled import LossTerms, NotCompiled, compiled
 from pipeline.train.steps.draws import Draws
 from pipeline.train.steps.recorded import RecordedStep
 
@@ -32,6 +32,7 @@ class Trainer:
 
     Attributes:
         compiled: Whether steps are compiled, where the settings ask for it.
+        not_compiled: Why they are not, although the settings ask for it.
 
     Args:
         objective: The method.
@@ -84,11 +85,16 @@ class Trainer:
         )
         # A graph reads the learning rate where it lies; elsewhere a number of Python keeps the bits of earlier versions.
         self._rate = torch.zeros((), device=self.device) if self.record else None
-        self._terms: Terms = objective
+        self._loss_terms: LossTerms = objective
+        self.not_compiled: NotCompiled | None = None
         if settings.compile:
             first = self.batches.pick(torch.arange(settings.batch_size, device=self.batches.place))
-            self._terms = compiled(objective, projectors, first, precision, self.ranks) or objective
-        self.compiled = self._terms is not objective
+            found = compiled(objective, projectors, first, precision, self.ranks)
+            if isinstance(found, NotCompiled):
+                self.not_compiled = found
+            else:
+                self._loss_terms = found
+        self.compiled = self._loss_terms is not objective
         # Per step the terms of the loss, kept on the device: reading them out at every step would stall it.
         self.history = torch.zeros(self.steps, len(objective.terms), device=self.device)
 
@@ -98,7 +104,12 @@ class Trainer:
         Raises:
             McrError: The loss is not a finite number.
         """
-        found = self.ranks.told(checkpoint.load)
+        found = self.ranks.told(lambda: checkpoint.load(self.not_compiled))
+        if self.not_compiled:
+            log.warning(
+                "The step of the training cannot be compiled (%s); it runs uncompiled, which is slower on a GPU.",
+                self.not_compiled.reason,
+            )
         done = 0
         if found:
             done, tensors = found
@@ -150,7 +161,7 @@ class Trainer:
     def _compute(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Move the weights by `batch`; the terms of its loss [T]."""
         with layers_in(self.precision, self.device):
-            terms = self._terms(self.projectors, batch, self.noise)
+            terms = self._loss_terms(self.projectors, batch, self.noise)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms["loss"])
         self.optimizer.step()

@@ -36,14 +36,20 @@ class Objective(Protocol):
 
 
 class DrawsFirst(ABC):
-    """An objective that draws all that is random before it computes: the rest is a function of tensors, which can be compiled."""
+    """An objective that draws all that is random before it computes: the rest is a function of tensors, which can be compiled.
+
+    Attributes:
+        noise_width: Numbers of noise, in float32, that it draws for one item of a batch; they stay until the step ends.
+    """
+
+    noise_width: int = 0
 
     @abstractmethod
     def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Noise, and rows picked at random, for `batch`, rows [B, D] by column."""
 
     @abstractmethod
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for `batch` and what was drawn for it; the same operations on the same shapes at every step."""
@@ -52,7 +58,7 @@ class DrawsFirst(ABC):
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Terms of the loss for `batch`; `generator` is the source of all noise."""
-        return self.terms_of(projectors, batch, self.draw(batch, generator))
+        return self.loss_terms(projectors, batch, self.draw(batch, generator))
 
 
 @runtime_checkable

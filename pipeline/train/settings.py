@@ -175,8 +175,8 @@ class JointTrainSettings(ScheduleSettings):
     projector: ProjectorSettings = ProjectorSettings()
     links: dict[str, LinkTerms] = Field(default={}, description="By link: its terms, where the defaults do not fit.")
 
-    def terms_of(self, link: str) -> LinkTerms:
-        """The terms of the link called `link`."""
+    def for_link(self, link: str) -> LinkTerms:
+        """Weights, temperatures and share of the link called `link`."""
         return self.links.get(link, LinkTerms())
 
 

@@ -1,6 +1,7 @@
 """A compiled step against float64 and against the uncompiled one, and what happens where nothing can be compiled."""
 
 import copy
+import errno
 import os
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import CppCompileError
 
 from pipeline.train.info_nce.tiled import _swept
 from pipeline.train.loop import Trainer
 from pipeline.train.ranks.together import Ranks, acting_as
 from pipeline.train.settings import TrainSettings
 from pipeline.train.steps.arithmetic import layers_in
+from pipeline.train.steps.compiled import NotCompiled, _why
 from tests.makers.python_path import ROOT, python_path
 from tests.makers.trainings import METHODS, SCHEDULE, STEPS, Killed, end, rows, same, trainer, trainer_of
 
@@ -63,10 +67,10 @@ def test_a_compiled_step_is_the_definition(method: str, precision: str, limit: f
     batch, seed = made.batches.pick(torch.arange(8)), lambda: torch.Generator().manual_seed(1)
     exact = {space: copy.deepcopy(head).double() for space, head in plain.projectors.items()}
     with layers_in(precision, made.device):
-        compiled = step_of(made._terms, made.projectors, batch, seed())
-        uncompiled = step_of(plain._terms, plain.projectors, batch, seed())
+        compiled = step_of(made._loss_terms, made.projectors, batch, seed())
+        uncompiled = step_of(plain._loss_terms, plain.projectors, batch, seed())
     drawn = double(plain.objective.draw(batch, seed()))  # type: ignore[attr-defined]
-    reference = step_of(plain.objective.terms_of, exact, double(batch), drawn)  # type: ignore[attr-defined]
+    reference = step_of(plain.objective.loss_terms, exact, double(batch), drawn)  # type: ignore[attr-defined]
     assert distance(compiled, reference) < max(limit, 2 * distance(uncompiled, reference))
     assert distance(compiled, uncompiled) < 2 * limit
     for one, other in zip(made._moving().values(), plain._moving().values(), strict=True):
@@ -132,10 +136,24 @@ class Anyone:
         return {"loss": projectors["clip"](batch["clip_text"]).var()}
 
 
-def test_what_draws_while_it_computes_and_what_ranks_divide_is_not_compiled(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_draws_while_it_computes_and_what_ranks_divide_is_not_compiled() -> None:
     settings = TrainSettings(**SCHEDULE, compile=True)
-    assert not trainer_of(Anyone(), "mlp", settings, "fp32", None).compiled
-    assert "Anyone draws while it computes" in caplog.text
+    made = trainer_of(Anyone(), "mlp", settings, "fp32", None)
+    assert not made.compiled and made.not_compiled == NotCompiled("Anyone draws while it computes")
     with acting_as(Ranks(0, 2, 2)):
-        assert not trainer("oracle", compile=True).compiled
-    assert "several ranks" in caplog.text
+        made = trainer("oracle", compile=True)
+    assert not made.compiled and made.not_compiled == NotCompiled("several ranks divide it")
+
+
+@pytest.mark.parametrize(
+    ("refused", "retry"),
+    [("as: can't write 44 bytes: No space left on device", True), ("cc1plus: Cannot allocate memory", True),
+     ("g++: fatal error: Killed signal terminated program cc1plus", True), ("Python.h: No such file or directory", False),
+     ("unrecognized option '-march=native'", False)],
+)  # fmt: skip
+def test_a_compiler_that_lacks_room_can_succeed_later(refused: str, retry: bool) -> None:
+    wrapped = BackendCompilerFailed("inductor", CppCompileError(["g++", "main.cpp"], refused), [])
+    found = _why(wrapped)
+    assert found.retry == retry
+    assert (refused.rpartition(": ")[2] in found.reason) == (": " in refused and "Killed" not in refused)
+    assert _why(OSError(errno.ENOSPC, "No space left on device")).retry and not _why(RuntimeError("it fails")).retry

@@ -11,18 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.connect import ProjectorSpec
+from pipeline.connect.config import ConnectionConfig
 from pipeline.errors import UserError
 from pipeline.precision import dtype_of
 from pipeline.store import PAIRS, Store
 from pipeline.testing.fake_cuda import fake_cuda
 from pipeline.train import memory
 from pipeline.train.memory import file_bytes, free_bytes, place_for, table_bytes
+from pipeline.train.ranks.together import ALONE
 from pipeline.train.run import train_connection
 from pipeline.train.settings import LeafTrainSettings, TrainSettings
 from pipeline.train.steps.batches import Batches
+from pipeline.train.steps.size import step_bytes
 from pipeline.train.tables import load_tables
 from tests.makers.devices import chosen_device
 from tests.makers.links import make_link
+from tests.makers.trainings import METHODS, trainer
 from tests.train.conftest import Pairs, write_pairs
 
 GB = 10**9
@@ -96,6 +101,23 @@ def test_bytes_are_those_of_the_columns_that_are_read(make_pairs: Callable[..., 
     assert table_bytes([store, store], list(matrices)) == 2 * sum(matrices.values())
     assert table_bytes([store], ["clip_text"]) == matrices["clip_text"]
     assert sum(matrices.values()) < file_bytes([store]) < sum(matrices.values()) + 40_000
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("variance", [0.0, 0.004])
+def test_noise_that_lies_there_until_a_step_ends_counts(method: str, variance: float) -> None:
+    made = trainer(method, noise_variance=variance)
+    drawn = made.objective.draw(made.batches.pick(torch.arange(8)), torch.Generator())  # type: ignore[attr-defined]
+    noise = sum(each.nbytes for each in drawn.values() if each.is_floating_point())
+    assert (noise > 0) == (variance > 0 and method not in ("oracle", "textme"))
+    spec = ProjectorSpec(kind="mlp", input=14, hidden=12, dimension=14)
+    config = ConnectionConfig.model_construct(projectors={"clip": spec})
+
+    def bytes_with(width: int) -> int:
+        made.objective.noise_width = width  # type: ignore[attr-defined]
+        return step_bytes(config, made.objective, made.settings, "cpu", ALONE)
+
+    assert bytes_with(made.objective.noise_width) - bytes_with(0) == noise  # type: ignore[attr-defined]
 
 
 def test_a_training_that_does_not_fit_reads_nothing(

@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.connect import ConnectedSpace
-from pipeline.errors import CorruptError, McrError, UserError
+from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.links import Link
 from pipeline.progress import Silent
 from pipeline.train.run import TrainResult, train_connection
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ProjectorSettings, TrainSettings
+from pipeline.train.steps.compiled import NotCompiled
 from pipeline.train.steps.draws import DRAWS_VERSION, draws_version
 from tests.makers.devices import DEVICES
 from tests.makers.links import make_link
@@ -206,8 +207,14 @@ def test_a_training_begun_in_one_precision_is_not_finished_in_another(make_pairs
     assert content(output) == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(("retry", "kind"), [(False, UserError), (True, TryAgainError)])
 def test_a_compiled_training_is_not_finished_uncompiled(
-    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_pairs: MakePairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    retry: bool,
+    kind: type[McrError],
 ) -> None:
     """Nothing needs compiling to know who refuses what: here a step that counts as compiled is the plain one."""
     pairs, output = make_pairs(), tmp_path / "model"
@@ -216,20 +223,52 @@ def test_a_compiled_training_is_not_finished_uncompiled(
     train(pairs, tmp_path / "plain")
     with pytest.raises(Killed):
         train(pairs, output, compiled, progress=KillAt(5))
-    monkeypatch.setattr("pipeline.train.loop.compiled", lambda *_: None)
-    with pytest.raises(UserError, match="begun with cpu fp32 compiled; this run computes with cpu fp32") as caught:
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda *_: NotCompiled("g++ is missing", retry))
+    with pytest.raises(
+        McrError, match=r"begun compiled, and its step cannot be compiled now \(g\+\+ is missing"
+    ) as caught:
         train(pairs, output, compiled)
-    assert "torch.compile working as it did there" in caught.value.hint
+    assert type(caught.value) is kind and "Put that right" in caught.value.hint
+    assert "runs uncompiled" not in caplog.text
     monkeypatch.setattr("pipeline.train.loop.compiled", lambda objective, *_: objective.__call__)
     assert train(pairs, output, compiled).computed == 2
     link = json.loads((output / "clip-clap" / "config.json").read_text())["links"][0]
     assert link["arithmetic"] == "cpu fp32 compiled" and link["train"]["compile"] is True
-    monkeypatch.setattr("pipeline.train.loop.compiled", lambda *_: None)
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda *_: NotCompiled("g++ is missing", retry))
     fp32 = compiled.model_copy(update={"precision": "fp32"})
     assert train(pairs, output, fp32).computed == 0, "what is complete stays valid where nothing can be compiled"
     with caplog.at_level(logging.INFO):
         assert train(pairs, output).computed == 4
     assert "train.compile" in caplog.text and content(output) == content(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_training_begun_without_a_compiler_goes_on_uncompiled_once_there_is_one(
+    make_pairs: MakePairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damaged: bool,
+) -> None:
+    """Unless nothing is left to go on from."""
+    pairs, output = make_pairs(), tmp_path / "model"
+    compiled = SETTINGS.model_copy(update={"compile": True})
+    train(pairs, tmp_path / "plain")
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda *_: NotCompiled("g++ is missing"))
+    with pytest.raises(Killed):
+        train(pairs, output, compiled, progress=KillAt(5))
+    assert "cannot be compiled (g++ is missing); it runs uncompiled" in caplog.text
+    caplog.clear()
+    if damaged:
+        (state,) = (output / "clip-clap" / "checkpoint").glob("*.safetensors")
+        state.write_bytes(b"")
+    monkeypatch.setattr("pipeline.train.loop.compiled", lambda objective, *_: objective.__call__)
+    assert train(pairs, output, compiled).computed == (4 if damaged else 2)
+    link = json.loads((output / "clip-clap" / "config.json").read_text())["links"][0]
+    assert link["arithmetic"] == ("cpu fp32 compiled" if damaged else "cpu fp32") and link["train"]["compile"] is True
+    assert ("was begun uncompiled and goes on so" in caplog.text) != damaged
+    weights = "clip-clap/projector.safetensors"
+    assert (output / weights).read_bytes() == (tmp_path / "plain" / weights).read_bytes()
 
 
 def test_a_finished_result_is_left_alone_until_something_changes(

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from pipeline.links import Link
 from pipeline.train.losses import intra_alignment, symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import TrainSettings
 
@@ -32,6 +32,9 @@ class CMCR(DrawsFirst):
             space: completion_variance(settings.noise_variance, settings.noise_scaling, widths[space])
             for space in link.spaces
         }
+        self.noise_width = noise_width(
+            (widths[space], self.variances[space]) for space, columns in self.columns_of.items() for _ in columns
+        )
 
     def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Normalise the aggregated pseudo-partners, where the settings ask for it."""
@@ -48,7 +51,7 @@ class CMCR(DrawsFirst):
             for column in columns
         }
 
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of queries with their pseudo-partners."""

@@ -1,6 +1,7 @@
 """Semantic completion: noise turns the point of an embedding into a region (C-MCR, section 3.2)."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -26,6 +27,13 @@ def draw_noise(rows: int, like: Tensor, variance: float, generator: torch.Genera
     if variance == 0:
         return like.new_empty(0)
     return torch.randn(rows, like.shape[1], generator=generator, device=like.device)
+
+
+def noise_width(drawn: Iterable[tuple[float, float]]) -> int:
+    """Numbers that `draw_noise` draws for one item, of the width and the variance of each draw; widths that only a share of
+    the items has count by that share.
+    """
+    return math.ceil(sum(width for width, variance in drawn if variance != 0))
 
 
 def complete(embeddings: Tensor, variance: float, noise: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pipeline.connect.projectors import DecoupledProjector
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
 from pipeline.train.methods.coupled import Coupled, items_per_epoch, of_kind
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import CouplingTrainSettings
@@ -38,6 +38,11 @@ class Coupling(DrawsFirst):
         self.variances = [
             completion_variance(settings.noise_variance, settings.noise_scaling, widths[space]) for space in link.spaces
         ]
+        self.noise_width = noise_width(
+            (widths[space], variance)
+            for space, variance in zip(link.spaces, self.variances, strict=True)
+            if space in link.projected
+        )
         self._coupled: Coupled | None = None
 
     def rows(self, stores: Sequence[Store]) -> int:
@@ -69,7 +74,7 @@ class Coupling(DrawsFirst):
                 drawn[f"noise {space}"] = draw_noise(len(items), overlap, variance, generator)
         return drawn
 
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of items."""

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from pipeline.connect.projectors import DecoupledProjector
 from pipeline.links import Link
 from pipeline.train.losses import mean_distance, symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import DENSE, LeafTrainSettings
 
@@ -45,6 +45,8 @@ class ExMCR(DrawsFirst):
         }
         on_base = scaled[base] if settings.noise_on_base else 0.0
         self.variances = (scaled[self.leaf], scaled[self.leaf], on_base, on_base)
+        spaces = (self.leaf, self.leaf, base, base)
+        self.noise_width = noise_width((widths[space], self.variances[n]) for n, space in enumerate(spaces))
 
     def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Normalise the aggregated embeddings, where the settings ask for it; each column is one in some set."""
@@ -60,7 +62,7 @@ class ExMCR(DrawsFirst):
             for column, variance in zip(self.columns, self.variances, strict=True)
         }
 
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of rows that have all four embeddings."""

@@ -10,7 +10,7 @@ from pipeline.connect.projectors import MixtureProjector
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import FreeBindSettings
 from pipeline.train.tables import load_tables
@@ -46,6 +46,9 @@ class FreeBind(DrawsFirst):
         self._variances = (variance[self._leaf], variance[self._leaf], variance[base], variance[base])
         self.columns = tuple("+".join(choice) for choice in choices(link.sets))
         self.terms: tuple[str, ...] = ("loss", *self.columns)
+        self.noise_width = noise_width(
+            (widths[space], variance[space]) for _ in self.columns for space in (self._leaf, self._leaf, base, base)
+        )
         self._tables: dict[str, Tensor] = {}
 
     def rows(self, stores: Sequence[Store]) -> int:
@@ -78,7 +81,7 @@ class FreeBind(DrawsFirst):
             for name, variance in zip(self._read, self._variances, strict=True)
         }
 
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of rows of every choice."""

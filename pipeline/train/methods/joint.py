@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
 from pipeline.train.methods.coupled import Coupled, items_per_epoch
 from pipeline.train.methods.coupling import draw_overlap, draw_pairs
 from pipeline.train.objective import DrawsFirst, project_together
@@ -34,7 +34,7 @@ class JointCoupling(DrawsFirst):
 
     def __init__(self, links: Sequence[Link], widths: Mapping[str, int], settings: JointTrainSettings) -> None:
         self.links, self.settings = links, settings
-        self._said = {link.name: settings.terms_of(link.name) for link in links}
+        self._link_settings = {link.name: settings.for_link(link.name) for link in links}
         self.columns: tuple[str, ...] = tuple(link.name for link in links)
         self.terms: tuple[str, ...] = (
             "loss",
@@ -44,6 +44,11 @@ class JointCoupling(DrawsFirst):
             space: completion_variance(settings.noise_variance, settings.noise_scaling, width)
             for space, width in widths.items()
         }
+        self.noise_width = noise_width(
+            (self._link_settings[link.name].share * widths[space], self.variances[space])
+            for link in links
+            for space in link.spaces
+        )
         self.centres: dict[str, Tensor] = {}
         self._coupled: list[Coupled] = []
 
@@ -76,7 +81,7 @@ class JointCoupling(DrawsFirst):
 
     def _share(self, link: Link, items: Tensor) -> Tensor:
         """The first of `items` [B], which are in random order; at least two, without which there is nothing to contrast."""
-        return items[: max(2, round(self._said[link.name].share * len(items)))]
+        return items[: max(2, round(self._link_settings[link.name].share * len(items)))]
 
     def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """By link rows of its memories and of its overlapping modality, and noise for each of its spaces."""
@@ -92,7 +97,7 @@ class JointCoupling(DrawsFirst):
                 drawn[f"{link.name} {space} noise"] = draw_noise(len(items), overlap, self.variances[space], generator)
         return drawn
 
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Terms of the loss for a batch of items of every link."""
@@ -109,13 +114,13 @@ class JointCoupling(DrawsFirst):
         terms: dict[str, Tensor] = {}
         loss = torch.zeros((), device=next(iter(batch.values())).device)
         for link in self.links:
-            said = self._said[link.name]
+            settings = self._link_settings[link.name]
             (first_overlap, first), (second_overlap, second) = (
                 (next(projected[space]), next(projected[space])) for space in link.spaces
             )
-            overlap = symmetric_info_nce(first_overlap, second_overlap, said.temperature_overlap)
-            pseudo = symmetric_info_nce(first, second, said.temperature_pseudo)
-            loss = loss + said.weight * (pseudo + said.overlap_weight * overlap)
+            overlap = symmetric_info_nce(first_overlap, second_overlap, settings.temperature_overlap)
+            pseudo = symmetric_info_nce(first, second, settings.temperature_pseudo)
+            loss = loss + settings.weight * (pseudo + settings.overlap_weight * overlap)
             terms |= {f"{link.name}_overlap": overlap, f"{link.name}_pseudo": pseudo}
         return {"loss": loss, **terms}
 

@@ -34,7 +34,7 @@ class Oracle(DrawsFirst):
         """Nothing is random."""
         return {}
 
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The loss for a batch of true pairs."""

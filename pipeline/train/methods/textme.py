@@ -56,14 +56,16 @@ class TextME(DrawsFirst):
         """Nothing is random."""
         return {}
 
-    def terms_of(
+    def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The loss for a batch of texts."""
         anchor, leaf = (batch[column] for column in self.columns)
-        said = self._settings
+        settings = self._settings
         made = projectors[self._leaf](leaf)
-        return {"loss": hard_negative_info_nce(made, anchor, said.temperature, (said.easiest, said.hardest))}
+        return {
+            "loss": hard_negative_info_nce(made, anchor, settings.temperature, (settings.easiest, settings.hardest))
+        }
 
 
 def hard_negative_info_nce(first: Tensor, second: Tensor, temperature: float, margins: tuple[float, float]) -> Tensor:

@@ -14,7 +14,7 @@ from open_clip.transform import PreprocessCfg
 from PIL import Image
 from torch import Tensor
 
-from pipeline.decode.images import MAX_PIXELS
+from pipeline.decode.images import MAX_PIXELS, decode_image
 from pipeline.decode.jpeg_header import JpegHeader, plain_jpeg
 from pipeline.errors import UserError
 from pipeline.spaces.open_clip.list_size import ListSize
@@ -165,7 +165,7 @@ class JpegDecoder:
         files = [_jpeg(image) for image in images]
         pictures, reason = self._try([_bytes(file) for file in files])
         if not reason:
-            by_pillow = [self.resizer(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
+            by_pillow = [self.resizer(decode_image(file)) for file in files]
             apart = [
                 (one.cpu().float() - other.float()).abs().mean() for one, other in zip(pictures, by_pillow, strict=True)
             ]

@@ -1,6 +1,6 @@
 """Where the samples of a shard lie, after its hash was compared: all that is read of it before they are decoded.
 
-Hashing and listing cost a small picture as much as all else that the model's process does for it. So a process of its own does
+Hashing and listing cost a small picture as much as all else that the model's process does for it. So beside a GPU a process of its own does
 them, which decodes nothing: no decoder that runs wild vouches for a shard.
 """
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.encode.ahead import read_ahead
-from pipeline.encode.decoders import AUTO, Decoder, Files, decoded_apart
+from pipeline.encode.decoders import AUTO, PROCESSES, Decoder, Files, decoded_apart
 from pipeline.encode.device_first import LIST, DeviceFirst, decoder_for
 from pipeline.encode.in_flight import in_flight
 from pipeline.encode.listing import Lister, lister_of
@@ -96,7 +97,9 @@ def prepared_chunks(
 
     with ExitStack() as stack:
         apart = decoded_apart(modality, where, device)
-        lister = lister_of(folder, modality, apart, stack)
+        # Beside a model on a CPU the process would only take its core.
+        listed_apart = apart and (where == PROCESSES or torch.device(device).type != "cpu")
+        lister = lister_of(folder, modality, listed_apart, stack)
         decode, slots = decoder_for(space, modality, workers, apart, slots_for, device, stack)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
         chunk = LIST if isinstance(decode, DeviceFirst) else CHUNK

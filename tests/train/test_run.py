@@ -17,7 +17,6 @@ from pipeline.connect import ConnectedSpace
 from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.links import Link
-from pipeline.progress import Silent
 from pipeline.train.run import TrainResult, train_connection
 from pipeline.train.schedule import learning_rate
 from pipeline.train.settings import ProjectorSettings, TrainSettings
@@ -25,6 +24,7 @@ from pipeline.train.steps.compiled import NotCompiled
 from pipeline.train.steps.draws import DRAWS_VERSION, draws_version
 from tests.makers.devices import DEVICES
 from tests.makers.links import make_link
+from tests.makers.trainings import KillAt, Killed
 from tests.train.conftest import Pairs, unit, write_pairs
 
 HEAD = ProjectorSettings(hidden=16, dimension=12)
@@ -33,22 +33,6 @@ SETTINGS = TrainSettings(
 )
 FILES = ("projector.safetensors", "history.parquet", "config.json")
 MakePairs = Callable[..., Pairs]
-
-
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
-class KillAt(Silent):
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def advance(self, count: int, **seconds: float) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise Killed
-
-
 LINK = make_link()
 
 

@@ -18,8 +18,8 @@ class Batch:
 
     Attributes:
         keys: Of the B samples.
-        samples: [B, ...] on the GPU, or in memory that it copies from by itself, where there is one; empty for the last
-            rejects of a part.
+        samples: [B, ...] on the GPU, or in host memory, which is pinned where there is a GPU; empty for the last rejects of a
+            part.
         rejected: Samples without a tensor since the batch before.
         transparent: How many pictures have transparency since then.
         read: Seconds of reading since then.

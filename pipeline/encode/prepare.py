@@ -154,8 +154,8 @@ class _Submission:
                 started = perf_counter()
 
     def _cuts(self, sizes: NDArray[np.int64], alone: bool) -> Iterator[tuple[int, int]]:
-        """Where chunks of files of these `sizes` begin and end, the first file in one by itself if it is to be `alone`. An
-        empty shard has one chunk as well."""
+        """Where chunks of files of these `sizes`, in bytes, begin and end. `alone`: the first chunk holds one file only. An empty
+        shard has one empty chunk."""
         start = 0
         while not start or start < len(sizes):
             layout = self.slots.layout if self.slots else None

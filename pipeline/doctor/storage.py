@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 from pipeline.doctor.stages import unmet
@@ -18,12 +19,10 @@ class Storage:
     Attributes:
         findings: For a person.
         made: Absolute paths that DVC stages make.
-        link: How the cache hands out results: ``reflink``, ``hardlink``, ``symlink`` or ``copy``.
     """
 
     findings: list[Finding]
     made: frozenset[Path] = field(default_factory=frozenset)
-    link: str = "copy"
 
 
 def disk(folder: Path) -> Finding:
@@ -44,7 +43,6 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
     """
     from dvc import __version__
     from dvc.exceptions import DvcException, NotDvcRepoError
-    from dvc.fs import generic
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
@@ -52,16 +50,8 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
         with Repo(str(root)) as repo:
             made = frozenset(Path(out.fs_path) for out in repo.index.outs)
             missing = unmet(repo, made, [folder.absolute() for folder in ensured])
-            cache = repo.cache.local
-            kinds = list(cache.cache_types)
-            possible = ["copy"]
-            if Path(cache.path).is_dir():
-                possible += generic.test_links(
-                    ["reflink", "hardlink", "symlink"], cache.fs, cache.path, repo.fs, str(root)
-                )
-                kinds = [kind for kind in kinds if kind in possible]
-            link = kinds[0] if kinds else "copy"
-            return Storage([_links(__version__, str(cache.path), link), *missing], made, link)
+            link = _link(repo)
+            return Storage([_links(__version__, str(repo.cache.local.path), link), *missing], made)
     except NotDvcRepoError:
         return Storage(
             [
@@ -78,6 +68,36 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
         return Storage([Finding(FAIL, "DVC", f"{error}", hint)])
     except DvcException as error:
         return Storage([Finding(FAIL, "DVC", str(error), "Correct dvc.yaml; `dvc status` says more.")])
+
+
+def cache_link(root: Path) -> str:
+    """How the DVC cache hands out results: ``reflink``, ``hardlink``, ``symlink`` or ``copy``.
+
+    ``copy`` also where `root` is not a DVC project, or not one that DVC can open. Reads no stage.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        with Repo(str(root)) as repo:
+            return _link(repo)
+    except (DvcException, SCMError):
+        return "copy"
+
+
+def _link(repo: Any) -> str:
+    """The first kind of link of the configured ones that the disk can make."""
+    from dvc.fs import generic
+
+    cache = repo.cache.local
+    kinds = list(cache.cache_types)
+    if Path(cache.path).is_dir():
+        possible = generic.test_links(
+            ["reflink", "hardlink", "symlink"], cache.fs, cache.path, repo.fs, str(repo.root_dir)
+        )
+        kinds = [kind for kind in kinds if kind in ("copy", *possible)]
+    return kinds[0] if kinds else "copy"
 
 
 def _links(version: str, cache: str, kind: str) -> Finding:

@@ -24,8 +24,21 @@ class Change:
     reasons: list[str]
 
 
-def stage_changes(root: Path, other: Collection[Path] = ()) -> list[Change]:
-    """The stages that `dvc repro` in `root` would run because something changed, dependencies first.
+@dataclass(frozen=True)
+class Changes:
+    """The stages of a project.
+
+    Attributes:
+        run: Those that would run because something changed, dependencies first.
+        unchanged: Names of the others.
+    """
+
+    run: list[Change]
+    unchanged: frozenset[str]
+
+
+def stage_changes(root: Path, other: Collection[Path] = ()) -> Changes:
+    """Which stages `dvc repro` in `root` would run because something changed.
 
     `dvc repro --dry` names only those whose own inputs changed already; here all that come after them are named too.
     A stage that looks at each run whether something changed is named only if something did.
@@ -46,16 +59,20 @@ def stage_changes(root: Path, other: Collection[Path] = ()) -> list[Change]:
             graph = repo.index.graph
             found: list[Change] = []
             runs: set[Any] = set()
+            unchanged: list[str] = []
             anew = {path.absolute() for path in other}
             for stage in _dependencies_first(graph):
                 entries = [entry for entry in changed.get(stage.addressing, []) if entry != "always changed"]
                 reasons = _words(entries) or [
                     f"{dependency}: modified" for dependency in stage.deps if Path(dependency.fs_path) in anew
                 ]
+                name = stage.addressing.rsplit(":", 1)[-1]
                 if reasons or any(other in runs for other in graph.successors(stage)):
                     runs.add(stage)
-                    found.append(Change(stage.addressing.rsplit(":", 1)[-1], reasons))
-            return found
+                    found.append(Change(name, reasons))
+                else:
+                    unchanged.append(name)
+            return Changes(found, frozenset(unchanged))
     except DvcException as error:
         raise UserError(f"DVC cannot read its stages: {error}.", "Run `dvc status`, which says more.") from error
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.params.model import Params
+    from pipeline.plan.changes import Changes
     from pipeline.plan.estimates import Estimate
 
 
@@ -52,24 +53,29 @@ def plan(
     if scale:
         _say_scale(scale, rates or [], devices, cores)
         return
-    from pipeline.doctor.storage import dvc
     from pipeline.params.load import load_params
+
+    params = load_params(params_file)
+    changes = _print_changes(params)
+    if changes and not changes.run:
+        return
+    # Here, because torch takes a second to import.
+    from pipeline.doctor.storage import cache_link
     from pipeline.plan.estimates import in_bytes, in_time
     from stages.context import device_of, set_up_torch
 
-    params = load_params(params_file)
     set_up_torch(params)
     device = device_of(params)
-    runs = _print_changes(params)
     written = seconds = 0.0
     unknown = []
-    for estimate in _estimates(params, runs, probe, device):
+    for estimate in _estimates(params, changes, probe, device):
         say(estimate.said)
         written, seconds = written + estimate.bytes, seconds + estimate.seconds
         unknown += [estimate.unknown] if estimate.unknown else []
+    runs = [change.stage for change in changes.run] if changes else []
     rest = [stage for stage in runs if stage.startswith(("train", "evaluate", "report"))]
-    unknown += [f"{len(rest)} stages of training, evaluation and report"] if rest else []
-    factor = 2 if dvc(Path(".")).link == "copy" else 1
+    unknown += [f"{_stages(len(rest))} of training, evaluation and report"] if rest else []
+    factor = 2 if cache_link(Path(".")) == "copy" else 1
     needed, free = factor * written, shutil.disk_usage(".").free
     twice = ", twice because the DVC cache copies," if factor == 2 else ""
     say(f"disk: {in_bytes(needed)} to be written{twice} of {in_bytes(free)} free")
@@ -113,8 +119,8 @@ def _say_scale(scale: str, files: "list[Path]", devices: int, cores: int) -> Non
         say(need.line())
 
 
-def _print_changes(params: "Params") -> set[str]:
-    """Print what DVC would run; the names of these stages, none where this is not a DVC project."""
+def _print_changes(params: "Params") -> "Changes | None":
+    """Print what DVC would run; None where this is not a DVC project."""
     from pipeline.plan.changes import stage_changes
     from stages.tools.inputs import look
 
@@ -122,20 +128,26 @@ def _print_changes(params: "Params") -> set[str]:
         changes = stage_changes(Path("."), [one.path for one in look(params) if one.changed])
     except UserError as error:
         say(f"dvc: {error.message}")
-        return set()
-    say(f"dvc repro would run {len(changes)} stages" + (":" if changes else ": everything is up to date"))
-    for change in changes:
+        return None
+    say(f"dvc repro would run {_stages(len(changes.run))}" + (":" if changes.run else ": everything is up to date"))
+    for change in changes.run:
         why = "; ".join(change.reasons) or "if what it depends on comes out different"
         say(f"  {change.stage}: {why}")
-    return {change.stage for change in changes}
+    return changes
 
 
-def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "Iterator[Estimate]":
+def _stages(count: int) -> str:
+    return "1 stage" if count == 1 else f"{count} stages"
+
+
+def _estimates(params: "Params", changes: "Changes | None", probe: int, device: str) -> "Iterator[Estimate]":
     from pipeline.plan.estimates import EncodeJob, Machine, encode_estimates, pair_estimates, shard_estimates
     from stages.context import EMBEDDINGS, PAIRS, SHARDS
     from stages.specs import space_spec
 
     machine, widths = Machine(device, params.run.decoders, probe), dict[str, int]()
+    runs = {change.stage for change in changes.run} if changes else set[str]()
+    unchanged = changes.unchanged if changes else frozenset[str]()
     yield from shard_estimates(
         {name: corpus.places for name, corpus in params.corpora.items() if not corpus.adopt}, SHARDS, runs
     )
@@ -151,6 +163,7 @@ def _estimates(params: "Params", runs: set[str], probe: int, device: str) -> "It
             spaces[job.space].store_as,
         )
         for name, job in params.encode.items()
+        if f"encode@{job.space}" not in unchanged  # to load a space takes longer than all else here
     ]
     yield from encode_estimates(jobs, SHARDS, EMBEDDINGS, machine, widths)
     pairs = {

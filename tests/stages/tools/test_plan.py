@@ -10,7 +10,7 @@ from dvc.repo import Repo  # here: its log handlers keep the stream that they fi
 from typer.testing import CliRunner
 
 from pipeline.errors import McrError
-from pipeline.plan.changes import stage_changes
+from pipeline.plan.changes import Changes, stage_changes
 from stages.cli import app
 from stages.tools import plan as module
 from tests.stages.tools.tools_project import make_project
@@ -62,14 +62,35 @@ def test_stages_that_dvc_would_run(project):
     for name in ("in", "other"):
         Path(name).write_text("1")
     with Repo.init(no_scm=True):
-        assert [change.stage for change in stage_changes(Path("."))] == ["a", "b", "c"]
+        assert [change.stage for change in stage_changes(Path(".")).run] == ["a", "b", "c"]
         subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
-    assert stage_changes(Path(".")) == []
+    assert stage_changes(Path(".")) == Changes([], frozenset("abc"))
     Path("in").write_text("2")
-    first, second = stage_changes(Path("."))
+    first, second = stage_changes(Path(".")).run
     assert (first.stage, first.reasons) == ("a", ["in: modified"])
     assert (second.stage, second.reasons) == ("b", [])
+    assert stage_changes(Path(".")).unchanged == {"c"}
     Path("in").write_text("1")
     Path("params.yaml").write_text("seed: 1\n")
-    [only] = stage_changes(Path("."))
+    [only] = stage_changes(Path(".")).run
     assert (only.stage, only.reasons) == ("b", ["params.yaml: seed modified"])
+
+
+def test_nothing_is_loaded_for_what_does_not_run(project):
+    stages = {
+        "encode": {"foreach": ["clip"], "do": {"cmd": "echo ${item} > done", "outs": ["done"]}},
+        "report": {"cmd": "cp in r", "deps": ["in"], "outs": ["r"]},
+    }
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    Path("in").write_text("1")
+    Repo.init(no_scm=True).close()
+    mcr("shard", "photos")
+    assert "encode clip-photos image: 25 of 25" in mcr("plan", "--probe", "4")
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True)
+    Path("in").write_text("2")
+    said = mcr("plan", "--probe", "4")
+    assert "would run 1 stage:\n  report: in: modified" in said and "encode" not in said
+    Path("in").write_text("1")
+    command = "import sys; from stages.cli import app; app(['plan'], standalone_mode=False); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True)
+    assert done.stdout == "dvc repro would run 0 stages: everything is up to date\n"

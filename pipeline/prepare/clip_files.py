@@ -1,7 +1,8 @@
 """The files that a clip becomes, one picture and one sound or those of its seconds, and the record of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pipeline.prepare.video import Taken
 from pipeline.prepare.video_sets import VideoSet
 
 UNREADABLE = "It says which files mcr cut made: restore it, or move it, audio/ and frames/ away."
+SETTINGS = "settings"
+KEPT = "kept"  # in an entry: files of the clip that somebody else put there
 Found = Taken | Seconds | SampleError
 
 
@@ -38,8 +41,10 @@ def _frame(root: Path, clip: str, second: int, number: int) -> Path:
     return root / "frames" / clip / f"frame_{second:03d}" / f"{number:05d}.jpg"
 
 
-def write_clip(root: Path, clip: str, taken: Found, chosen: VideoSet, numbers: Numbers) -> dict[str, object]:
-    """Write what was taken out of a video and remove what was taken before; what the record says of it."""
+def write_clip(
+    root: Path, clip: str, taken: Found, chosen: VideoSet, numbers: Numbers, kept: Set[Path]
+) -> dict[str, object]:
+    """Write what was taken out of a video and remove what was taken before, but leave what is `kept`; what the record says of it."""
     files: dict[Path, bytes] = {}
     if isinstance(taken, SampleError):
         entry: dict[str, object] = {"error": taken.message}
@@ -49,43 +54,57 @@ def write_clip(root: Path, clip: str, taken: Found, chosen: VideoSet, numbers: N
             files |= {
                 _frame(root, clip, second, each): taken.pictures[each] for each in listed if each in taken.pictures
             }
-        frames, seconds = len(taken.pictures), len(taken.sounds)
         entry = {
-            "frames": frames,
+            "frames": len(taken.pictures),
             "of": sum(map(len, numbers.values())),
-            "seconds": seconds,
-            "files": frames + seconds,
+            "seconds": len(taken.sounds),
+            "files": len(files.keys() | kept),
             "rate": taken.rate,
         }
     else:
-        files = {root / "audio" / f"{clip}.wav": taken.sound}
-        if taken.picture:
-            files[root / "frames" / f"{clip}.jpg"] = taken.picture
+        contents = {root / "audio" / f"{clip}.wav": taken.sound, root / "frames" / f"{clip}.jpg": taken.picture}
+        files = {path: content for path, content in contents.items() if content}
         entry = {"frame_at": taken.frame_at, "sound": taken.span, "rate": taken.rate}
-    for path, content in files.items():
-        write_bytes(path, content)
-    for path in {*files_of(root, clip, chosen, numbers)} - files.keys():
+    for path in files.keys() - kept:
+        write_bytes(path, files[path])
+    for path in {*files_of(root, clip, chosen, numbers)} - files.keys() - kept:
         path.unlink(missing_ok=True)
-    return entry
+    return entry | in_record(root, kept)
 
 
-def listed_as_cut(record: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, object]]:
+def in_record(root: Path, kept: Set[Path]) -> dict[str, object]:
+    """What the record says of files that are `kept`."""
+    return {KEPT: [path.relative_to(root).as_posix() for path in sorted(kept)]} if kept else {}
+
+
+def listed_as_cut(record: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Entries of clips that were cut, or begun."""
     clips = record.get("clips", {})
     return {clip: entry for clip, entry in clips.items() if isinstance(entry, dict) and "error" not in entry}
 
 
-def refuse_others(paths: Sequence[Path]) -> None:
-    """Write nothing over files that no record says were cut.
+def made_before(
+    root: Path,
+    before: Mapping[str, dict[str, Any]],
+    chosen: VideoSet,
+    settings: Mapping[str, object],
+    numbers: Mapping[str, Numbers],
+) -> dict[str, dict[str, Any]]:
+    """What earlier runs cut and is there; with its settings where they were others."""
+    found = {}
+    for clip, entry in listed_as_cut(before).items():
+        if "video" in entry and are_there(root, clip, chosen, numbers.get(clip, {}), entry):
+            by = entry.pop(SETTINGS, before.get(SETTINGS))
+            found[clip] = entry if by == settings else {**entry, SETTINGS: by}
+    return found
 
-    Raises:
-        UserError: One of them is there.
-    """
-    if others := [path for path in paths if path.exists()]:
-        more = f", nor {len(others) - 1:,} others" if len(others) > 1 else ""
-        raise UserError(
-            f"{others[0]} exists and mcr cut did not make it{more}.", "Move it away, or name another folder."
-        )
+
+def files_of_others(
+    root: Path, clip: str, chosen: VideoSet, numbers: Numbers, entry: Mapping[str, Any] | None
+) -> frozenset[Path]:
+    """Files of a clip that are there and that no run cut, by the record's `entry` of it."""
+    there = frozenset(path for path in files_of(root, clip, chosen, numbers) if os.path.lexists(path))
+    return there if entry is None else there.intersection(root / name for name in entry.get(KEPT, ()))
 
 
 def record_of(path: Path) -> dict[str, dict[str, Any]]:

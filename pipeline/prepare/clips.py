@@ -7,12 +7,22 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
 from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import write_text
-from pipeline.prepare.clip_files import Found, are_there, files_of, listed_as_cut, record_of, refuse_others, write_clip
+from pipeline.prepare.clip_files import (
+    KEPT,
+    SETTINGS,
+    Found,
+    files_of,
+    files_of_others,
+    in_record,
+    listed_as_cut,
+    made_before,
+    record_of,
+    write_clip,
+)
 from pipeline.prepare.layout import Layout
 from pipeline.prepare.seconds import Numbers, take_seconds
 from pipeline.prepare.video import JPEG_QUALITY, Cut, pyav, take
@@ -20,10 +30,19 @@ from pipeline.prepare.video_sets import VIDEO_SETS, VideoSet, video_of, videos_o
 from pipeline.progress import Progress
 
 RECORD = "cut.json"
-SETTINGS = "settings"
 LIMITS = Limits(seconds=300.0)
 OFTEN = 100  # clips after which the record is written
-Job = tuple[str, Path, Cut, Numbers]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip that is cut: its name, its video, where in it, the numbers of listed frames, and files of others that stay."""
+
+    clip: str
+    video: Path
+    cut: Cut
+    numbers: Numbers
+    kept: frozenset[Path]
 
 
 @dataclass(frozen=True)
@@ -32,9 +51,10 @@ class Clips:
 
     listed: int
     cut: int
-    there: int  # by an earlier run with the same settings
+    there: int  # by an earlier run with the same settings, or by somebody else
     gone: int  # without a video
     otherwise: int  # of those, how many are there by an earlier run with other settings
+    kept: int  # files that no run cut
     rejected: dict[str, str]
 
 
@@ -45,7 +65,8 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
     ``audio/<name>/frame_<second>.wav``.
 
     What was cut and how is recorded in ``cut.json``. A clip that the record has with the same settings is not cut again
-    unless its video changed; what an earlier run made of a video that is rejected now is removed.
+    unless its video changed; what an earlier run made of a video that is rejected now is removed. Files that no run cut stay as
+    they are, and only what is missing beside them is taken.
 
     Args:
         name: A key of `VIDEO_SETS`.
@@ -58,29 +79,29 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
 
     Raises:
         UserError: PyAV is not installed, the folder is not in its published layout, none of its videos is there, two have one
-            name, the set does not say where its clips lie in `whole` uploads, the record is damaged, or a file would be
-            overwritten that is not of an earlier run.
+            name, the set does not say where its clips lie in `whole` uploads, or the record is damaged.
     """
     pyav()
     chosen = VIDEO_SETS[name]
     spans, wanted, numbers = _listed(name, root, videos, chosen, whole)
     settings = {"set": name, "whole": whole, **asdict(cut), "jpeg_quality": JPEG_QUALITY, "pyav": version("av")}
     before = record_of(root / RECORD)
-    made = _made(root, before, chosen, settings, numbers)
-    clips: dict[str, dict[str, object]] = {}
-    jobs: list[Job] = []
-    for clip, span in spans.items():
-        entry, path = made.get(clip, {}), wanted.get(clip)
-        if path and (entry.get("bytes") != path.stat().st_size or SETTINGS in entry):
-            jobs.append((clip, path, _span(cut, span, whole), numbers.get(clip, {})))
-        elif entry:
-            clips[clip] = entry
-    listed = listed_as_cut(before)
-    refuse_others([path for job in jobs if job[0] not in listed for path in files_of(root, job[0], chosen, job[3])])
-    # Without content: begun, so that the files of a run that is killed are known for ours.
-    begun: dict[str, dict[str, object]] = {clip: {} for clip in (*listed, *(job[0] for job in jobs))}
+    made = made_before(root, before, chosen, settings, numbers)
+    cut_before = listed_as_cut(before)
+    again = {clip: path for clip, path in wanted.items() if _is_other(made.get(clip, {}), path)}
+    clips = {clip: made[clip] for clip in spans if clip in made and clip not in again}
+    todo = []
+    for clip, path in again.items():
+        listed = numbers.get(clip, {})
+        kept = files_of_others(root, clip, chosen, listed, cut_before.get(clip))
+        todo.append(Job(clip, path, _span(cut, spans[clip], whole), listed, kept))
+    jobs = [job for job in todo if len(job.kept) < len(files_of(root, job.clip, chosen, job.numbers))]
+    # Without content: begun, so that the files of a run that is killed are known for ours, but for those that it keeps.
+    begun = {clip: {key: value for key, value in entry.items() if key == KEPT} for clip, entry in cut_before.items()}
+    begun |= {job.clip: in_record(root, job.kept) for job in jobs}
     otherwise = sum(SETTINGS in entry for entry in clips.values())
-    there = len(clips) - otherwise
+    stay = sum(len(entry.get(KEPT, ())) for entry in clips.values()) + sum(len(job.kept) for job in todo)
+    there = len(clips) - otherwise + len(todo) - len(jobs)
     progress.start(f"cut {name}", len(jobs), "videos")
     _save(root / RECORD, settings, chosen.why, begun | made | clips)
     try:
@@ -92,7 +113,9 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
     finally:  # what is done before an error or Ctrl-C counts
         _save(root / RECORD, settings, chosen.why, begun | made | clips)
     rejected = {clip: str(entry["error"]) for clip, entry in clips.items() if "error" in entry}
-    return Clips(len(spans), len(jobs) - len(rejected), there, len(spans) - len(jobs) - there, otherwise, rejected)
+    return Clips(
+        len(spans), len(jobs) - len(rejected), there, len(spans) - len(jobs) - there, otherwise, stay, rejected
+    )
 
 
 def _listed(
@@ -124,7 +147,10 @@ def _cut(jobs: Sequence[Job], root: Path, chosen: VideoSet, workers: int) -> Ite
 
     def safely(job: Job) -> Found:
         try:
-            return take_seconds(job[1], job[3]) if job[3] else take(job[1], job[2], chosen.picture)
+            if job.numbers:
+                return take_seconds(job.video, job.numbers)
+            kept = {path.suffix for path in job.kept}
+            return take(job.video, job.cut, chosen.picture and ".jpg" not in kept, ".wav" not in kept)
         except SampleError as error:
             return error
 
@@ -136,10 +162,10 @@ def _cut(jobs: Sequence[Job], root: Path, chosen: VideoSet, workers: int) -> Ite
 
         def one(job: Job) -> tuple[str, dict[str, object]]:
             taken = isolated([job])[0] if isolated else safely(job)
-            return job[0], {
-                "video": job[1].name,
-                "bytes": job[1].stat().st_size,
-                **write_clip(root, job[0], taken, chosen, job[3]),
+            return job.clip, {
+                "video": job.video.name,
+                "bytes": job.video.stat().st_size,
+                **write_clip(root, job.clip, taken, chosen, job.numbers, job.kept),
             }
 
         pool = stack.enter_context(ThreadPoolExecutor(workers, "cut"))
@@ -151,6 +177,11 @@ def _save(path: Path, settings: Mapping[str, object], why: str, clips: Mapping[s
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
+def _is_other(entry: Mapping[str, object], video: Path) -> bool:
+    """Whether what was cut by an earlier run is of another video or by other settings."""
+    return entry.get("bytes") != video.stat().st_size or SETTINGS in entry
+
+
 def _span(cut: Cut, listed: tuple[float, float] | None, whole: bool) -> Cut:
     """Where the clip is in its video."""
     if not whole or listed is None:
@@ -159,19 +190,3 @@ def _span(cut: Cut, listed: tuple[float, float] | None, whole: bool) -> Cut:
     return replace(
         cut, start=start + cut.start, seconds=cut.seconds if cut.seconds is not None else seconds - cut.start
     )
-
-
-def _made(
-    root: Path,
-    before: Mapping[str, dict[str, Any]],
-    chosen: VideoSet,
-    settings: Mapping[str, object],
-    numbers: Mapping[str, Numbers],
-) -> dict[str, dict[str, object]]:
-    """What earlier runs cut and is there; with its settings where they were others."""
-    found = {}
-    for clip, entry in listed_as_cut(before).items():
-        if entry and are_there(root, clip, chosen, numbers.get(clip, {}), entry):
-            by = entry.pop(SETTINGS, before.get(SETTINGS))
-            found[clip] = entry if by == settings else {**entry, SETTINGS: by}
-    return found

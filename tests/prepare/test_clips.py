@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from pipeline.errors import UserError
+from pipeline.prepare.video_sets import VIDEO_SETS
 from tests.makers.videos import RATE, grey, pitch, video
 from tests.makers.walk import mcr
 from tests.shard.makers import shards
@@ -241,6 +242,14 @@ def test_a_set_that_is_not_known_is_not_looked_for_in_the_parameters(command):
     with pytest.raises(UserError, match="^There is no (set of videos|evaluation set) ") as error:
         mcr(*command)
     assert "Did you mean" in error.value.hint
+
+
+def test_the_known_sets_are_listed_and_what_is_missing_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [line.split(": ")[0] for line in mcr("cut").splitlines()] == list(VIDEO_SETS)
+    for given, wanted in ((("ave",), "files"), (("ave", "."), "videos")):
+        with pytest.raises(UserError, match=rf"^Where are the {wanted} of ave\?$"):
+            mcr("cut", *given)
 
 
 @pytest.mark.parametrize("frame", ["nan", "inf", "-inf", "soon", "1:30"])

@@ -1,11 +1,13 @@
 """What an earlier run wrote: only files of ours go, also those of a run that was killed, and no table of somebody else."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.decode.isolated import POSSIBLE
 from pipeline.errors import UserError
 from pipeline.prepare.crops import cut_crops
 from pipeline.prepare.prepared import Prepared, write_prepared
@@ -89,3 +91,22 @@ def killed_at(table: int):
         write_table(*arguments, **options)
 
     return write
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="only where processes are forked")
+def test_no_process_that_decodes_outlives_the_command(tmp_path, monkeypatch):
+    forked, fork = [], os.fork
+
+    def noted() -> int:
+        if pid := fork():
+            forked.append(pid)
+        return pid
+
+    monkeypatch.setattr(os, "fork", noted)
+    crop(tmp_path, "a.png,0,0,1,1")
+    with pytest.raises(UserError, match=r"b\.png cannot be read"):
+        crop(tmp_path, "a.png,0,0,1,1", "b.png,0,0,1,1")
+    assert len(forked) == 2
+    for pid in forked:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

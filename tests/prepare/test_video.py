@@ -129,3 +129,10 @@ def test_frames_by_their_numbers_and_sounds_by_their_seconds(tmp_path):
 def test_frames_that_cannot_be_those_that_were_annotated(tmp_path, codecs, wanted, said):
     with pytest.raises(SampleError, match=said):
         take_seconds(video(tmp_path / "v.mp4", 3, fps=8, codecs=codecs), wanted)
+
+
+def test_frames_of_a_video_that_does_not_say_its_rate_are_not_guessed(tmp_path):
+    """As FFmpeg writes ASF."""
+    with pytest.raises(SampleError, match="does not say its frame rate") as error:
+        take_seconds(video(tmp_path / "v.asf", 3, fps=8, codecs=("mpeg4", "")), {0: [0, 7]})
+    assert error.value.step == "decode"

@@ -7,21 +7,20 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import UserError
-from stages.printing import say
+from stages.printing import say, say_lines
 
 
 def cut(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="audiocaps, audioset, vggss, extended-vggss, ave, flickr-soundnet, extended-flickr, music-solo; of any videos: sounds, "
-            "pictures-and-sounds."
-        ),
-    ],
+    name: Annotated[str, typer.Argument(help="The set; without one, list the known sets.", show_default=False)] = "",
     folder: Annotated[
-        Path, typer.Argument(help="Folder of its publishers' files; frames/ and audio/ are written there.")
-    ],
-    videos: Annotated[Path, typer.Argument(help="Folder of your videos, named as the set names its clips.")],
+        Path | None,
+        typer.Argument(
+            help="Folder of its publishers' files; frames/ and audio/ are written there.", show_default=False
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None, typer.Argument(help="Folder of your videos, named as the set names its clips.", show_default=False)
+    ] = None,
     frame: Annotated[
         str,
         typer.Option(help="Which picture: seconds from the clip's start, or `middle`.", show_default="the set's own"),
@@ -34,7 +33,7 @@ def cut(
     """Extract a picture and the sound of each clip of a set from videos, for `mcr prepare`.
 
     cut.json beside them records which frame and which span were taken, and lists unreadable videos with the reason. A
-    second run extracts only what is new.
+    second run extracts only what is new. Files that are there already and that mcr cut did not make stay as they are.
 
     Examples:
 
@@ -50,11 +49,17 @@ def cut(
     from stages.context import ConsoleProgress
     from stages.options import pick
 
+    if not name:
+        say_lines("\n".join(f"{known}: {each.why}" for known, each in VIDEO_SETS.items()))
+        return
     [(_, chosen)] = pick(VIDEO_SETS, [name], "set of videos")
+    usage = f"Run `mcr cut {name} FOLDER VIDEOS`."
+    if folder is None or videos is None:
+        raise UserError(f"Where are the {'videos' if folder else 'files'} of {name}?", usage)
     if not chosen.of_a_set:
         folder.mkdir(parents=True, exist_ok=True)
     if missing := next((each for each in (folder, videos) if not each.is_dir()), None):
-        raise UserError(f"{missing} is not a folder.", f"Run `mcr cut {name} FOLDER VIDEOS`.")
+        raise UserError(f"{missing} is not a folder.", usage)
     try:
         at = chosen.frame if not frame else None if frame == MIDDLE else float(frame)
         if at is not None and not math.isfinite(at):
@@ -74,5 +79,7 @@ def cut(
         say(
             f"  {found.otherwise:,} without a video are there by an earlier run with other settings, which {RECORD} has beside them"
         )
+    if found.kept:
+        say(f"  {found.kept:,} files in {folder} were not made by mcr cut and stay as they are")
     for clip, reason in list(found.rejected.items())[:5]:
         say(f"  {clip}: {reason}")

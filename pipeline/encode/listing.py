@@ -45,9 +45,9 @@ class Listing:
         return Listing(self.path, [self.keys[number] for number in kept], self.extents[kept])
 
 
-# What of `_read` calls: here, or in the process.
-_Call = Callable[..., Any]
 Lister = Callable[[Part], Listing]
+_Files = tuple[list[str], NDArray[np.int64]]  # keys and extents, as in a listing
+_Job = tuple[Any, ...]  # what is called in the process, and its arguments
 
 
 def lister_of(folder: Path, modality: str, apart: bool, stack: ExitStack) -> Lister:
@@ -60,24 +60,28 @@ def lister_of(folder: Path, modality: str, apart: bool, stack: ExitStack) -> Lis
         stack: Ends that process when it is left.
     """
     if not apart:
-        return partial(_listed, _here, folder, modality)
-    # A large shard on a slow disk takes longer to hash than any file to decode.
-    process: Isolated[tuple[Any, ...], Any] = stack.enter_context(
-        Isolated(lambda job: _here(*job), 1, Limits(seconds=math.inf))
+        return partial(_listed, sha256_file, _files_of, folder, modality)
+    # A large shard on a slow disk takes longer to hash than any file to decode, and one of many samples more memory to list. A
+    # limit would be met again by every further try.
+    process: Isolated[_Job, Any] = stack.enter_context(
+        Isolated(lambda job: job[0](*job[1:]), 1, Limits(seconds=math.inf, memory=None))
     )
     process.start()
-    return partial(_listed, partial(_elsewhere, process), folder, modality)
+    hashed, files_of = (partial(_elsewhere, process, read) for read in (sha256_file, _files_of))
+    return partial(_listed, hashed, files_of, folder, modality)
 
 
-def _listed(call: _Call, folder: Path, modality: str, shard: Part) -> Listing:
+def _listed(
+    hashed: Callable[[Path], str], files_of: Callable[[Path, str], _Files], folder: Path, modality: str, shard: Part
+) -> Listing:
     local = file_here(folder, shard)
     if local and local.is_file():
-        sha256_once(local, partial(call, sha256_file))
+        sha256_once(local, hashed)
     path = verify_shard(folder, shard)
-    return Listing(path, *call(_files_of, path, modality))
+    return Listing(path, *files_of(path, modality))
 
 
-def _files_of(path: Path, modality: str) -> tuple[list[str], NDArray[np.int64]]:
+def _files_of(path: Path, modality: str) -> _Files:
     keys, extents = [], []
     for sample in list_shard(path):
         own = (extent for name, extent in sample.members.items() if modality_of(name) == modality)
@@ -87,11 +91,7 @@ def _files_of(path: Path, modality: str) -> tuple[list[str], NDArray[np.int64]]:
     return keys, np.array(extents, np.int64).reshape(-1, 2)
 
 
-def _here(read: _Call, path: Path, *arguments: Any) -> Any:
-    return read(path, *arguments)
-
-
-def _elsewhere(process: "Isolated[tuple[Any, ...], Any]", read: _Call, path: Path, *arguments: Any) -> Any:
+def _elsewhere(process: "Isolated[_Job, Any]", read: Callable[..., Any], path: Path, *arguments: Any) -> Any:
     [found] = process([(read, path, *arguments)])
     if isinstance(found, SampleError):
         ended = found.message.replace("the decoder", "it", 1)

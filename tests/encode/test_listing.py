@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import resource
 import signal
 import tarfile
 from contextlib import ExitStack, closing
@@ -135,6 +136,30 @@ def test_a_process_that_is_killed_again_is_noticed_and_the_shard_is_named(tmp_pa
         said = f"The process that reads {tmp_path / part.name} failed: it was killed, perhaps by the system"
         assert error.message.startswith(said)
         assert len(lister(part).keys) == 5  # and another one begins
+
+
+@apart_only
+def test_no_limit_of_ours_is_met_again_by_every_try_to_list_a_huge_shard(tmp_path, monkeypatch):
+    """Only the machine's memory ends it, and that a retry may mend."""
+    part, real = pictures(tmp_path), hashlib.file_digest
+
+    def noted(file, name):
+        (tmp_path / "limit").write_text(str(resource.getrlimit(resource.RLIMIT_AS)))
+        return real(file, name)
+
+    with monkeypatch.context() as patched, ExitStack() as stack:
+        patched.setattr(hashlib, "file_digest", noted)
+        assert len(lister_of(tmp_path, "image", True, stack)(part).keys) == 5
+    assert (tmp_path / "limit").read_text() == str(resource.getrlimit(resource.RLIMIT_AS))
+
+    def hungry(file, name):
+        raise MemoryError
+
+    os.utime(tmp_path / part.name, (1, 1))
+    with ExitStack() as stack:
+        monkeypatch.setattr(hashlib, "file_digest", hungry)
+        error = failing(lister_of(tmp_path, "image", True, stack), part)
+    assert type(error) is TryAgainError and error.message.endswith("failed: it asks for more memory than there is.")
 
 
 @apart_only

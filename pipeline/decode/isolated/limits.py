@@ -11,16 +11,18 @@ class Limits:
 
     Attributes:
         seconds: Of time, by the clock on the wall.
-        memory: Bytes beyond what the process had when it was forked.
+        memory: Bytes beyond what the process had when it was forked; None: all that there are.
     """
 
     seconds: float = 60.0
-    memory: int = 4 << 30
+    memory: int | None = 4 << 30
 
     def hold_memory(self) -> None:
         """Let this process have `memory` from now on, and no more."""
         import resource  # only Unix has it
 
+        if self.memory is None:
+            return
         with open("/proc/self/statm") as file:
             held = int(file.read().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -29,4 +31,5 @@ class Limits:
 
     def too_much_memory(self) -> SampleError:
         """What a call is told that asked for more."""
-        return SampleError("decode", f"the decoder asks for more than {self.memory >> 20} MB of memory")
+        most = "memory than there is" if self.memory is None else f"than {self.memory >> 20} MB of memory"
+        return SampleError("decode", f"the decoder asks for more {most}")

@@ -61,15 +61,24 @@ def decode_image(
         if at_least and min(size // least for size, least in zip(image.size, at_least, strict=True)) > 1:
             image.draft(None, at_least)
         image.load()
+        refuse_unscaled(image)
         if image.mode.startswith("I;16"):
             image = _eight_bits(image)
-        elif image.mode in ("I", "F"):
-            raise SampleError("decode", "image with pixels of 32 bits, of which nobody knows what is white")
         return image.convert(mode) if mode else image
     except (SampleError, MemoryError):
         raise
     except Exception as error:  # as above
         raise _damaged(error) from error
+
+
+def refuse_unscaled(image: Image.Image) -> None:
+    """Refuse a picture whose pixels are integers or floats of 32 bits.
+
+    Raises:
+        SampleError: It is one.
+    """
+    if image.mode in ("I", "F"):
+        raise SampleError("decode", "image with pixels of 32 bits, of which nobody knows what is white")
 
 
 def has_transparency(payload: bytes) -> bool:

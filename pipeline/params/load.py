@@ -58,7 +58,7 @@ def check_params(raw: Mapping[str, Any], source: str, named: bool = True) -> Par
         params = Params.model_validate(raw, context={DECLARED: _declared(raw)})
         problems = [*_truths_for_numbers(raw, params.model_dump(), ""), *baseline_problems(params)]
     except ValidationError as error:
-        params, problems = None, [_describe(detail) for detail in error.errors()]
+        params, problems = None, [_describe(detail) for detail in error.errors() if not _follows(detail)]
     naming = naming_problems(raw) if named else []
     problems = naming + problems + reference_problems(raw)
     if params is None or problems:
@@ -87,11 +87,19 @@ def _truths_for_numbers(raw: object, understood: object, where: str) -> Iterator
             yield from _truths_for_numbers(*pair, f"{where}.{number}")
 
 
+def _follows(detail: Any) -> bool:
+    """Whether a list is only found too short because entries of it, which are reported themselves, were left out."""
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
+
+
 def _describe(detail: Any) -> str:
     location = [part for part in detail["loc"] if part != "function-after"]
     where = ".".join(shown(str(part)) for part in written(Params, location))
     if detail["type"] == "union_tag_not_found":
-        return f"{where}.{_choices(detail, 'discriminator')[0]}: is required"
+        required, said = _choices(detail, "discriminator")[0], detail["input"]
+        similar = get_close_matches(required, map(str, said), n=1) if isinstance(said, Mapping) else []
+        instead = f"; {close[0]!r} is not a setting, did you mean {required!r}?" if close else ""
+        return f"{where}.{required}: is required{instead}"
     if detail["type"] == "union_tag_invalid":
         where, tags = f"{where}.{_choices(detail, 'discriminator')[0]}", _choices(detail, "expected_tags")
         tag = detail["ctx"]["tag"]
@@ -101,9 +109,20 @@ def _describe(detail: Any) -> str:
         return f"{where}: there is no such setting{nearest(str(location[-1]), names)}"
     if detail["type"] == "missing":
         return f"{where}: is required"
-    message = detail["msg"][0].lower() + detail["msg"][1:]
+    message = _shape(detail) or detail["msg"][0].lower() + detail["msg"][1:]
     close = nearest(str(detail["input"]), _choices(detail, "expected")) if detail["type"] == "literal_error" else ""
     return f"{where} = {shown(without_password(repr(detail['input'])))}: {shown(message, 200)}{close}"
+
+
+def _shape(detail: Any) -> str:
+    """What is wrong with a value that is no list or no mapping where one has to be, in words of YAML; empty for others."""
+    kind, value = detail["type"], detail["input"]
+    if kind in ("tuple_type", "list_type"):
+        example = f"[{value}]" if isinstance(value, str | int | float) else "[first, second]"
+        return f"is not a list; write {example}"
+    if kind in ("dict_type", "mapping_type", "model_type", "model_attributes_type"):
+        return "is not a mapping; write `name: value` in lines below it, or {name: value}"
+    return ""
 
 
 def _choices(detail: Any, field: str) -> list[str]:

@@ -22,7 +22,8 @@ def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _missing(where: str, name: object, kind: str, known: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(name, str) and name not in known:
         close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+        choice = f"choose from {', '.join(known)}" if known else "params.yaml has none"
+        hint = f"did you mean {close[0]!r}?" if close else choice
         yield f"{where} = {name!r}: there is no such {kind}; {hint}"
 
 

@@ -89,5 +89,5 @@ def _load(sample: RawSample) -> dict[str, bytes]:
     except (OSError, ValueError) as error:
         if errno_of(error) in THIS_MACHINE:
             raise
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise SampleError("read", f"{type(error).__name__}: {reason}") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise SampleError("read", reason or f"{type(error).__name__}: {error}") from error

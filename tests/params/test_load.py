@@ -62,6 +62,13 @@ MISTAKES = [
     ("spaces.clip.batchsize", 3, "did you mean 'batch_size'?"),
     ("corpora.photos.modalities", ["images"], "did you mean 'image'?"),
     ("corpora.photos.modalities", [], "at least 1"),
+    ("corpora.photos.modalities", "image", "is not a list; write [image]"),
+    ("connections.audio_image.join.queries", "captions", "is not a list; write [captions]"),
+    ("connections.audio_image.join.spaces", {"a": "clip"}, "is not a list; write [first, second]"),
+    ("spaces", [{"name": "clip"}], "is not a mapping; write `name: value`"),
+    ("spaces.clip", "compact", "is not a mapping; write `name: value`"),
+    ("connections.audio_image.train", None, "is not a mapping; write `name: value`"),
+    ("encode", None, "is not a mapping; write `name: value`"),
     ("limits.max_rejected", 3, "less than or equal to 1"),
     ("evaluate.tasks.audio_image.corpus", "held", "did you mean 'heldout'?"),
     ("evaluate.tasks.audio_image.connections", ["audio_imag"], "did you mean 'audio_image'?"),
@@ -93,6 +100,19 @@ def test_all_mistakes_are_listed_at_once(tmp_path):
     raw["connections"]["oracle"]["train"]["epochs"] = -1
     message = problems(tmp_path, raw)
     assert all(name in message for name in ("sead", "clib", "connections.oracle.train.epochs"))
+
+
+def test_a_misspelt_name_of_a_method_is_named(tmp_path):
+    raw = copy.deepcopy(DEMO)
+    raw["connections"]["audio_image"]["methd"] = raw["connections"]["audio_image"].pop("method")
+    message = problems(tmp_path, raw)
+    assert "connections.audio_image.method: is required; 'methd' is not a setting, did you mean 'method'?" in message
+
+
+def test_a_list_is_not_too_short_for_what_is_wrong_in_it(tmp_path):
+    raw = copy.deepcopy(DEMO)
+    raw["corpora"]["photos"]["modalities"] = ["images"]
+    assert "at least" not in problems(tmp_path, raw)
 
 
 def test_a_missing_job_is_spelt_out(tmp_path):

@@ -5,7 +5,7 @@ import io
 import PIL
 from PIL import Image
 
-from pipeline.decode.images import open_image
+from pipeline.decode.images import open_image, refuse_unscaled
 from pipeline.errors import SampleError
 
 # How a picture is written again: the same settings give the same bytes.
@@ -34,7 +34,7 @@ def shrink(content: bytes, max_side: int) -> tuple[str, bytes] | None:
     animation becomes its first frame, as it does when it is embedded.
 
     Raises:
-        SampleError: It is not a picture, a damaged, or a far too large one.
+        SampleError: It is not a picture, a damaged or a far too large one, or its pixels have 32 bits.
     """
     try:
         with open_image(content) as image:
@@ -46,6 +46,7 @@ def shrink(content: bytes, max_side: int) -> tuple[str, bytes] | None:
 
 
 def _smaller(image: Image.Image, max_side: int) -> tuple[str, bytes]:
+    refuse_unscaled(image)  # the conversion below would cut all values to 0 to 255
     kind = WRITTEN_AS.get(image.format or "", image.format or "")
     turned = image.getexif().get(_ORIENTATION)
     if image.mode == "P":

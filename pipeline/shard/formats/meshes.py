@@ -67,7 +67,7 @@ def _triangles(content: bytes, extension: str) -> NDArray[np.float64]:
         found = [
             (meshes[name].vertices @ turn[:3, :3].T + turn[:3, 3])[meshes[name].faces]
             for turn, name in placed
-            if name in meshes
+            if name in meshes and len(meshes[name].faces)  # without any, their array has another shape
         ]
     except SampleError:
         raise

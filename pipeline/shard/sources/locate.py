@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.errors import UserError
+from pipeline.shard.sources.absent import advice
 from pipeline.shard.sources.places import Folder, LocalFolder, RemoteFolder
 from pipeline.shard.sources.walk import MISSING, NOWHERE, READ_ALREADY, Walk
 
@@ -57,9 +58,7 @@ def locate(source: str) -> Place:
     else:
         place = _locate_local(source.removeprefix("file://"))
     if not (place and (place.file or place.folders or place.matched.names)):
-        raise UserError(
-            f"The source {source} does not exist.", "Put the data there or correct `source` in params.yaml."
-        )
+        raise UserError(f"The source {source} does not exist.", advice(source))
     return place
 
 

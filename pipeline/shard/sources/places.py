@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from pipeline.files.reading import retried
-from pipeline.shard.sources.walk import NOWHERE, Walk, walk_folder
+from pipeline.shard.sources.walk import MISSING, NOWHERE, Walk, walk_folder
 
 ATTEMPTS = 3
 COPY_BYTES = 1 << 20
@@ -78,9 +78,9 @@ class LocalFolder:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            if os.path.islink(path):
-                raise OSError(errno.ENOENT, NOWHERE) from error
-            raise
+            # A table that a Windows program wrote names files that way.
+            missing = f"{MISSING}; its path has backslashes: write /" if "\\" in name else MISSING
+            raise OSError(errno.ENOENT, NOWHERE if os.path.islink(path) else missing, path) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file")

@@ -76,6 +76,13 @@ def test_what_cannot_be_decoded_is_a_reject(content):
         shrink(content, 100)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_of_32_bits_are_not_cut_to_8(dtype):
+    values = np.random.default_rng(0).random((200, 200)).astype(dtype)
+    with pytest.raises(SampleError, match="32 bits"):
+        shrink(saved(Image.fromarray(values), "TIFF"), 100)
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
     """13,300 x 13,300 pixels in half a megabyte would take 500 MB."""
     monkeypatch.setattr(images, "_smaller", lambda *_: pytest.fail("decoded"))

@@ -161,6 +161,8 @@ def test_one_seed_gives_the_same_points_and_another_gives_others():
         (b"OFF\n3 1 0\n0 0 0\n0 0 0\n0 0 0\n3 0 1 2\n", "off"),
         (b"OFF\n3 1 0\n0 0 0\n1 0 0\nnan 1 0\n3 0 1 2\n", "off"),
         (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n", "off"),
+        (b"OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n", "off"),
+        (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n", "off"),
         (b"v 0 0 0\nv 1 0 0\n", "obj"),
         (mesh("glb")[:300], "glb"),
         (b"glTF" + b"\xff" * 100, "glb"),

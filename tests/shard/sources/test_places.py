@@ -2,8 +2,10 @@
 
 import io
 import os
+import re
 import tarfile
 import unicodedata
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -83,6 +85,29 @@ def test_no_such_place_is_one_clear_error(remote, tmp_path, source, sentence):
     with pytest.raises(UserError, match=sentence) as error:
         shards(source, tmp_path / "out", "image")
     assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("~/photos", "~ and \\$ have no meaning"),
+        ("$HOME/photos", "~ and \\$ have no meaning"),
+        ("data\\photos", "Write / for the backslashes"),
+        (" data/photos", "Remove the blanks"),
+        ("data/photos [1]/*.png", "Write \\[\\[\\] for \\["),
+        ("data/nothing", "Put the data there"),
+    ],
+)
+def test_a_place_written_as_for_a_shell_says_what_to_write(tmp_path, monkeypatch, source, advice):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/photos", "data/photos [1]"):
+        Path(name).mkdir(parents=True)
+        Path(name, "x.png").write_bytes(picture(1))
+    with pytest.raises(UserError, match="does not exist") as error:
+        shards(source, tmp_path / "out", "image")
+    assert re.search(advice, error.value.hint)
+    # What the advice says is right.
+    assert shards("data/photos [[]1]/*.png", tmp_path / "out", "image")[0]
 
 
 def test_an_unclosed_brace_and_a_pattern_without_match(tmp_path):

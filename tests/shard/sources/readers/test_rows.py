@@ -141,6 +141,19 @@ def test_a_cell_that_names_no_file_is_rejected(tmp_path, item):
     }
 
 
+def test_a_manifest_that_names_missing_files_says_so_also_in_the_manner_of_windows(tmp_path):
+    (tmp_path / "im").mkdir()
+    for name in ("im/x.png", "im/y.png"):
+        (tmp_path / name).write_bytes(picture(1))
+    (tmp_path / "list.csv").write_text("key,path\nfine,im/x.png\ngone,im/z.png\nwindows,im\\y.png\n")
+    samples, rejected, _ = shards(tmp_path / "list.csv", tmp_path / "out", "image")
+    assert list(samples) == ["fine"]
+    assert rejected == {
+        "gone": "there is no such file",
+        "windows": "there is no such file; its path has backslashes: write /",
+    }
+
+
 def test_a_manifest_that_names_no_regular_file_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "x.png").write_bytes(picture(1))

@@ -98,7 +98,7 @@ def _describe(detail: Any) -> str:
     if detail["type"] == "union_tag_not_found":
         required, said = _choices(detail, "discriminator")[0], detail["input"]
         similar = get_close_matches(required, map(str, said), n=1) if isinstance(said, Mapping) else []
-        instead = f"; {close[0]!r} is not a setting, did you mean {required!r}?" if close else ""
+        instead = f"; {similar[0]!r} is not a setting, did you mean {required!r}?" if similar else ""
         return f"{where}.{required}: is required{instead}"
     if detail["type"] == "union_tag_invalid":
         where, tags = f"{where}.{_choices(detail, 'discriminator')[0]}", _choices(detail, "expected_tags")

@@ -1,5 +1,5 @@
-"""What a task measured, as rows: each number with its interval, and each trained connection against the first one
-and against what needs no training.
+"""What a task measured, as rows: each number with its interval, and each trained connection against the first one,
+against what needs no training, and against the frozen space whose own task this is.
 
 Two intervals that overlap say little about two methods that were measured on the same items: most of their width is what
 both find hard. So the items are resampled once for both, and the interval is that of the difference.
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluate.baselines import BASELINES
-from pipeline.evaluate.contenders import Contender
+from pipeline.evaluate.contenders import FROZEN, Contender
 from pipeline.evaluate.results.bootstrap import Measure, interval, resample
 from pipeline.evaluate.results.tables import Tables
 from pipeline.hashing import seed_from
 
-# In front of the name of a baseline that a connection is compared with: no connection can be called so.
-UNTRAINED = "baseline/"
+# In front of the name of a baseline or frozen space that a connection is compared with: no connection can be called so.
+UNTRAINED, BY_ITSELF = "baseline/", "frozen/"
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,17 @@ def add_numbers(
         tables.add_number(name, contender.label, direction, metric, number.value)
     if drawn is None:
         return
-    # Each trained connection minus the first one of the task, and minus each row that needs no training, item by item.
+    # Each trained connection minus the first one of the task, and minus each row that needs no training or is frozen.
     at_place = {(id(contender), metric, direction): at for at, (contender, metric, direction) in enumerate(places)}
     trained = [contender for contender, _ in measured if contender.trained]
-    free = [contender for contender, _ in measured if contender.name in BASELINES and not contender.trained]
+    others = [contender for contender, _ in measured if not contender.trained]
+    fixed = [(f"{UNTRAINED}{one.name}", one) for one in others if one.name in BASELINES]
+    fixed += [(f"{BY_ITSELF}{one.connection}", one) for one in others if one.name == FROZEN]
     for at, (contender, metric, direction) in enumerate(places):
         if contender not in trained:
             continue
         rivals = [(one.connection, one) for one in trained[:1] if one is not contender]
-        for against, rival in [*rivals, *((f"{UNTRAINED}{one.name}", one) for one in free)]:
+        for against, rival in [*rivals, *fixed]:
             other = at_place.get((id(rival), metric, direction))
             if other is None:
                 continue

@@ -3,8 +3,8 @@
 from pipeline.report.inputs import Inputs
 from pipeline.report.table import Row, Table, metric_label
 
-# How `differences.parquet` names a baseline that a connection is compared with.
-UNTRAINED_PREFIX = "baseline/"
+# How `differences.parquet` names a baseline, and a frozen space, that a connection is compared with.
+UNTRAINED_PREFIX, FROZEN_PREFIX = "baseline/", "frozen/"
 
 
 def difference(table: Table, label: str, row: Row, against: str, inputs: Inputs) -> tuple[float, float, float] | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.report.connection_files import BOUND, CONNECTION, CONTROL, ConnectionFiles
 from pipeline.report.inputs import Inputs
-from pipeline.report.sentences.differences import UNTRAINED_PREFIX, difference, paired
+from pipeline.report.sentences.differences import FROZEN_PREFIX, UNTRAINED_PREFIX, difference, paired
 from pipeline.report.table import BASELINE, FROZEN, Cell, Row, Table, candidates, trains_nothing
 from pipeline.report.yardstick import yardstick
 
@@ -74,7 +74,7 @@ def findings(table: Table, inputs: Inputs) -> list[Finding]:
         said += _against_untrained(table, label, inputs)
         said += _against_baselines(table, row, label, inputs) + _against_connections(table, row, label, inputs)
         said += [] if alone else _against_oracle(table, row, label)
-        said += _against_frozen(table, row, label)
+        said += _against_frozen(table, row, label, inputs)
     return said
 
 
@@ -206,13 +206,21 @@ def _against_oracle(table: Table, row: Row, label: str) -> list[Finding]:
     return [Finding(f"{text} {row.label} covers {100 * share:.0f} % of the way from chance to there.")]
 
 
-def _against_frozen(table: Table, row: Row, label: str) -> list[Finding]:
+def _against_frozen(table: Table, row: Row, label: str, inputs: Inputs) -> list[Finding]:
     cell, said = row.cells[label], []
     for frozen, frozen_cell in _with(table, label, group=FROZEN):
-        verdict = "kept within the intervals" if cell.overlaps(frozen_cell) else "not kept"
-        if cell.interval[0] > frozen_cell.interval[1]:
-            verdict = "improved"
-        if cell == frozen_cell:
+        found = difference(table, label, row, f"{FROZEN_PREFIX}{frozen.connection}", inputs)
+        low, high = (
+            found[1:]
+            if found
+            else (cell.interval[0] - frozen_cell.interval[1], cell.interval[1] - frozen_cell.interval[0])
+        )
+        verdict = "not kept" if high < 0 else "improved" if low > 0 else "kept within the interval"
+        if points := paired(table, label, row, f"{FROZEN_PREFIX}{frozen.connection}", inputs):
+            verdict = f"{verdict}: {points}"
+        # Two methods may reach the same number by chance, or since all find everything; only a base keeps its bits.
+        base = inputs.main.base if inputs.main else ""
+        if cell == frozen_cell and (base, row.through) == (frozen.connection, frozen.through):
             verdict = "kept exactly, to the last bit"
         numbers = f"{percent(frozen_cell.value)}; connected by {row.label}: {percent(cell.value)}"
         said.append(Finding(f"What {frozen.detail} can do by itself: {label} {numbers}, {verdict}."))

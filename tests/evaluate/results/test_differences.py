@@ -91,3 +91,21 @@ def test_a_connection_is_compared_with_what_needs_no_training_on_the_same_items(
         np.testing.assert_allclose(
             [row.ci_low, row.ci_high], np.quantile(each[draws].mean(1), [0.025, 0.975]), atol=0.02
         )
+
+
+def test_a_connection_is_compared_with_the_frozen_space_whose_own_task_it_is(folders):
+    """By hand from the ranks: what a space's own retrieval loses by connecting, with its paired interval."""
+    task = {**TASK, "modalities": ["image", "text"], "space": "clip", "connections": ["audio_image"], "baselines": ""}
+    settings = EvaluateSettings.model_validate({"bootstrap": 2000, "tasks": {"kept": task}})
+    evaluate(settings, folders, CONNECTIONS, 3)
+    differences, ranks = (pd.read_parquet(folders.metrics / f"{name}.parquet") for name in ("differences", "ranks"))
+    assert set(differences.against) == {"frozen/clip"} and set(differences.connection) == {"audio_image"}
+    table = ranks.assign(hit=ranks["rank"] <= 1).pivot_table(
+        index="item", columns=["method", "direction"], values="hit", aggfunc="mean"
+    )
+    each = (table["cmcr"] - table["frozen"]).mean(axis=1).to_numpy(float)
+    draws = np.random.default_rng(0).integers(len(each), size=(4000, len(each)))
+    row = differences.set_index(KEYS).loc[("mean", "R@1")]
+    assert each.mean() != 0
+    np.testing.assert_allclose(row.value, each.mean(), atol=1e-12)
+    np.testing.assert_allclose([row.ci_low, row.ci_high], np.quantile(each[draws].mean(1), [0.025, 0.975]), atol=0.02)

@@ -190,3 +190,28 @@ def test_two_intervals_that_overlap_decide_nothing_between_connections(inputs, m
     [table] = build_tables(records, inputs.connections)
     texts = [finding.text for finding in findings(table, inputs)]
     assert any("the intervals overlap; the difference on the same samples was not measured" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("difference", "sentence"),
+    [
+        (None, "70.0 %, kept within the interval."),
+        ((0.0, 0.0, 0.0), "70.0 %, kept within the interval: +0.0 points on the same samples"),
+        ((-0.02, -0.03, -0.01), "70.0 %, not kept: -2.0 points on the same samples (95 % interval -3.0 to -1.0)."),
+        ((0.02, 0.01, 0.03), "70.0 %, improved: +2.0 points on the same samples (95 % interval +1.0 to +3.0)."),
+    ],
+)
+def test_what_a_space_kept_is_told_by_the_paired_difference(inputs, monkeypatch, difference, sentence):
+    """Equal numbers of two methods, such as 100 % twice, do not say that any bit was kept: C-MCR projects every space."""
+    place = {"task": "t", "dataset": "d", "direction": "mean", "metric": "R@10"}
+    number = {**place, "value": 0.7, "ci_low": 0.68, "ci_high": 0.72, "n": 800, "chance": 0.0125}
+    table = [
+        {**number, "connection": world.MAIN, "method": "cmcr"},
+        {**number, "connection": "clip", "method": "frozen"},
+    ]
+    against = {**place, "connection": world.MAIN, "against": "frozen/clip"}
+    record = [against | dict(zip(("value", "ci_low", "ci_high"), difference, strict=True))] if difference else None
+    monkeypatch.setitem(inputs.__dict__, "differences", record)
+    [built] = build_tables(table, inputs.connections)
+    [text] = [one.text.replace("\xa0", " ") for one in findings(built, inputs) if "by itself" in one.text]
+    assert sentence in text

@@ -103,8 +103,11 @@ def flattened(rows: np.ndarray, keys: np.ndarray, perplexity: float) -> float:
     def surplus(log_temperature: float) -> float:
         return float(entropy(softmax(scores / np.exp(log_temperature), axis=1), axis=1).mean() - np.log(perplexity))
 
-    # Fewer items than that spread as evenly as they can.
+    # Fewer items than that spread as evenly as they can; more than that which are equal, as captions of few classes, cannot
+    # spread less.
     lowest, highest = np.log(1e-4), np.log(1e2)
+    if surplus(lowest) >= 0:
+        return float(np.exp(lowest))
     return float(np.exp(brentq(surplus, lowest, highest, xtol=1e-4) if surplus(highest) > 0 else highest))
 
 

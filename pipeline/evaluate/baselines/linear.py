@@ -70,10 +70,11 @@ def fit_ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def ridge_path(x: np.ndarray, y: np.ndarray, penalties: list[float]) -> list[np.ndarray]:
-    """(X'X + penalty I)^-1 X'Y for each penalty, from one eigendecomposition."""
+    """(X'X + penalty I)^-1 X'Y for each penalty, from one eigendecomposition; zeros where X is constant and predicts nothing."""
     values, vectors = np.linalg.eigh(x.T @ x)
     product = vectors.T @ (x.T @ y)
-    return [vectors @ (product / (np.maximum(values, 0.0) + penalty)[:, None]) for penalty in penalties]
+    divisors = [(np.maximum(values, 0.0) + penalty)[:, None] for penalty in penalties]
+    return [vectors @ np.divide(product, each, out=np.zeros_like(product), where=each > 0) for each in divisors]
 
 
 def _centred(pairs: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

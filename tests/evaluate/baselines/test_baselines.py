@@ -194,3 +194,14 @@ def test_a_connection_that_names_no_data_gives_no_baselines():
     for bare in (link.model_copy(update={"memories": memories}), link.model_copy(update={"queries": ()})):
         with pytest.raises(UserError, match="cannot give baselines for audio and image: .*names no data"):
             link_between("published", [bare], ("audio", "image"))
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_constant_data_say_nothing_and_are_at_chance(name: str) -> None:
+    """All pictures of a memory alike, or all texts: what is predicted from them is nothing, not NaN, which would end the stage."""
+    data = link_data()
+    alike = tuple(np.repeat(rows[:1], len(rows), axis=0) for rows in data.overlap)
+    scorer = BASELINES[name](replace(data, overlap=alike, memories=alike, pseudo=alike))
+    assert scorer is not None
+    found = ranks(scorer(random_rows(1, 60, 8), random_rows(2, 60, 8)), 60)
+    assert np.isfinite(found).all() and abs(found.mean() - 30.5) < 12

@@ -2,15 +2,18 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.files.atomic import write_text
 from pipeline.params.model import Params
 from pipeline.plugins import ABOUT, ABOUT_NAME, FOLDER
-from pipeline.store.manifest import Manifest
-from pipeline.store.parts.share import WHOLE, Share
 from stages.engines import see_chosen_gpus
 from stages.printing import note, say
 from stages.terminal.progress import ConsoleProgress as ConsoleProgress
+
+if TYPE_CHECKING:  # commands that read no store need no NumPy and no Arrow, which take longer to import than all else
+    from pipeline.store.manifest import Manifest
+    from pipeline.store.parts.share import Share
 
 DATA = Path("data")
 SHARDS, EMBEDDINGS, PAIRS = DATA / "shards", DATA / "embeddings", DATA / "pairs"
@@ -70,7 +73,7 @@ def device_of(params: Params) -> str:
     return device
 
 
-def account(stage: str, name: str, manifest: Manifest, computed: int, spent: str = "") -> None:
+def account(stage: str, name: str, manifest: "Manifest", computed: int, spent: str = "") -> None:
     """Print the accounting line of a folder of parts: in = out + rejected, what of its source is not read, and what
     it took as `spent` says."""
     total = manifest.rows + manifest.rejected
@@ -92,11 +95,11 @@ def make_plugins_folder() -> None:
         write_text(PLUGINS / ABOUT_NAME, ABOUT)
 
 
-def break_locks(wanted: bool, output: Path, share: Share = WHOLE) -> None:
-    """If that is `wanted`, remove the locks in `output`, and say whose they were; those of other shares stay."""
+def break_locks(wanted: bool, output: Path, share: "Share | None" = None) -> None:
+    """If that is `wanted`, remove the locks in `output`, and say whose they were; those of other shares than `share` stay."""
     from pipeline.store.lock import LOCK_NAME, break_lock
 
-    own = str(share.folder(Path("*")) / LOCK_NAME) if share.partial else LOCK_NAME
+    own = str(share.folder(Path("*")) / LOCK_NAME) if share and share.partial else LOCK_NAME
     for path in output.rglob(own) if wanted else ():
         holder = break_lock(path.parent)
         note(

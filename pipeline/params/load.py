@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.files.address import without_password
 from pipeline.files.plain_yaml import read_yaml, shown
 from pipeline.names import RULE
 from pipeline.params.baselines import baseline_problems
@@ -16,7 +17,6 @@ from pipeline.params.model import Params
 from pipeline.params.names import naming_problems
 from pipeline.params.references import reference_problems
 from pipeline.settings import DECLARED
-from pipeline.store.remote.address import without_password
 
 MOST_LISTED = 50
 

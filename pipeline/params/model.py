@@ -12,7 +12,6 @@ from pipeline.params.storage import StorageSettings
 from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
 from pipeline.shard.settings import CorpusSettings, Limits
-from pipeline.store.threads import available_cores
 
 
 class RunSettings(Settings):
@@ -75,6 +74,8 @@ class RunSettings(Settings):
     @property
     def decoders(self) -> int:
         """`workers` as a number on this machine."""
+        from pipeline.store.threads import available_cores  # not at the top: it imports NumPy and Arrow
+
         return available_cores() if self.workers == "auto" else self.workers
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.errors import UserError
+from pipeline.files.address import checked_address
 from pipeline.settings import Settings
-from pipeline.store.remote.address import checked_address
 
 KINDS = ("shards", "embeddings", "pairs")
 FROM_ENVIRONMENT = "MCR_STORAGE"

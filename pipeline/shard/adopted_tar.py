@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import CorruptError, SampleError
+from pipeline.files.address import local_path
 from pipeline.files.atomic import discard, temporary_file
 from pipeline.files.reading import open_patiently
 from pipeline.hashing import sha256_bytes, sha256_file, sha256_json, sha256_keys
@@ -14,7 +15,6 @@ from pipeline.shard.samples import Checked
 from pipeline.shard.sources.readers.tar import TarDamage, scan_tar
 from pipeline.store import Part
 from pipeline.store.manifest import Location
-from pipeline.store.remote.address import local_path
 from pipeline.store.remote.cache import offer
 from pipeline.store.remote.objects import fetch, seen_at
 from pipeline.store.shards import list_shard, read_extents

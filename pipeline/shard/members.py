@@ -3,14 +3,17 @@
 import os
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-from pipeline.decode.isolated import POSSIBLE, Isolated
 from pipeline.decode.signatures import named_format
 from pipeline.errors import SampleError
 from pipeline.files.foreign import HEAD_BYTES, foreign_text, is_pointer
 from pipeline.hashing import seed_from
 from pipeline.modalities import AUDIO, IMAGE, MODALITY_OF, POINT, TEXT
 from pipeline.shard.limits import MAX_BYTES, MAX_DECLARED_BYTES, MAX_TEXT_BYTES
+
+if TYPE_CHECKING:  # they need NumPy, which takes long to import, and parameters are read without it
+    from pipeline.decode.isolated import Isolated
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def _looks_like(modality: str, extension: str, content: bytes) -> bool:
 
 def _has_header(modality: str, content: bytes) -> bool:
     """That the header of a picture or sound can be read, which is tried in a process of its own."""
+    from pipeline.decode.isolated import POSSIBLE
+
     if not POSSIBLE:
         return _read_header((modality, content))
     (found,) = _header_processes(os.getpid())([(modality, content)])
@@ -131,7 +136,9 @@ def _read_header(job: tuple[str, bytes]) -> bool:
 
 
 @cache
-def _header_processes(_pid: int) -> Isolated[tuple[str, bytes], bool]:
+def _header_processes(_pid: int) -> "Isolated[tuple[str, bytes], bool]":
+    from pipeline.decode.isolated import Isolated
+
     return Isolated(_read_header)
 
 
@@ -147,6 +154,8 @@ def convert_member(modality: str, extension: str, content: bytes, key: str, how:
     if not _is_converted(modality, extension, content, how):
         return extension, content
     job = (modality, extension, content, key, how)
+    from pipeline.decode.isolated import POSSIBLE
+
     if not POSSIBLE:
         return _convert(job)
     (found,) = _processes(os.getpid())([job])
@@ -159,8 +168,10 @@ _Job = tuple[str, str, bytes, str, Conversion]
 
 
 @cache
-def _processes(_pid: int) -> Isolated[_Job, tuple[str, bytes]]:
+def _processes(_pid: int) -> "Isolated[_Job, tuple[str, bytes]]":
     """The processes that convert; a process that was forked from this one has others."""
+    from pipeline.decode.isolated import Isolated
+
     return Isolated(_convert, os.cpu_count() or 1)
 
 

@@ -80,6 +80,17 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
+def test_inputs_import_neither_arrays_nor_torch():
+    """`dvc repro` begins with it, each time."""
+    program = (
+        "import sys\nimport stages.context, stages.tools.inputs, pipeline.inputs.contents, pipeline.params.load\n"
+        "heavy = {'torch', 'pandas', 'pyarrow', 'numpy', 'dvc', 'PIL', 'fsspec'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_check_accepts_the_shipped_parameters():
     done = mcr("check")
     assert done.returncode == 0

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import TryAgainError, UserError
+from pipeline.files.address import local_path
 from pipeline.files.atomic import temporary_file
 from pipeline.store.manifest import Part
 from pipeline.store.parts.file import checked_part, judged_part
 from pipeline.store.parts.names import subfolder_of
-from pipeline.store.remote.address import local_path
 from pipeline.store.remote.objects import Seen, listed, put, seen_at
 
 log = logging.getLogger(__name__)

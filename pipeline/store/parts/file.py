@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from pipeline.errors import CorruptError
+from pipeline.files.address import local_path
 from pipeline.store.integrity.check import check_file
 from pipeline.store.integrity.unchanged import forget
 from pipeline.store.manifest import Part
-from pipeline.store.remote.address import local_path
 from pipeline.store.remote.cache import cached
 
 AGAIN = "Remove it and run its stage again, which makes only what is missing."

@@ -4,12 +4,13 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import TryAgainError, UserError
+from pipeline.files.address import local_path
 from pipeline.files.atomic import atomic_path, sync_directory
 from pipeline.store.manifest import Location
 from pipeline.store.parts.names import folder_of
-from pipeline.store.remote.address import filesystem_of, local_path
 from pipeline.store.remote.answers import in_words
 
 
@@ -130,3 +131,23 @@ def _seen(info: dict[str, object]) -> Seen:
     size = info["size"]
     assert isinstance(size, int)
     return Seen(size, str(etag).strip('"'))
+
+
+def filesystem_of(address: str) -> tuple[Any, str]:
+    """fsspec's file system behind `address` with nothing remembered of earlier listings, and the path there.
+
+    Raises:
+        UserError: No package for the protocol is installed, or nobody knows it.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        filesystem, path = url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        needed = "`pip install -c constraints.txt .[s3]`" if address.startswith(("s3://", "s3a://")) else "it"
+        raise UserError(f"The package that opens {address} is not installed ({error}).", f"Install {needed}.") from None
+    except ValueError:
+        raise UserError(
+            f"The protocol of {address} is unknown.", "Write s3://, gs://, file:// or another one that fsspec knows."
+        ) from None
+    return filesystem, path

@@ -3,9 +3,9 @@
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files.address import checked_address, local_path
 from pipeline.params.load import check_params
 from pipeline.params.storage import StorageSettings
-from pipeline.store.remote.address import checked_address, local_path
 
 GOOD = (
     "s3://bucket",

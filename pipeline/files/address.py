@@ -2,9 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
-
-from pipeline.errors import UserError
 
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*")
 _USER = re.compile(r"://[^/\s]*@")
@@ -47,23 +44,3 @@ def local_path(address: str) -> Path | None:
     """The path behind a ``file://`` address; None of every other one."""
     protocol, _, place = address.partition("://")
     return Path(place) if protocol in _LOCAL else None
-
-
-def filesystem_of(address: str) -> tuple[Any, str]:
-    """fsspec's file system behind `address` with nothing remembered of earlier listings, and the path there.
-
-    Raises:
-        UserError: No package for the protocol is installed, or nobody knows it.
-    """
-    from fsspec.core import url_to_fs
-
-    try:
-        filesystem, path = url_to_fs(address, use_listings_cache=False)
-    except ImportError as error:
-        needed = "`pip install -c constraints.txt .[s3]`" if address.startswith(("s3://", "s3a://")) else "it"
-        raise UserError(f"The package that opens {address} is not installed ({error}).", f"Install {needed}.") from None
-    except ValueError:
-        raise UserError(
-            f"The protocol of {address} is unknown.", "Write s3://, gs://, file:// or another one that fsspec knows."
-        ) from None
-    return filesystem, path

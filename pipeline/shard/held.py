@@ -53,7 +53,7 @@ def held_keys(
                 continue
         try:
             yield name, {*shard_keys(part_file(folder, part)), *rejected}
-        except (OSError, TarError, CorruptError):
+        except (OSError, EOFError, TarError, CorruptError):
             log.info("%s/%s cannot be read: its samples are assigned again", folder, name)
 
 

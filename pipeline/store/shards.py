@@ -135,9 +135,14 @@ def _read(file: BinaryIO, extent: Extent) -> bytes:
 
 
 def shard_keys(path: Path) -> list[str]:
-    """Keys of the samples in a tar, in their order, without reading their content."""
-    with open_patiently(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        return list(dict.fromkeys(name.partition(".")[0] for name in archive.getnames()))
+    """Keys of the samples in a tar, in their order; only its headers are read.
+
+    Raises:
+        CorruptError, EOFError, tarfile.TarError: The tar is damaged, or has a member that is not a regular file.
+        OSError: It cannot be read.
+    """
+    with open_patiently(path) as file:
+        return list(dict.fromkeys(header.name.partition(".")[0] for header in _headers(path, file)))
 
 
 def open_shards(folder: Path) -> Manifest:

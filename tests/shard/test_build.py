@@ -1,6 +1,7 @@
 """Shards: reproducible, append-only, every sample accounted for."""
 
 import json
+import os
 import random
 import tarfile
 from dataclasses import replace
@@ -92,6 +93,14 @@ def test_damaged_shard_is_made_again(photos, tmp_path, tree_bytes):
     tar.write_bytes(content)
     assert build(photos, tmp_path / "out") == 1
     assert tree_bytes(tmp_path / "out") == before
+
+
+def test_samples_of_a_shard_that_ends_within_a_member_are_assigned_again(photos, tmp_path):
+    build(photos, tmp_path / "out")
+    os.truncate(tmp_path / "out" / "00001.tar", 700)
+    assert build(photos, tmp_path / "out") == 1
+    paths = [tmp_path / "out" / part.name for part in load_manifest(tmp_path / "out").parts]
+    assert sorted(sample.key for path in paths for sample in read_shard(path)) == [f"p{n:03d}" for n in range(25)]
 
 
 def test_rejects_are_rows_with_reasons_and_keep_their_place(photos, tmp_path):

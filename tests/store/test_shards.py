@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from pipeline.errors import CorruptError
-from pipeline.store.shards import Extent, ShardSample, list_shard, read_extents, write_shard
+from pipeline.store.shards import Extent, ShardSample, list_shard, read_extents, shard_keys, write_shard
 
 
 def shard(path):
@@ -44,3 +44,21 @@ def test_a_shard_that_ends_within_a_member_is_damage(tmp_path):
     assert read_extents(path, [first, Extent(second.start, 4)]) == [b"text 0", b"text"]
     with pytest.raises(CorruptError, match="a.tar"):
         read_extents(path, [first, second])
+
+
+def test_keys_of_a_shard_that_is_cut_anywhere_are_those_that_tarfile_finds(tmp_path):
+    path = tmp_path / "00000.tar"
+    members = {"txt": b"t" * 700, "png": b""}
+    write_shard(path, [ShardSample(key, members) for key in ("a", "b" * 150, "c")])
+    whole = path.read_bytes()
+    for size in range(0, len(whole) + 1, 256):
+        path.write_bytes(whole[:size])
+        try:
+            with tarfile.open(path, "r:") as archive:
+                expected = list(dict.fromkeys(name.partition(".")[0] for name in archive.getnames()))
+        except tarfile.TarError:
+            with pytest.raises((tarfile.TarError, EOFError)):
+                shard_keys(path)
+        else:
+            assert shard_keys(path) == expected
+    assert expected == ["a", "b" * 150, "c"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.makers.imports import imported_names
+
 ROOT = Path(__file__).parents[1]
 STAGES = {
     name: entry.get("do", entry) for name, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
@@ -27,16 +29,11 @@ HARMLESS = (
 
 def imported_files(path: Path) -> set[Path]:
     """Our own modules that `path` names in import statements, at any depth of the code."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("pipeline."):
-            names.add(node.value.split(":")[0])  # a registry that imports by name
+    tree = ast.parse(path.read_text())
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    by_name = {text.split(":")[0] for text in texts if text.startswith("pipeline.")}  # by a registry
     found = set()
-    for name in names:
+    for name in imported_names(tree) | by_name:
         base = ROOT / Path(*name.split("."))
         found |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
     return {file for file in found if file.stat().st_size}

@@ -37,6 +37,7 @@ from pipeline.train.methods.cmcr import CMCR
 from pipeline.train.settings import TrainSettings
 from pipeline.train.steps.draws import Draws
 from tests.makers.devices import NEEDS_FAISS
+from tests.makers.imports import imported_names
 from tests.makers.links import make_link
 
 ROOT = Path(__file__).parents[1]
@@ -273,8 +274,7 @@ def multiplies_tensors(path: Path) -> bool:
     tree = ast.parse(path.read_text())
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     products = any(isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult) for node in ast.walk(tree))
-    imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    return "torch" in imports and (products or bool(names & CALLS))
+    return "torch" in imported_names(tree) and (products or bool(names & CALLS))
 
 
 def test_no_module_multiplies_without_being_held_to_it() -> None:

@@ -9,22 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.connect.centred import CENTRES_NAME, save_centres
-from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config
+from pipeline.connect.config import CONFIG_NAME, ConnectionConfig
 from pipeline.connect.projectors import build_projector
-from pipeline.connect.weights import save_projectors
-from pipeline.errors import McrError, UserError
-from pipeline.hashing import sha256_file
+from pipeline.errors import UserError
 from pipeline.precision import arithmetic_of, dtype_of
 from pipeline.progress import Progress
 from pipeline.store import Store
-from pipeline.store.differences import differences
 from pipeline.train.checkpoint import COMPILED, Checkpoint
-from pipeline.train.history import HISTORY_NAME, write_history
 from pipeline.train.loop import Trainer
 from pipeline.train.memory import file_bytes, place_for, table_bytes
-from pipeline.train.objective import Centring, Objective, OwnTables
+from pipeline.train.objective import Objective, OwnTables
 from pipeline.train.ranks.together import Ranks, ranks
+from pipeline.train.result import finished, write_result
 from pipeline.train.settings import ScheduleSettings
 from pipeline.train.steps.arithmetic import resolved
 from pipeline.train.steps.draws import Draws, draws_version
@@ -98,7 +94,7 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
     checkpoint = Checkpoint(output / CHECKPOINT_FOLDER, config.identity(), arithmetic, draws_version(device))
     among = ranks()
     among.check_same({**checkpoint.identity, "arithmetic": arithmetic, "torch": torch.__version__})
-    if among.told(lambda: _finished(output, config, settings.precision)):
+    if among.told(lambda: finished(output, config, settings.precision)):
         if among.writes:
             checkpoint.remove()
         return TrainResult(pairs, used, settings.epochs, 0, per_epoch * settings.epochs)
@@ -126,24 +122,9 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
             checkpoint.arithmetic = arithmetic = f"{arithmetic} {COMPILED}"
         computed = trainer.run(checkpoint, progress, name)
     if among.writes:
-        _write(job, output, trainer, arithmetic)
+        write_result(output, config, objective, trainer, arithmetic)
         checkpoint.remove()
     return TrainResult(pairs, used, settings.epochs, computed, trainer.steps)
-
-
-def _write(job: Job, output: Path, trainer: Trainer, arithmetic: str) -> None:
-    """The files of a finished training; the configuration is the last of them."""
-    config, objective, projectors = job.config, job.objective, trainer.projectors
-    save_projectors(output / PROJECTOR_NAME, projectors)
-    rates = [trainer.rate(step) for step in range(trainer.steps)]
-    write_history(output / HISTORY_NAME, objective.terms, trainer.history.cpu().numpy(), trainer.steps_per_epoch, rates)
-    names = [PROJECTOR_NAME, HISTORY_NAME]
-    if isinstance(objective, Centring):
-        save_centres(output, objective.centres)
-        names.append(CENTRES_NAME)
-    files = {file: sha256_file(output / file) for file in names}
-    links = tuple(link.model_copy(update={"arithmetic": arithmetic}) for link in config.links)
-    config.model_copy(update={"files": files, "links": links}).save(output)
 
 
 def _tables(job: Job, device: str, among: Ranks) -> dict[str, Tensor]:
@@ -159,35 +140,6 @@ def _tables(job: Job, device: str, among: Ranks) -> dict[str, Tensor]:
     dtype = dtype_of(getattr(job.settings, "tables", "fp32"))
     size = table_bytes(stores, objective.columns, dtype)
     return load_tables(stores, objective.columns, place_for(name, size, step, device, True, among.here), dtype)
-
-
-def _finished(output: Path, config: ConnectionConfig, precision: str) -> bool:
-    """Whether `output` holds the intact result of `config`; if it holds another one, the log says why it is stale.
-
-    What is complete stays valid on another kind of device; `precision` is compared where it is not ``auto``.
-    """
-    if not (output / CONFIG_NAME).is_file():
-        return False
-    try:
-        found = load_config(output)
-    except McrError as error:
-        log.info("%s is trained again: %s", output, error.message)
-        return False
-    before, now = (each.identity() for each in (found, config))
-    reasons = differences(before, now)
-    _, made, *_ = found.links[0].arithmetic.split() or ("", "fp32")
-    if precision not in ("auto", made):
-        reasons.append(f"train.precision changed ({made} -> {precision})")
-    if list(found.spaces) != list(config.spaces):
-        reasons.append("the order of the spaces changed")
-    for name, digest in found.files.items():
-        if not (output / name).is_file() or sha256_file(output / name) != digest:
-            reasons.append(f"{name} is missing or damaged")
-    if reasons:
-        log.info("%s is trained again: %s", output, "; ".join(reasons))
-        return False
-    log.info("%s is up to date: nothing to train", output)
-    return True
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from pipeline.train.steps.batches import Batches
 from pipeline.train.steps.compiled import LossTerms, NotCompiled, compiled
 from pipeline.train.steps.draws import Draws
 from pipeline.train.steps.recorded import RecordedStep
+from pipeline.train.steps.state import TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Trainer:
     """Trains the projectors of one connection, by this process alone or as one of `ranks()`.
 
     Attributes:
+        state: What a checkpoint holds.
         compiled: Whether steps are compiled, where the settings ask for it.
         not_compiled: Why they are not, although the settings ask for it.
 
@@ -97,6 +99,7 @@ class Trainer:
         self.compiled = self._loss_terms is not objective
         # Per step the terms of the loss, kept on the device: reading them out at every step would stall it.
         self.history = torch.zeros(self.steps, len(objective.terms), device=self.device)
+        self.state = TrainingState(projectors, self.parameters, self.optimizer, self.history)
 
     def run(self, checkpoint: Checkpoint, progress: Progress, name: str) -> int:
         """Train to the end from the newest checkpoint; return the number of epochs that were computed now.
@@ -113,7 +116,7 @@ class Trainer:
         done = 0
         if found:
             done, tensors = found
-            self._restore(tensors)
+            self.state.restore(tensors)
             log.info("%s: continues after epoch %d of %d", name, done, self.settings.epochs)
         progress.start(f"train {name}", self.steps, "steps")
         progress.advance(done * self.steps_per_epoch)
@@ -122,10 +125,10 @@ class Trainer:
         for epoch in range(done, self.settings.epochs):
             self._epoch(epoch, progress)
             self._check_finite(epoch)
-            self.ranks.check_equal(self._state())
+            self.ranks.check_equal(self.state.tensors())
             last = epoch + 1 == self.settings.epochs
             if self.ranks.writes and (epoch + 1) % self.settings.checkpoint_every == 0 and not last:
-                checkpoint.save(epoch + 1, self._state())
+                checkpoint.save(epoch + 1, self.state.tensors())
         return self.settings.epochs - done
 
     def rate(self, step: int) -> float:
@@ -169,7 +172,7 @@ class Trainer:
 
     def _begin_recording(self, batch: Mapping[str, Tensor]) -> None:
         try:
-            self._recorded = RecordedStep(self._compute, batch, self._moving, self.noise)
+            self._recorded = RecordedStep(self._compute, batch, self.state.moving, self.noise)
             self.batches.into(self._recorded.batch)
         except torch.OutOfMemoryError:
             raise
@@ -190,28 +193,3 @@ class Trainer:
                 f"The loss is not finite from step {start + int(broken.nonzero()[0])} of {self.steps} on.",
                 "Lower train.learning_rate or raise the temperatures; the last good checkpoint is kept.",
             )
-
-    def _moving(self) -> dict[str, Tensor]:
-        """All that a step changes: weights, statistics, state of the optimiser."""
-        state = {
-            f"weights.{space}.{name}": tensor
-            for space, projector in self.projectors.items()
-            for name, tensor in projector.state_dict().items()
-        }
-        for name, parameter in self.parameters.items():
-            for entry, tensor in self.optimizer.state[parameter].items():
-                state[f"optimizer.{name}.{entry}"] = tensor
-        return state
-
-    def _state(self) -> dict[str, Tensor]:
-        return {**self._moving(), "history": self.history}
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        for space, projector in self.projectors.items():
-            projector.load_state_dict({name: tensors[f"weights.{space}.{name}"] for name in projector.state_dict()})
-        for name, parameter in self.parameters.items():
-            self.optimizer.state[parameter] = {
-                entry: tensors[f"optimizer.{name}.{entry}"].to(self.device)
-                for entry in ("step", "exp_avg", "exp_avg_sq")
-            }
-        self.history.copy_(tensors["history"])

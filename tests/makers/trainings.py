@@ -124,7 +124,7 @@ def trainer_of(
 def end(made: Trainer, folder: Path, kill: int | None = None) -> dict[str, Tensor]:
     """All numbers after its last step; `Killed` after step `kill`."""
     made.run(Checkpoint(folder, {}), Silent() if kill is None else KillAt(kill), "x")
-    return made._state()
+    return made.state.tensors()
 
 
 def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:

@@ -63,7 +63,7 @@ def distance(one: Found, other: Found) -> float:
 def test_a_compiled_step_is_the_definition(method: str, precision: str, limit: float) -> None:
     made, plain = trainer(method, precision, compile=True), trainer(method, precision)
     assert made.compiled and not plain.compiled
-    assert same(made._moving(), plain._moving()), "trying it leaves no trace"
+    assert same(made.state.moving(), plain.state.moving()), "trying it leaves no trace"
     batch, seed = made.batches.pick(torch.arange(8)), lambda: torch.Generator().manual_seed(1)
     exact = {space: copy.deepcopy(head).double() for space, head in plain.projectors.items()}
     with layers_in(precision, made.device):
@@ -73,7 +73,7 @@ def test_a_compiled_step_is_the_definition(method: str, precision: str, limit: f
     reference = step_of(plain.objective.loss_terms, exact, double(batch), drawn)  # type: ignore[attr-defined]
     assert distance(compiled, reference) < max(limit, 2 * distance(uncompiled, reference))
     assert distance(compiled, uncompiled) < 2 * limit
-    for one, other in zip(made._moving().values(), plain._moving().values(), strict=True):
+    for one, other in zip(made.state.moving().values(), plain.state.moving().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=limit, atol=limit)  # running statistics too
 
 

@@ -174,9 +174,9 @@ def compare(member: Ranks, method: str, dtype: torch.dtype = torch.float64, bloc
     losses.BLOCK["cpu"] = block or whole
     with acting_as(member):
         together = train(method, **changed)
-        member.check_equal(together._state())
+        member.check_equal(together.state.tensors())
     losses.BLOCK["cpu"] = whole
-    before, after = alone._state(), together._state()
+    before, after = alone.state.tensors(), together.state.tensors()
     assert before.keys() == after.keys()
     far = {name: float((before[name].double() - after[name].double()).abs().max()) for name in before}
     made, expected = outputs(together), outputs(alone)

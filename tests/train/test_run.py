@@ -391,7 +391,7 @@ def test_errors_say_what_to_do(make_pairs: MakePairs, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(make_pairs: MakePairs, tmp_path: Path) -> None:
     pairs = make_pairs()
-    with pytest.raises(McrError, match=r"not finite from step [1-7] of 8") as stopped:
+    with pytest.raises(UserError, match=r"not finite from step [1-7] of 8") as stopped:
         train(pairs, tmp_path / "model", SETTINGS.model_copy(update={"learning_rate": 1e38}))
     assert "learning_rate" in stopped.value.hint
     assert not (tmp_path / "model" / "config.json").exists()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluate.advice.advise import by_pairs, by_signs
-from pipeline.evaluate.advice.paired import rivals
+from pipeline.evaluate.advice.paired import Rival, rivals
 from pipeline.evaluate.advice.signs import Signs, signs
 from pipeline.evaluate.advice.topics import covered
 
@@ -114,6 +114,20 @@ def test_a_method_that_trains_nothing_is_preferred_where_items_cannot_tell():
     )
     ridge = [replace(rival, name="ridge") for rival in clear[::-1]]
     assert "Take ridge (a baseline, and no connection is better" in by_pairs(ridge, {"ridge"}, {"trained"}, ITEMS)
+
+
+def test_nothing_is_recommended_on_few_items_and_a_tie_is_called_one():
+    """Three items that all fall to one side give an interval from 100 to 100 points, which is no evidence."""
+    certain = [Rival("good", 1.0, 0.0, 0.0, 0.0), Rival("bad", 0.0, 1.0, 1.0, 1.0)]
+    for items, said in ((3, "3 held-out items cannot"), (1, "1 held-out item cannot")):
+        assert by_pairs(certain, set(), {"good", "bad"}, items).startswith(said)
+    assert by_pairs(certain, set(), {"good", "bad"}, 20).startswith("Take good: the best on 20")
+    tied = [Rival(name, 0.8, 0.0, 0.0, 0.0) for name in ("one", "other")]
+    said = by_pairs(tied, set(), {"one", "other"}, 120)
+    assert said == "Take one: none is better on 120 held-out items. other may be as good."
+    easy = [replace(rival, value=1.0) for rival in tied]
+    assert "2 methods find every item" in by_pairs(easy, set(), {"one", "other"}, 120)
+    assert "2 methods find every item" in by_pairs(easy, {"other"}, {"one", "other"}, 120)
 
 
 def test_without_pairs_the_advice_says_that_it_is_weak():

@@ -33,10 +33,18 @@ def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
     config = Path("data/models/main/config.json")
     config.write_bytes(config.read_bytes() + b"\n")
     assert "warning: data/models/main was changed since the metrics were measured" in compare()
+    shown = CliRunner().invoke(app, ["metrics", "--format", "csv"])
+    assert "warning: data/models/main was changed" in shown.stderr and shown.stdout.startswith("connection,method,")
     with Path("data/metrics/ranks.parquet").open("ab") as file:
         file.write(b"x")
     done = CliRunner().invoke(app, ["compare"])
     assert done.exit_code == 1 and "ranks.parquet is damaged" in str(done.exception)
+    assert "ranks.parquet is damaged" in str(CliRunner().invoke(app, ["metrics"]).exception), "nor are they printed"
+    Path("data/metrics/ranks.parquet").unlink()
+    done = CliRunner().invoke(app, ["compare"])
+    assert done.exit_code == 1 and "ranks.parquet is missing" in str(done.exception), (
+        "which is not: nothing was measured"
+    )
     shutil.rmtree("data/metrics")
     said = compare("held_out")
     assert "Start with main. No held-out pair has been measured" in said and "held-out items" not in said

@@ -130,9 +130,11 @@ def test_a_lock_of_elsewhere_is_broken_on_demand(project: dict) -> None:
         ({"rows": {"r": {"train": {"noise": 0}}}}, "train.noise"),
         ({"task": "audio_imag"}, "audio_image"),
         ({"metric": "R@7"}, "R@7"),
+        ({"metric": "median_rank"}, "no share"),  # a lower rank is better: "better" would be said of what is worse
+        ({"rows": {"far": {"train": {"learning_rate": 1e38}}}}, "audio_image, far, seed 0: The loss is not finite"),
     ],
 )
-def test_what_does_not_exist_is_named(project: dict, change: dict, message: str) -> None:
+def test_what_does_not_exist_or_work_is_named(project: dict, change: dict, message: str) -> None:
     wrong = {**SWEEP, "connections": {"audio_image": {**SWEEP["connections"]["audio_image"], **change}}}
     Path("small.yaml").write_text(yaml.safe_dump(wrong))
     result = CliRunner().invoke(app, ["sweep", "small.yaml"])

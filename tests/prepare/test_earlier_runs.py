@@ -1,6 +1,7 @@
 """What an earlier run wrote: only files of ours go, also those of a run that was killed, and no table of somebody else."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from pipeline.decode.isolated import POSSIBLE
 from pipeline.errors import UserError
 from pipeline.prepare.crops import cut_crops
 from pipeline.prepare.prepared import Prepared, write_prepared
+from pipeline.prepare.text_pool import make_text_pool
 from pipeline.progress import Silent
 
 
@@ -56,6 +58,62 @@ def test_what_is_no_table_of_ours_is_not_replaced(tmp_path, make, content):
     with pytest.raises(UserError, match=r"crops\.parquet is not a table that mcr-connect wrote") as error:
         make(tmp_path)
     assert error.value.hint == "Move it away and run the command again." and table.read_bytes() == content
+
+
+def publish(at: Path) -> None:
+    prepared = Prepared("test", 1, files={"audio": [("a", "a.wav")]}, captions=[("a", "a dog")], templates=("{}",),
+                        labels=[("a", "dog")], classes={"dog": "dog"}, regions=[("a", "a", None)])  # fmt: skip
+    write_prepared("small", prepared, at / "raw", at / "tables")
+
+
+def pool(at: Path) -> None:
+    (at / "published/audiocaps").mkdir(parents=True, exist_ok=True)
+    (at / "published/audiocaps/train.csv").write_text("audiocap_id,youtube_id,start_time,caption\n1,a,3,A dog\n")
+    make_text_pool(at / "published", at / "raw", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda at: crop(at, "a.png,0,0,1,1", "a.png,0,0,1,0.5"), "crops/a-1.png"),
+        (lambda at: convert(at, "a", "b"), "point/b.npy"),
+        *((publish, f"raw/{part}.jsonl") for part in ("audio", "captions", "prompts")),
+        *((publish, f"tables/small{part}.parquet") for part in ("", "-regions")),
+        *((pool, f"raw/{part}.jsonl") for part in ("captions", "left-out")),
+    ],
+)
+def test_what_somebody_else_put_into_the_place_of_a_file_stays(tmp_path, make, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"of somebody else")
+    for _ in range(2):  # not even the second time
+        with pytest.raises(UserError, match=f"{path.name} is in the way") as error:
+            make(tmp_path)
+        assert error.value.hint and path.read_bytes() == b"of somebody else"
+    path.unlink()
+    for _ in range(2):
+        make(tmp_path)
+    assert path.read_bytes() != b"of somebody else"
+
+
+@pytest.mark.parametrize("make", [publish, pool])
+def test_a_run_that_was_killed_is_continued_wherever_that_was(tmp_path, monkeypatch, make):
+    def rename(*paths: object) -> None:
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        real(*paths)
+
+    real = os.replace
+    for at in range(1, 9):
+        calls: list[int] = []
+        folder = tmp_path / str(at)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", rename)
+            with suppress(KeyboardInterrupt):
+                make(folder)
+        make(folder)
+    assert len(calls) > 2
 
 
 def test_crops_of_a_run_that_was_killed_go(tmp_path, monkeypatch):

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.errors import CorruptError
 from pipeline.links import Link
 from pipeline.report.connection_files import CONNECTION, ConnectionFiles, Record, read_records
 from pipeline.store import Manifest, load_manifest
-from pipeline.store.integrity.made_from import read_made_from
+from pipeline.store.integrity.made_from import changes_since
 from pipeline.store.manifest import MANIFEST_NAME
 
 
@@ -75,12 +74,8 @@ class Inputs:
         Raises:
             CorruptError: The metrics themselves are damaged.
         """
-        record = read_made_from(self.data / "metrics")
-        if record is None:
-            return []
-        if damage := record.damaged(self.data / "metrics"):
-            raise CorruptError(f"{self.data / 'metrics'}: {'; '.join(damage)}.", "Run `mcr evaluate` again.")
-        changes = record.changes({kind: self.data / kind for kind in ("models", "pairs", "embeddings")})
+        roots = {kind: self.data / kind for kind in ("models", "pairs", "embeddings")}
+        changes = changes_since(self.data / "metrics", roots, "mcr evaluate")
         return [f"{change} since the metrics were measured: run `mcr evaluate` again." for change in changes]
 
     def folders(self, kind: str) -> list[tuple[str, Manifest]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.links import Link
 from pipeline.progress import Progress
 from pipeline.train.run import train_connection
@@ -38,18 +39,26 @@ class Training:
 
 
 def train_each(folder: Path, works: Iterable[Training], progress: Progress) -> Generator[str, None, None]:
-    """Train one after the other into `folder`; one that was begun goes on. Yields the name of each when it is done."""
+    """Train one after the other into `folder`; one that was begun goes on. Yields the name of each when it is done.
+
+    Raises:
+        UserError: One cannot be trained; its name is in front of the reason.
+    """
     for work in works:
-        train_connection(
-            list(work.links),
-            work.method,
-            work.pairs,
-            folder / work.name,
-            seed=work.seed,
-            threads=work.threads,
-            device=work.device,
-            progress=_Alive(progress),
-        )
+        try:
+            train_connection(
+                list(work.links),
+                work.method,
+                work.pairs,
+                folder / work.name,
+                seed=work.seed,
+                threads=work.threads,
+                device=work.device,
+                progress=_Alive(progress),
+            )
+        except UserError as error:
+            # All trainings of a sweep are of one connection: what it says is wrong is so with one row of it.
+            raise UserError(f"{work.name}: {error.message}", error.hint) from error
         yield work.name
 
 

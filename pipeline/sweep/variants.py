@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import UserError
 from pipeline.files.plain_yaml import read_yaml, shown
+from pipeline.report.table import is_share, metric_label
 from pipeline.sweep.settings import Sweep
 
 # The row that changes nothing; the others are compared with it.
@@ -29,6 +30,11 @@ def read_sweep(path: Path) -> Sweep:
         listed = "\n  ".join(lines)
         raise UserError(f"{path} has {len(lines)} problem(s):\n  {listed}", "Correct the lines above.") from error
     for connection, ablation in sweep.connections.items():
+        if not is_share(metric_label(ablation.metric)):
+            raise UserError(
+                f"{path} compares {connection} by {ablation.metric}, which is no share from 0 to 1 where more is better.",
+                "Choose one, such as R@10 or mAP.",
+            )
         for row, changes in ablation.rows.items():
             retrieve = changes.get("retrieve", {})
             wrong = sorted(

@@ -81,8 +81,7 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
 
     Raises:
         UserError: There are fewer pairs than one batch, or the training was begun on another kind of device; or other ranks
-            were given other settings or data.
-        McrError: The loss is not a finite number.
+            were given other settings or data; or the loss is not a finite number.
     """
     config, settings, name = job.config, job.settings, job.config.links[0].label
     objective, stores = job.objective, job.stores
@@ -102,7 +101,9 @@ def fit(job: Job, output: Path, device: str, progress: Progress) -> TrainResult:
         places = ", ".join(str(store.folder) for store in job.stores)
         raise UserError(
             f"{places} holds {pairs} pairs, less than one batch of {settings.batch_size}.",
-            f"Set train.batch_size of {name} to {pairs} or less, or retrieve more pairs.",
+            f"Set train.batch_size of {name} to {pairs} or less, or retrieve more pairs."
+            if pairs > 1
+            else "Give the connection more data, and retrieve again.",
         )
     # An earlier result is no longer a result; its files are replaced one by one.
     for stale in (*job.replaces, output / CONFIG_NAME) if among.writes else ():

@@ -25,8 +25,7 @@ def train_jointly(jobs: Sequence[LinkJob]) -> TrainResult:
 
     Raises:
         UserError: The pairs were made for another method or link, from different versions of a space, or are fewer than one
-            batch.
-        McrError: The loss is not a finite number.
+            batch; or the loss is not a finite number.
     """
     first = jobs[0]
     settings = first.settings

@@ -86,8 +86,8 @@ def train_link(job: LinkJob) -> TrainResult:
     """Train the projectors of a link, or continue, or find that nothing is to do.
 
     Raises:
-        UserError: The pairs were made for another method or link, or are fewer than one batch.
-        McrError: The loss is not a finite number.
+        UserError: The pairs were made for another method or link, or are fewer than one batch;
+            or the loss is not a finite number.
     """
     link, settings = job.link, job.settings
     assert isinstance(settings, ScheduleSettings)

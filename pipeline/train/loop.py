@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import McrError
+from pipeline.errors import UserError
 from pipeline.optimizers import Adam, AdamW
 from pipeline.precision import multiplying
 from pipeline.progress import Progress
@@ -105,7 +105,7 @@ class Trainer:
         """Train to the end from the newest checkpoint; return the number of epochs that were computed now.
 
         Raises:
-            McrError: The loss is not a finite number.
+            UserError: The loss is not a finite number.
         """
         found = self.ranks.told(lambda: checkpoint.load(self.not_compiled))
         if self.not_compiled:
@@ -189,7 +189,7 @@ class Trainer:
         start = epoch * self.steps_per_epoch
         broken = ~self.history[start : start + self.steps_per_epoch].isfinite().all(dim=1)
         if broken.any():
-            raise McrError(
+            raise UserError(
                 f"The loss is not finite from step {start + int(broken.nonzero()[0])} of {self.steps} on.",
-                "Lower train.learning_rate or raise the temperatures; the last good checkpoint is kept.",
+                "Lower train.learning_rate or raise the temperatures, and train again; other settings start from the first step.",
             )

@@ -54,8 +54,7 @@ def train_connection(
 
     Raises:
         UserError: Pairs missing, made for another method or link, or fewer than one batch; or the links were made
-            from different bases.
-        McrError: The loss is not a finite number.
+            from different bases; or the loss is not a finite number.
     """
     results: dict[str, TrainResult] = {}
     record, replaces = method_called(method), (output / CONFIG_NAME,)

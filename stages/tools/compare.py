@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import CorruptError, UserError
+from pipeline.errors import UserError
 from stages.options import ParamsFile
-from stages.printing import say
+from stages.printing import note, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +68,7 @@ def compare(
     unpaired = _unpaired(params, [name for name in chosen if name in without_task])
     tasks = [] if together else pick({**params.connections, **comparable}, chosen, "task or connection")
     path = METRICS / "ranks.parquet"
-    if path.is_file():
-        _check_metrics()
+    say_changes()
     ranks = read_table(path).to_pandas() if path.is_file() else None
     for name, task in tasks:
         if isinstance(task, RetrievalTask):
@@ -93,21 +92,17 @@ def _unpaired(params: "Params", names: list[str]) -> "dict[str, RetrievalTask]":
     }
 
 
-def _check_metrics() -> None:
+def say_changes() -> None:
     """Warn where the metrics were measured on something else than there is now.
 
     Raises:
-        CorruptError: They are damaged.
+        CorruptError: They are damaged, or a table of them is missing.
     """
-    from pipeline.store.integrity.made_from import read_made_from
+    from pipeline.store.integrity.made_from import changes_since
     from stages.context import EMBEDDINGS, METRICS, MODELS
 
-    if (record := read_made_from(METRICS)) is None:
-        return
-    if damage := record.damaged(METRICS):
-        raise CorruptError(f"{METRICS}: {'; '.join(damage)}.", "Run `mcr evaluate` again.")
-    if changes := record.changes({"models": MODELS, "embeddings": EMBEDDINGS}):
-        say(f"warning: {'; '.join(changes)} since the metrics were measured. Run `mcr evaluate` again.")
+    if changes := changes_since(METRICS, {"models": MODELS, "embeddings": EMBEDDINGS}, "mcr evaluate"):
+        note(f"warning: {'; '.join(changes)} since the metrics were measured. Run `mcr evaluate` again.")
 
 
 def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.DataFrame | None") -> None:

@@ -41,7 +41,11 @@ def metrics(
     """
     from pipeline.errors import UserError
     from pipeline.store.parquet import read_table
+    from stages.context import METRICS
+    from stages.tools.compare import say_changes
 
+    if file == METRICS / "metrics.parquet":
+        say_changes()
     if not file.is_file():
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
     rows: pd.DataFrame = read_table(file).to_pandas()
@@ -50,6 +54,10 @@ def metrics(
         if direction == "mean":
             chosen |= ~rows.task.isin(rows.task[chosen])
         rows = rows[chosen]
+    if rows.empty and direction in ("mean", "all"):
+        raise UserError(
+            f"{file} holds no number.", "Add tasks under `evaluate` in params.yaml, then run `mcr evaluate`."
+        )
     if rows.empty:
         raise UserError(
             f"There are no metrics for the direction {direction!r}.",

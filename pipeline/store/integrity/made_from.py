@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.errors import CorruptError
 from pipeline.files.reading import written_by_us
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_once
@@ -83,3 +84,21 @@ def read_made_from(folder: Path) -> MadeFrom | None:
         return None
     with written_by_us(path, "Run the stage that writes it again."):
         return MadeFrom(**read_sealed(path))
+
+
+def changes_since(folder: Path, roots: Mapping[str, Path], command: str) -> list[str]:
+    """What is not any more what the results in `folder` were made from, in words; nothing without a record.
+
+    Args:
+        folder: Where the results lie.
+        roots: The folders of what is compared, by kind.
+        command: What makes the results again.
+
+    Raises:
+        CorruptError: The record or a result is damaged or missing.
+    """
+    if (record := read_made_from(folder)) is None:
+        return []
+    if damage := record.damaged(folder):
+        raise CorruptError(f"{folder}: {'; '.join(damage)}.", f"Run `{command}` again.")
+    return record.changes(roots)

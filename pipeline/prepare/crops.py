@@ -47,8 +47,8 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
         The number of crops.
 
     Raises:
-        UserError: A file is missing, damaged or outside of `pictures`, two have one key, a box is none, or `table`
-            exists and is not a table.
+        UserError: A file is missing, damaged or outside of `pictures`, two have one key, a box is none, `table`
+            exists and is not a table, or a file of somebody else is in the place of a crop.
     """
     rows = _read(proposals)
     stems = _stems(rows.image, proposals)
@@ -59,7 +59,7 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
     folder.mkdir(parents=True, exist_ok=True)
     # A picture may crash its decoder, hold it up or ask for all memory.
     apart: Isolated[bytes, Image] = Isolated(decode_image)
-    with earlier_keys(table, chain(*keys.values())) as earlier, apart:
+    with earlier_keys(table, (folder / f"{key}.png" for key in chain(*keys.values()))) as earlier, apart:
         for name, boxes in groups:
             picture = _decoded(pictures / str(name), apart, proposals)
             for key, box in zip(keys[name], boxes[list(BOX)].to_numpy(float), strict=True):

@@ -1,6 +1,7 @@
 """A published evaluation set in our own terms, and how it is written: manifests of files, captions, prompts, tables."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.files.atomic import atomic_path, write_bytes, write_text
 
 SEPARATOR = "-"
+ABOUT = "set.json"
 Box = tuple[float, float, float, float]
 
 
@@ -58,7 +60,7 @@ def key_of(name: str) -> str:
 
 
 def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) -> dict[str, int]:
-    """Write the set to the folder `raw` and its tables to `annotations`; ``set.json`` is written last.
+    """Write the set to the folder `raw` and its tables to `annotations`; ``set.json`` is whole when all else is there.
 
     Converted files of an earlier run are removed where the set no longer has them.
 
@@ -72,13 +74,30 @@ def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) 
         Rows by what was written.
 
     Raises:
-        UserError: Two samples would get the same key, or the earlier table is not one.
+        UserError: Two samples would get the same key, a file is in the way that no run wrote, or the earlier table is
+            not one.
     """
+    table = annotations / f"{name}.parquet"
+    if not (raw / ABOUT).exists():
+        lines = [f"{part}.jsonl" for part in (*prepared.files, "captions", "prompts")]
+        tables = [] if prepared.converted else [table, annotations / f"{name}-regions.parquet"]
+        refuse_others([*(raw / part for part in lines), *tables])
+        write_text(raw / ABOUT, json.dumps({"set": name}) + "\n")  # what a run that is killed leaves behind is ours
     if not prepared.converted:
         return _written(name, prepared, raw, annotations, set())
-    keys = (key for makers in prepared.converted.values() for key in makers)
-    with earlier_keys(annotations / f"{name}.parquet", keys) as earlier:
+    files = (raw / modality / f"{key}.npy" for modality, makers in prepared.converted.items() for key in makers)
+    with earlier_keys(table, files) as earlier:
         return _written(name, prepared, raw, annotations, earlier)
+
+
+def refuse_others(paths: Iterable[Path]) -> None:
+    """Refuse to write where somebody else's files are.
+
+    Raises:
+        UserError: One of `paths` exists.
+    """
+    if other := next(filter(os.path.lexists, paths), None):
+        raise UserError(f"{other} is in the way: no run of this command wrote it.", "Move it away and run it again.")
 
 
 def _written(name: str, prepared: Prepared, raw: Path, annotations: Path, earlier: Set[str]) -> dict[str, int]:
@@ -112,22 +131,24 @@ def _written(name: str, prepared: Prepared, raw: Path, annotations: Path, earlie
         counts["regions"] = len(boxes)
     about = {"set": name, "split": prepared.split, "listed": prepared.listed, "rows": counts}
     about |= {"classes": len(prepared.classes), "templates": list(prepared.templates)}
-    write_text(raw / "set.json", json.dumps(about, indent=1) + "\n")
+    write_text(raw / ABOUT, json.dumps(about, indent=1) + "\n")
     return counts
 
 
 @contextmanager
-def earlier_keys(table: Path, keys: Iterable[str]) -> Iterator[set[str]]:
+def earlier_keys(table: Path, files: Iterable[Path]) -> Iterator[set[str]]:
     """Keys of the files that earlier runs wrote, also one that was killed before it wrote its `table`.
 
-    Those that this run writes are noted beside the table for as long.
+    Those of the `files` that this run writes, ``<key>.<ending>``, are noted beside the table for as long.
 
     Raises:
-        UserError: `table` exists, but is not a table of keys.
+        UserError: `table` exists, but is not a table of keys; or one of `files` exists that no run wrote.
     """
     noted = table.with_name(f".{table.name}.keys")
     found = _keys_of(table) | _keys_of(noted)
-    _write_table(noted, {"key": sorted(found.union(keys))})
+    files = list(files)
+    refuse_others(path for path in files if path.stem not in found)
+    _write_table(noted, {"key": sorted(found.union(path.stem for path in files))})
     yield found
     noted.unlink()
 

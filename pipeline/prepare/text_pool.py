@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pipeline.errors import UserError
 from pipeline.files.atomic import atomic_path, write_text
 from pipeline.hashing import sha256_file
 from pipeline.prepare.layout import Layout
+from pipeline.prepare.prepared import refuse_others
 from pipeline.prepare.published_captions import CC3M, HELD_OUT, ROWS, TRAIN, held_out_captions
 
 LAYOUT = (
@@ -28,6 +29,7 @@ LAYOUT = (
     "those of " + ", ".join(f"`{path}`" for path in dict.fromkeys(HELD_OUT.values())) + " that there are"
 )
 NORMALISED = "NFKC, case folded, punctuation and repeated blanks removed"
+ABOUT = "pool.json"
 KEPT, NOT_DRAWN, EMPTY, DAMAGED = "kept", "not drawn", "empty", "not a caption and an address"
 EXACT, ALIKE = "an evaluation caption", "an evaluation caption but for case, punctuation or blanks"
 
@@ -51,8 +53,11 @@ def make_text_pool(root: Path, folder: Path, draw: int, seed: int) -> Pool:
         seed: Of that draw.
 
     Raises:
-        UserError: None of the files is there, or one is not in its published layout.
+        UserError: None of the files is there, one is not in its published layout, or captions of somebody else are in the
+            place of the pool.
     """
+    if not (folder / ABOUT).exists():
+        refuse_others([folder / "captions.jsonl", folder / "left-out.jsonl"])
     layout = Layout("The pool of texts", root, LAYOUT)
     there = [name for name, path in TRAIN.items() if (root / path).is_file()]
     if not there:
@@ -83,14 +88,26 @@ def make_text_pool(root: Path, folder: Path, draw: int, seed: int) -> Pool:
                 )
         if not any(count[KEPT] for count in counts.values()):  # an earlier pool stays as it is
             raise UserError(f"No caption below {root} may be used.", "All of them are evaluation captions, or empty.")
+        pool = _written(folder, root, counts, held_out, {"draw": draw, "seed": seed})
+    return pool
+
+
+def _written(
+    folder: Path,
+    root: Path,
+    counts: Mapping[str, Counter[str]],
+    held_out: Mapping[str, list[str]],
+    drawn: Mapping[str, int],
+) -> Pool:
+    """The pool, recorded before its captions get their name: by the record the next run knows that they are ours."""
     pool = Pool(
         {name: dict(sorted(count.items(), key=lambda item: item[0] != KEPT)) for name, count in counts.items()},
         {name: len(texts) for name, texts in held_out.items()},
         sorted({*TRAIN.values(), *HELD_OUT.values()} - {*(p for p in _paths() if (root / p).is_file())}),
     )
     files = {path: sha256_file(root / path) for path in _paths() if (root / path).is_file()}
-    about = {"rows": pool.rows, "held_out": pool.held_out, "normalised": NORMALISED, "draw": draw, "seed": seed}
-    write_text(folder / "pool.json", json.dumps({**about, "missing": pool.missing, "sha256": files}, indent=1) + "\n")
+    about = {"rows": pool.rows, "held_out": pool.held_out, "normalised": NORMALISED, **drawn}
+    write_text(folder / ABOUT, json.dumps({**about, "missing": pool.missing, "sha256": files}, indent=1) + "\n")
     return pool
 
 

@@ -3,21 +3,24 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.connect.embed import modality_of
 from pipeline.errors import UserError
 from pipeline.links import Link
-from pipeline.modalities import MODALITY_OF, TEXT
+from pipeline.modalities import MODALITIES, MODALITY_OF, TEXT
 
 
 def read_query(query: str) -> tuple[str, bytes]:
     """Modality and bytes of what is looked for: a file, or the words themselves.
 
     Raises:
-        UserError: It looks like the path of a file and there is none, or the file is of no modality.
+        UserError: It is empty, or looks like the path of a file and there is none, or the file is of no modality.
     """
+    if not query.strip():
+        raise UserError("A query is empty.", "Name words or a file.")
     file = Path(query)
     if file.suffix and os.path.isfile(query):  # which is false for words that are too long to be a name
         return modality_of(file), file.read_bytes()
@@ -39,6 +42,11 @@ def widest(connections: Mapping[str, Sequence[Link]], sources: Sequence[str], ta
         name: {modality for link in links for modality in (*link.modalities, link.overlap)}
         for name, links in connections.items()
     }
+    known = {*MODALITIES, *(modality for modalities in held.values() for modality in modalities)} - {""}
+    if target not in known:
+        close = get_close_matches(target, known, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(sorted(known))}."
+        raise UserError(f"There is no modality {target!r}.", hint)
     wanted = {*sources, target}
     fitting = {name: len(modalities) for name, modalities in held.items() if wanted <= modalities}
     if not fitting:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import UserError
 from pipeline.files.address import without_password
 from pipeline.files.plain_yaml import read_yaml, shown
+from pipeline.methods import methods
 from pipeline.names import RULE
 from pipeline.params.baselines import baseline_problems
 from pipeline.params.model import Params
@@ -106,7 +107,7 @@ def _describe(detail: Any) -> str:
         return f"{where} = {shown(repr(tag))}: is none of {', '.join(tags)}{nearest(str(tag), tags)}"
     if detail["type"] == "extra_forbidden":
         names = known_names(Params, location[:-1])
-        return f"{where}: there is no such setting{nearest(str(location[-1]), names)}"
+        return f"{where}: there is no such setting{_of_others(location)}{nearest(str(location[-1]), names)}"
     if detail["type"] == "missing":
         return f"{where}: is required"
     message = _shape(detail) or detail["msg"][0].lower() + detail["msg"][1:]
@@ -114,15 +115,24 @@ def _describe(detail: Any) -> str:
     return f"{where} = {shown(without_password(repr(detail['input'])))}: {shown(message, 200)}{close}"
 
 
+def _of_others(location: list[Any]) -> str:
+    """Which methods have the setting at `location`, if the one of its connection has not."""
+    table, entry, own, *inner = location if len(location) > 3 else [""] * 4
+    if table != "connections":
+        return ""
+    found = [name for name in methods() if inner[-1] in known_names(Params, [table, entry, name, *inner[:-1]])]
+    return f" of method {own}, only of {', '.join(found)}" if found else ""
+
+
 def _shape(detail: Any) -> str:
-    """What is wrong with a value that is no list or no mapping where one has to be, in words of YAML; empty for others."""
+    """What is wrong with a value that is empty, no list or no mapping where one has to be, in words of YAML; "" for others."""
     kind, value = detail["type"], detail["input"]
     if kind in ("tuple_type", "list_type"):
         example = f"[{value}]" if isinstance(value, str | int | float) else "[first, second]"
         return f"is not a list; write {example}"
     if kind in ("dict_type", "mapping_type", "model_type", "model_attributes_type"):
         return "is not a mapping; write `name: value` in lines below it, or {name: value}"
-    return ""
+    return "is empty; at least one is needed" if kind == "too_short" and not value else ""
 
 
 def _choices(detail: Any, field: str) -> list[str]:

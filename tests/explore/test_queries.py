@@ -27,6 +27,11 @@ def test_a_mistyped_path_is_not_taken_for_words(tmp_path: Path, monkeypatch: pyt
         read_query(query)
 
 
+def test_nothing_is_not_looked_for() -> None:
+    with pytest.raises(UserError, match="A query is empty"):
+        read_query(" ")
+
+
 def test_the_widest_connection_that_holds_both_modalities_is_used() -> None:
     narrow = (make_link("narrow"),)
     ulip = make_link("wide", ("clip", "ulip"), "image", {"clip": "text", "ulip": "point"}, "clip")
@@ -36,3 +41,6 @@ def test_the_widest_connection_that_holds_both_modalities_is_used() -> None:
     assert widest(connections, ["audio", "text"], "point") == "wide"
     with pytest.raises(UserError, match="No connection joins audio and point"):
         widest({"narrow": narrow}, ["audio"], "point")
+    with pytest.raises(UserError, match="There is no modality 'imag'") as misspelt:
+        widest({"narrow": narrow}, ["text"], "imag")
+    assert misspelt.value.hint == "Did you mean 'image'?"

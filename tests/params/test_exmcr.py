@@ -89,7 +89,7 @@ def test_every_method_with_a_base_lets_a_leaf_differ(tmp_path, method):
 MISTAKES = [
     ("join.base", "clib", "did you mean 'clip'?"),
     ("method", "exmcrr", "did you mean 'exmcr'?"),
-    ("join.leaves", {}, "at least 1"),
+    ("join.leaves", {}, "is empty"),
     ("join.leaves.clap.overlap", None, "needs `overlap`"),
     ("join.leaves.clap.overlap", "tekst", "did you mean 'text'?"),
     ("join.leaves.clap.overlap", "audio", "is the overlapping modality"),
@@ -104,7 +104,7 @@ MISTAKES = [
     ),
     ("join.leaves.clap.train", {"epoch": 3}, "did you mean 'epochs'?"),
     ("join.leaves.clap.trian", {}, "did you mean 'train'?"),
-    ("join.leaves.clap.retrieve", {"sets": []}, "at least 1"),
+    ("join.leaves.clap.retrieve", {"sets": []}, "is empty"),
     ("join.leaves.clap.retrieve", {"control": "random_partners"}, "shuffled_overlap"),
     ("retrieve.sets", ["leafs"], "did you mean 'leaf'?"),
     ("train.temperatur", 0.1, "did you mean 'temperature'?"),

@@ -58,7 +58,7 @@ def read_columns(annotations: Path | None, table: str, columns: Sequence[str]) -
 
 
 def read_labels(annotations: Path | None, labels: Labels) -> dict[str, list[str]]:
-    """The classes of each key, in the order of the table.
+    """The classes of each key, in the order of the table; blanks around either are not part of it.
 
     Raises:
         UserError: The table is missing or has no such columns.
@@ -66,10 +66,11 @@ def read_labels(annotations: Path | None, labels: Labels) -> dict[str, list[str]
     rows = read_columns(annotations, labels.table, [labels.key, labels.column])
     found: dict[str, list[str]] = {}
     for key, label in zip(rows[labels.key], rows[labels.column], strict=True):
-        classes = found.setdefault(str(key), [])
-        for name in label if isinstance(label, list | np.ndarray) else [label]:
-            if not (name is None or name == "" or str(name) in classes):
-                classes.append(str(name))
+        classes = found.setdefault(str(key).strip(), [])
+        for each in label if isinstance(label, list | np.ndarray) else [label]:
+            name = "" if each is None else str(each).strip()
+            if name and name not in classes:
+                classes.append(name)
     return found
 
 
@@ -81,7 +82,7 @@ def read_marks(annotations: Path | None, labels: Labels) -> dict[str, bool]:
     """
     rows = read_columns(annotations, labels.table, [labels.key, labels.column])
     words = {"true": True, "1": True, "false": False, "0": False, "": False}
-    marks = [words.get(str(value).lower()) for value in rows[labels.column]]
+    marks = [words.get(str(value).strip().lower()) for value in rows[labels.column]]
     if None in marks:
         raise UserError(
             f"The column {labels.column!r} of {labels.table} holds {rows[labels.column][marks.index(None)]!r}, "
@@ -90,7 +91,8 @@ def read_marks(annotations: Path | None, labels: Labels) -> dict[str, bool]:
         )
     found: dict[str, bool] = {}
     for key, mark in zip(rows[labels.key], marks, strict=True):
-        found[str(key)] = bool(mark) or found.get(str(key), False)
+        name = str(key).strip()
+        found[name] = bool(mark) or found.get(name, False)
     return found
 
 

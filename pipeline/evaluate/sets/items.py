@@ -86,6 +86,9 @@ def load_set(task: PairTask, spaces: tuple[Collection[str], Collection[str]], fo
             if classes is None
             else "Check that the keys of the labels are those of the samples.",
         )
+    if len(shared) == 1 and isinstance(task, RetrievalTask):
+        what = "item" if classes is None else "class"
+        log.warning("%s has one %s: every answer is right, and every method is at 100 %%", task.corpus, what)
     used = [[key for key in keys if group(at, key) in shared] for at, (keys, _) in enumerate(tables)]
     numbers = {name: number for number, name in enumerate(sorted(shared))}
     shown = sorted({items_of[at][key] for at, keys in enumerate(used) for key in keys})

@@ -164,3 +164,17 @@ def test_a_dash_in_an_id_is_not_that_of_its_captions() -> None:
         {"dog_0": "dog", "dog_2": "dog"},
     ]
     assert _items([["a_0"], ["a_0"]], "") == [{"a_0": "a_0"}] * 2
+
+
+def test_blanks_around_a_class_or_a_key_make_no_other_one(tmp_path: Path) -> None:
+    """A table that was typed: `cone ` is the class of `cone`, not a second one for which every cone is a wrong answer."""
+    clean, typed = shapes(0), shapes(0)
+    typed.loc[::2, "shape"] += " "
+    typed.loc[::3, "key"] = " " + typed.key[::3]
+    pd.testing.assert_frame_equal(by_class(tmp_path / "typed", typed), by_class(tmp_path / "clean", clean))
+
+
+def test_a_single_class_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = by_class(tmp_path, shapes(0).assign(shape="cone"))
+    assert (metrics.value[metrics.metric == "class_R@1"] == 1).all()
+    assert "sounds has one class: every answer is right" in caplog.text

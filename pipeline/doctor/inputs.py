@@ -1,16 +1,20 @@
 """What the parameters name and somebody has to put in place: weights, tokenizers, raw data."""
 
 import json
+import zipfile
 from collections.abc import Callable, Collection, Sequence, Sized
 from importlib.util import find_spec
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 from pipeline.doctor.stages import is_made
 from pipeline.errors import McrError, UserError
+from pipeline.files.foreign import HEAD_BYTES, foreign
 from pipeline.hashing import sha256_file, sha256_json
 from pipeline.spaces import SpaceSpec, known_encoders, weight_files
-from pipeline.spaces.weights.checkpoints import SUFFIXES
+from pipeline.spaces.weights.checkpoints import SAFE_SUFFIX, SUFFIXES
 
 
 def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
@@ -35,6 +39,10 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
         files = [file for file in weight_files(spec) if file.name.endswith(SUFFIXES)]
     except UserError as error:
         return Finding(FAIL, subject, error.message, error.hint)
+    for file in files:
+        if why := _unusable(file):
+            hint = "Fetch it again, and compare its sha256 with the one that its authors give."
+            return Finding(FAIL, subject, f"{file} {why}", hint)
     hashes = {file: sha256_file(file) for file in files}
     said = ", ".join(f"{file} ({file.stat().st_size / 1e6:,.1f} MB, sha256 {found})" for file, found in hashes.items())
     whole = sha256_json({file.name: digest for file, digest in hashes.items()})  # of weights in several files
@@ -42,6 +50,24 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
         hint = f"Fetch the file again, or correct `sha256` of the space, which is {spec.sha256}."
         return Finding(FAIL, subject, f"other weights than expected: {said}", hint)
     return Finding(OK, subject, said)
+
+
+def _unusable(file: Path) -> str:
+    """Why a file of weights cannot be read, as far as its first bytes and its size tell; empty where they do not."""
+    with file.open("rb") as opened:
+        head = opened.read(HEAD_BYTES)
+    # A checkpoint of torch is a ZIP archive, whose table of contents is at its end.
+    if head.startswith(b"PK"):
+        return "" if zipfile.is_zipfile(file) else "is cut off"
+    if found := foreign(head):
+        return f"is {found[0]}"
+    if file.suffix == SAFE_SUFFIX:
+        try:
+            with safe_open(file, "numpy"):
+                pass
+        except SafetensorError as error:
+            return f"is damaged or cut off ({error})"
+    return "" if head else "is empty"
 
 
 def tokenizer(name: str, spec: SpaceSpec) -> list[Finding]:

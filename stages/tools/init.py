@@ -9,7 +9,7 @@ import typer
 
 from pipeline.errors import UserError
 from stages.printing import say, say_lines
-from stages.project import ROOT, make_project
+from stages.project import ROOT, STAGES, make_project
 
 if TYPE_CHECKING:
     from pipeline.params.model import Params
@@ -65,7 +65,10 @@ def init(
     target = Path("params.yaml")
     recipes = {name: _for_root(path.read_text()) for name, path in presets.items()}
     if target.exists() and target.read_text() not in recipes.values() and not force:
-        raise UserError("params.yaml was changed, so it is not replaced.", "Copy it elsewhere, then use --force.")
+        hint = "Copy it elsewhere, then use --force."
+        if not STAGES.exists():
+            hint += " Put it back afterwards if you only need dvc.yaml, which fits every params.yaml."
+        raise UserError("params.yaml was changed, so it is not replaced.", hint)
     recipe = recipes[preset]
     if names := [name.strip() for name in without.split(",") if name.strip()]:
         recipe = leave_out(recipe, names, preset)

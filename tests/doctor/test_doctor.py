@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from dvc.repo import Repo  # here: its log handlers keep the stream that they find when it is imported
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from pipeline.doctor import inputs, packages, storage
@@ -74,8 +76,8 @@ def test_checkpoints(tmp_path):
     weights.parent.mkdir()
     spec = SpaceSpec("open_clip", str(weights.parent), model="ViT-B-32")
     assert inputs.checkpoint("clip", spec, NOWHERE).level == FAIL
-    weights.write_bytes(b"weights")
-    digest = sha256_bytes(b"weights")
+    save_file({"w": torch.ones(3)}, weights)
+    digest = sha256_bytes(weights.read_bytes())
     found = inputs.checkpoint("clip", spec, NOWHERE)
     assert found.level == OK and digest in found.said
     for sha256, level in ((digest, OK), ("0" * 64, FAIL)):
@@ -89,6 +91,36 @@ def test_checkpoints(tmp_path):
     for place in ("hf-hub:owner/name", "openai"):
         assert inputs.checkpoint("c", SpaceSpec("open_clip", place), NOWHERE).level == NOTE
     assert inputs.checkpoint("c", SpaceSpec("opne_clip", "openai"), NOWHERE).level == FAIL
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("w.safetensors", b"<!DOCTYPE html><html>login</html>", "is an HTML page"),
+        ("w.pt", b"<html>", "is an HTML page"),
+        ("w.safetensors", None, "is damaged or cut off"),
+        ("w.pt", None, "is cut off"),
+        ("w.safetensors", b"", "is damaged or cut off"),
+        ("w.bin", b"", "is empty"),
+    ],
+)
+def test_weights_that_cannot_be_read_are_found_before_they_are_needed(tmp_path, name, content, said):
+    path = tmp_path / name
+    save = save_file if name.endswith("safetensors") else torch.save
+    save({"w": torch.ones(300)}, path)
+    spec = SpaceSpec("open_clip", str(path), model="ViT-B-32")
+    assert inputs.checkpoint("clip", spec, NOWHERE).level == OK
+    path.write_bytes(path.read_bytes()[:-200] if content is None else content)
+    found = inputs.checkpoint("clip", spec, NOWHERE)
+    assert found.level == FAIL and said in found.said and found.hint
+
+
+def test_a_project_without_stages_is_told_how_to_get_them(tmp_path):
+    with Repo.init(str(tmp_path), no_scm=True):
+        pass
+    assert [found.level for found in storage.dvc(tmp_path).findings] == [OK, NOTE]
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', outs: [data/a]}}")
+    assert [found.level for found in storage.dvc(tmp_path).findings] == [OK]
 
 
 def test_tokenizers(tmp_path, monkeypatch):

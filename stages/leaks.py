@@ -35,7 +35,10 @@ def warn_of_leaks(params: "Params", connection: str) -> None:
     pairs = [pair for pair in _pairs(params, [connection]) if pair not in earlier]
     found = _compare(pairs)
     if found is None:
-        say(f"train {connection}: its corpora were not compared with the evaluation sets; run `mcr shard` first")
+        say(
+            f"train {connection}: its corpora were not compared with the evaluation sets, since not all have shards: run "
+            "`mcr shard`, or make sure yourself that imported embeddings hold no evaluation sample"
+        )
         return
     for leak in found.leaks:
         say(f"LEAK: {leak}: numbers on that set will be too good")

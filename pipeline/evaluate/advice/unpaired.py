@@ -14,7 +14,7 @@ from pipeline.store import read_placed
 
 
 def signs_of(links: Sequence[Link], pair: tuple[str, str], embeddings: Path, model: Path, most: int) -> Signs | None:
-    """The signs between two modalities of a connection; None where its unpaired data lack one of them.
+    """The signs between two modalities of a connection; None where its unpaired data lack one of them, or are all alike there.
 
     Args:
         links: Of the connection.
@@ -26,12 +26,11 @@ def signs_of(links: Sequence[Link], pair: tuple[str, str], embeddings: Path, mod
     places = [_place(links, modality, embeddings) for modality in pair]
     if None in places or not (model / "config.json").is_file():
         return None
+    memories = [(where[0], _rows(where[1], most)) for where in places if where]
+    if any((rows == rows[0]).all() for _, rows in memories):
+        return None  # without neighbours; a method that centres its samples leaves nothing of them
     space = ConnectedSpace.load(model)
-    sides = [
-        space.project(where[0], _rows(where[1], most), modality).numpy()
-        for where, modality in zip(places, pair, strict=True)
-        if where
-    ]
+    sides = [space.project(name, rows, modality).numpy() for (name, rows), modality in zip(memories, pair, strict=True)]
     return signs(sides[0], sides[1])
 
 

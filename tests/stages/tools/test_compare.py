@@ -50,27 +50,43 @@ def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
     assert "Start with main. No held-out pair has been measured" in said and "held-out items" not in said
 
 
-def test_texts_about_something_else_are_warned_of(tmp_path, monkeypatch):
-    """The first captions alone, all of them near to one picture."""
+def make_alike(space: str, corpus: str, modality: str) -> None:
+    """Make every row of a store its first one."""
     import numpy as np
 
     from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, PartFolder, Rows, Store, write_rows
 
+    folder = Path("data/embeddings") / space / corpus / modality
+    store = Store.open(folder)
+    same = np.repeat(store.read().vectors[EMBEDDING_COLUMN][:1], ROWS, 0)
+    made = dict(store.manifest.fingerprint)
+    shutil.rmtree(folder)
+    fresh = PartFolder(folder, EMBEDDINGS, made)
+    content = Rows(keys(corpus), {EMBEDDING_COLUMN: same}, {})
+    fresh.commit("part-00000.parquet", "x", keys(corpus), [], lambda path: write_rows(path, content, {}))
+    fresh.finish(0.0)
+
+
+def test_texts_about_something_else_are_warned_of(tmp_path, monkeypatch):
+    """The first captions alone, all of them near to one picture."""
     monkeypatch.chdir(tmp_path)
     walk("coupling")
     for space in WIDTHS:
-        folder = Path("data/embeddings") / space / "captions" / "text"
-        store = Store.open(folder)
-        rows = store.read().vectors[EMBEDDING_COLUMN]
-        same = np.repeat(rows[:1], ROWS, 0)
-        made = dict(store.manifest.fingerprint)
-        shutil.rmtree(folder)
-        fresh = PartFolder(folder, EMBEDDINGS, made)
-        content = Rows(keys("captions"), {EMBEDDING_COLUMN: same}, {})
-        fresh.commit("part-00000.parquet", "x", keys("captions"), [], lambda path, c=content: write_rows(path, c, {}))
-        fresh.finish(0.0)
+        make_alike(space, "captions", "text")
     assert "warning: they do not speak of the rest. More of captions about what photos show" in compare()
     assert "captions" in CORPORA
+
+
+def test_a_memory_of_equal_samples_has_no_neighbours_and_the_rest_is_compared(tmp_path, monkeypatch):
+    """The bridge takes the mean of the memory away, which leaves nothing: an error about it hid the measured pairs."""
+    monkeypatch.chdir(tmp_path)
+    build("bridge")
+    make_alike("clip", "photos", "image")
+    for arguments in (["retrieve", "main"], ["train", "main"], ["evaluate"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"{done.output} {done.exception}"
+    said = compare()
+    assert "held_out: Take main: the best on" in said and "neighbours that are mutual" not in said
 
 
 def test_connections_are_compared_without_a_task(tmp_path, monkeypatch):

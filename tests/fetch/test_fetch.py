@@ -223,6 +223,21 @@ def test_without_a_network_it_says_so(get, hub: Hub, tmp_path: Path, monkeypatch
         get()
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "file", "said"),
+    [
+        ("hub.example.org", "sub/config.json", "HF_ENDPOINT is hub.example.org, which is not an address"),
+        ("ftp://hub", "sub/config.json", "HF_ENDPOINT is ftp://hub, which is not an address"),
+        ("", "../../../x", "answers 404"),  # as a server answers that is no hub
+    ],
+)
+def test_what_no_other_try_mends_is_the_users_to_correct(get, hub: Hub, endpoint: str, file: str, said: str) -> None:
+    hub.url = endpoint or hub.url
+    with pytest.raises(UserError, match=said) as caught:
+        get({file: {}})
+    assert caught.value.hint
+
+
 def test_a_damaged_record_is_not_trusted(get, tmp_path: Path) -> None:
     (tmp_path / "fetched.json").write_text("{")
     with pytest.raises(CorruptError, match="is damaged"):

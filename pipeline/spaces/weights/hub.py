@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from pipeline.errors import McrError, TryAgainError, UserError
 
 TRANSPORTS = {"requests", "httpx", "httpx2", "httpcore", "urllib3"}  # what versions of huggingface_hub speak through
+# What another try may get past: the server was busy, or gave up waiting.
+PASSING = {408, 425, 429}
 HUB = "hf-hub:"  # before the name of a repository: hf-hub:owner/name@revision
 
 
@@ -19,12 +22,15 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
         writing: Whether it is written, not read.
 
     Raises:
-        UserError: It needs a login or a form, is not there, or the hub may not be asked.
+        UserError: It needs a login or a form, is not there, the server does not know what was asked for, the address of the
+            hub is none, or the hub may not be asked.
         TryAgainError: The hub cannot be reached, or the connection broke.
     """
     from huggingface_hub import constants, errors
 
     place = (endpoint or constants.ENDPOINT).rstrip("/")
+    if urlsplit(place).scheme not in ("http", "https") or not urlsplit(place).netloc:
+        raise UserError(f"HF_ENDPOINT is {place}, which is not an address.", "Write it with https:// in front.")
     try:
         yield
     except errors.GatedRepoError as error:
@@ -54,6 +60,11 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
                 f"{what} may not be {'written' if writing else 'read'}: {place} answers {status}.",
                 f"Run `hf auth login` (or set HF_TOKEN) with an account that may {'write' if writing else 'read'} it, or "
                 "renew an expired token.",
+            ) from error
+        if status is not None and 400 <= status < 500 and status not in PASSING:
+            raise UserError(
+                f"{what} was not {'written' if writing else 'fetched'}: {place} answers {status}.",
+                "Check the names in it; if HF_ENDPOINT is set, check that it is the address of a hub or of a mirror.",
             ) from error
         raise _unreachable(what, place, writing, f" It answers {status}.") from error
     except errors.LocalTokenNotFoundError as error:

@@ -63,7 +63,8 @@ def adopt_tars(
         UserError: There are no tars, a key is in two of them, no sample has a wanted modality, or too many are unusable.
     """
     unread, refused = Unread(), dict[str, str]()
-    tars = list(_tars(places, folder, options, unread))
+    tars = list(_tars(places, folder, options, unread, refused))
+    count = len(tars) + len(refused)
     wanted = options.modalities
     fingerprint = {"modalities": sorted(wanted), "adopted": CODE_VERSION}
     with (
@@ -91,7 +92,7 @@ def adopt_tars(
             shards.adopt(Record(part, "", Source(part.source)))
             findings.add(name, checked)
             progress.advance(1)
-        _check_tars(refused, len(tars), max_rejected)
+        _check_tars(refused, count, max_rejected)
         _check_keys(findings, places)
         check_repeats(findings.repeated(), wanted, keep_repeated, folder)
         for what, count in _lacking(findings, wanted, sum(part.rows for part in shards.parts.values()), places):
@@ -105,17 +106,24 @@ def adopt_tars(
         return shards.finish(max_rejected, tables, unread.counts()), shards.computed
 
 
-def _tars(places: Sequence[str], folder: Path, options: SourceOptions, unread: Unread) -> Iterator[str]:
-    """Address of each tar, in the order of the source; everything else there is counted."""
+def _tars(
+    places: Sequence[str], folder: Path, options: SourceOptions, unread: Unread, refused: dict[str, str]
+) -> Iterator[str]:
+    """Address of each tar, in the order of the source; one that is missing is refused, and everything else counted."""
     for place, opened in zip(places, open_places(places, options), strict=True):
         if opened.called != "webdataset":
             raise UserError(f"{place} is read as {opened.called}, but only WebDataset tars can be adopted.", INSTEAD)
         if isinstance(opened.place.folder, LocalFolder):
             refuse_overlap(Path(opened.place.folder.root or "."), folder)
         unread.update(opened.walk.unread)
-        given = set(opened.names)
+        broken = opened.walk.broken
+        missing = {name: why for name, why in broken.items() if name.endswith("/") or opened.kind.is_given(name)}
+        for name, reason in missing.items():
+            refused[opened.place.folder.origin(name)] = reason
+            log.warning("%s cannot be adopted: %s", opened.place.folder.origin(name), reason)
+        counted = missing.keys() | opened.names
         for name in opened.walk.names:
-            if name not in given:
+            if name not in counted:
                 unread.file(name)
         for name in opened.names:
             origin = opened.place.folder.origin(name)

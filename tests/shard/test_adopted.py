@@ -195,6 +195,19 @@ def test_what_cannot_be_a_shard_is_named_and_passed_over(laion, tmp_path, spoil)
     assert manifest.rows == 12 and manifest.not_read[adopted.UNUSABLE] == 1
 
 
+@pytest.mark.parametrize("listed", ["*.tar", "{00000..00003}.tar", ""])
+def test_a_tar_that_is_not_there_counts_as_one_that_cannot_be_adopted(laion, tmp_path, listed):
+    (laion / "notes.md").symlink_to("nowhere")  # no tar, so only counted
+    if "{" not in listed:  # as git-annex leaves what was not fetched
+        (laion / "00003.tar").symlink_to("../.git/annex/objects/x")
+    source = str(laion / listed)
+    with pytest.raises(UserError, match=r"1 of 4 tars cannot be adopted.*00003\.tar: (a link to nowhere|there is no)"):
+        adopt(source, tmp_path / "strict", max_rejected=0.2)
+    manifest, _ = adopt(source, tmp_path / "out", max_rejected=0.3)
+    assert manifest.not_read[adopted.UNUSABLE] == 1 and ".tar" not in manifest.not_read
+    assert len(manifest.parts) == 3 and manifest.not_read.get(".md", 0) == (not listed)
+
+
 def test_a_key_in_two_tars_is_refused(laion, tmp_path):
     (laion / "00009.tar").write_bytes((laion / "00001.tar").read_bytes())
     with pytest.raises(UserError, match=r"6 keys of .* are in several tars, such as '000010000'"):

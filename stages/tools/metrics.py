@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# What is shown; tables of earlier versions lack other columns.
+COLUMNS = ("task", "dataset", "direction", "connection", "method", "metric", "value", "n", "chance")
+
+
 class Format(StrEnum):
     """How to print a table."""
 
@@ -49,6 +53,8 @@ def metrics(
     if not file.is_file():
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
     rows: pd.DataFrame = read_table(file).to_pandas()
+    if missing := [name for name in COLUMNS if name not in rows]:
+        raise UserError(f"{file} is no table of metrics: it has no {', '.join(missing)}.", "Run `mcr evaluate` again.")
     if direction != "all":
         chosen = rows.direction == direction
         if direction == "mean":

@@ -61,6 +61,10 @@ MISTAKES = [
     ("spaces.clip.precision", "fp8", "'fp32'"),
     ("spaces.clip.batchsize", 3, "did you mean 'batch_size'?"),
     ("corpora.photos.modalities", ["images"], "did you mean 'image'?"),
+    ("spaces.clip.batch_size", "autoo", "clip.batch_size = 'autoo': input should be 'auto'; did you mean 'auto'?"),
+    ("spaces.clip.batch_size", 0, "clip.batch_size = 0: input should be greater than or equal to 1, or 'auto'"),
+    ("connections.coupled.keep", {"weight": 1.5}, "connections.coupled.keep.weight = 1.5: input should be less than 1"),
+    ("run.devices", [-1], "has 1 problem(s):\n  run.devices.0 = -1: input should be greater"),
     ("corpora.photos.modalities", [], "is empty"),
     ("corpora.photos.modalities", "image", "is not a list; write [image]"),
     ("connections.audio_image.join.queries", "captions", "is not a list; write [captions]"),
@@ -91,6 +95,9 @@ def test_a_mistake_is_named_with_its_path_and_the_nearest_name(tmp_path, where, 
     message = problems(tmp_path, raw)
     assert where in message
     assert hint in message
+    assert "constrained" not in message and "[" not in message.split(" = ")[0], (
+        "types of pydantic are no part of a path"
+    )
 
 
 def test_all_mistakes_are_listed_at_once(tmp_path):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, Sha256
 
 
 class SpaceSettings(Settings):
@@ -13,7 +13,7 @@ class SpaceSettings(Settings):
     encoder: str = Field(min_length=1, description="Encoder family.")
     checkpoint: str = Field(min_length=1, description="File, folder or hub reference of the weights.")
     model: str = Field("", description="Architecture name within the family.")
-    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Expected hash of the checkpoint.")
+    sha256: Sha256 = Field("", description="Expected hash of the checkpoint.")
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
         "fp32", description="Of weights and activations; `tf32` is fp32 whose products a GPU may round to 10 bits."
     )

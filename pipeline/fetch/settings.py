@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, Sha256
 
 
 class FetchedFile(Settings):
@@ -16,7 +16,7 @@ class FetchedFile(Settings):
     about: int | None = Field(
         None, ge=0, description="Its approximate size, if no exact one is known: shown, never checked."
     )
-    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Its hash.")
+    sha256: Sha256 = Field("", description="Its hash.")
     optional: bool = Field(False, description="Continue without it if the repository does not have it.")
 
 

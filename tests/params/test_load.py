@@ -109,6 +109,23 @@ def test_all_mistakes_are_listed_at_once(tmp_path):
     assert all(name in message for name in ("sead", "clib", "connections.oracle.train.epochs"))
 
 
+def test_a_hash_in_capitals_is_the_same_hash(tmp_path):
+    raw = copy.deepcopy(DEMO)
+    raw["spaces"]["clip"]["sha256"] = "AB" * 32
+    entry = {
+        "repository": "o/n",
+        "revision": "main",
+        "licence": "x",
+        "to": "d",
+        "files": {"w.pt": {"sha256": "CD" * 32}},
+    }
+    raw["fetch"] = {"clip": [entry]}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    params = load_params(path)
+    assert params.spaces["clip"].sha256 == "ab" * 32 and params.fetch["clip"][0].files["w.pt"].sha256 == "cd" * 32
+
+
 def test_a_misspelt_name_of_a_method_is_named(tmp_path):
     raw = copy.deepcopy(DEMO)
     raw["connections"]["audio_image"]["methd"] = raw["connections"]["audio_image"].pop("method")

@@ -13,12 +13,15 @@ from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
 from pipeline.shard.settings import CorpusSettings, Limits
 
+# Threads, or decoding processes: as many are started as are asked for, and some thousands bring a machine to a halt.
+MOST_AT_ONCE = 1024
+
 
 class RunSettings(Settings):
     """How work is done, not what: no DVC stage depends on it."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    workers: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] | Literal["auto"] = Field(
         2,
         description="Samples decoded at the same time, while the model computes; auto: as many as this process has cores.",
     )
@@ -86,6 +89,7 @@ class Params(Settings):
     threads: int = Field(
         2,
         ge=1,
+        le=MOST_AT_ONCE,
         description="CPU threads of the arithmetic; another number rounds sums differently, so it is part of the result.",
     )
     modalities: dict[

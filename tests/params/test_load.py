@@ -64,6 +64,8 @@ MISTAKES = [
     ("spaces.clip.batch_size", "autoo", "clip.batch_size = 'autoo': input should be 'auto'; did you mean 'auto'?"),
     ("spaces.clip.batch_size", 0, "clip.batch_size = 0: input should be greater than or equal to 1, or 'auto'"),
     ("connections.coupled.keep", {"weight": 1.5}, "connections.coupled.keep.weight = 1.5: input should be less than 1"),
+    ("threads", 10_000, "threads = 10000: input should be less than or equal to 1024"),
+    ("run.workers", 10_000, "run.workers = 10000: input should be less than or equal to 1024"),
     ("run.devices", [-1], "has 1 problem(s):\n  run.devices.0 = -1: input should be greater"),
     ("corpora.photos.modalities", [], "is empty"),
     ("corpora.photos.modalities", "image", "is not a list; write [image]"),

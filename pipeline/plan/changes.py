@@ -30,7 +30,7 @@ class Changes:
 
     Attributes:
         run: Those that would run because something changed, dependencies first.
-        unchanged: Names of the others.
+        unchanged: The others, by name; those of a dvc.yaml in a folder as ``folder/dvc.yaml:name``.
     """
 
     run: list[Change]
@@ -66,12 +66,11 @@ def stage_changes(root: Path, other: Collection[Path] = ()) -> Changes:
                 reasons = _words(entries) or [
                     f"{dependency}: modified" for dependency in stage.deps if Path(dependency.fs_path) in anew
                 ]
-                name = stage.addressing.rsplit(":", 1)[-1]
                 if reasons or any(other in runs for other in graph.successors(stage)):
                     runs.add(stage)
-                    found.append(Change(name, reasons))
+                    found.append(Change(stage.addressing.rsplit(":", 1)[-1], reasons))
                 else:
-                    unchanged.append(name)
+                    unchanged.append(stage.addressing)
             return Changes(found, frozenset(unchanged))
     except DvcException as error:
         raise UserError(f"DVC cannot read its stages: {error}.", "Run `dvc status`, which says more.") from error

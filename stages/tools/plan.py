@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pipeline.plan.changes import Changes
     from pipeline.plan.estimates import Estimate
 
+PARAMS_OF_STAGES = Path("params.yaml")
+
 
 def plan(
     probe: Annotated[int, typer.Option(min=0, help="Samples to embed for measuring the speed; 0: none.")] = 32,
@@ -56,8 +58,8 @@ def plan(
     from pipeline.params.load import load_params
 
     params = load_params(params_file)
-    changes = _print_changes(params)
-    if changes and not changes.run:
+    changes = _print_changes(params, params_file)
+    if changes and not changes.run and _stages_of(params) <= changes.unchanged:
         return
     # Here, because torch takes a second to import.
     from pipeline.doctor.storage import cache_link
@@ -119,15 +121,28 @@ def _say_scale(scale: str, files: "list[Path]", devices: int, cores: int) -> Non
         say(need.line())
 
 
-def _print_changes(params: "Params") -> "Changes | None":
-    """Print what DVC would run; None where this is not a DVC project."""
+def _stages_of(params: "Params") -> set[str]:
+    """Names of the stages whose work is estimated here."""
+    shards = {f"shard@{name}" for name, corpus in params.corpora.items() if not corpus.adopt}
+    spaces = {f"encode@{job.space}" for job in params.encode.values()}
+    return shards | spaces | {f"retrieve@{name}" for name in params.connections}
+
+
+def _print_changes(params: "Params", params_file: Path) -> "Changes | None":
+    """Print what DVC would run; None where this is not a DVC project, or its stages read other parameters."""
     from pipeline.plan.changes import stage_changes
     from stages.tools.inputs import look
 
+    if params_file.absolute() != PARAMS_OF_STAGES.absolute():
+        say(f"dvc: its stages read {PARAMS_OF_STAGES}, not {params_file}")
+        return None
     try:
         changes = stage_changes(Path("."), [one.path for one in look(params) if one.changed])
     except UserError as error:
         say(f"dvc: {error.message}")
+        return None
+    if not changes.run and not changes.unchanged:
+        say("dvc: there are no stages, so `dvc repro` runs nothing")
         return None
     say(f"dvc repro would run {_stages(len(changes.run))}" + (":" if changes.run else ": everything is up to date"))
     for change in changes.run:

@@ -78,6 +78,7 @@ def test_stages_that_dvc_would_run(project):
 
 def test_nothing_is_loaded_for_what_does_not_run(project):
     stages = {
+        "shard": {"foreach": ["photos"], "do": {"cmd": "echo ${item} > sharded", "outs": ["sharded"]}},
         "encode": {"foreach": ["clip"], "do": {"cmd": "echo ${item} > done", "outs": ["done"]}},
         "report": {"cmd": "cp in r", "deps": ["in"], "outs": ["r"]},
     }
@@ -94,3 +95,28 @@ def test_nothing_is_loaded_for_what_does_not_run(project):
     command = "import sys; from stages.cli import app; app(['plan'], standalone_mode=False); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True)
     assert done.stdout == "dvc repro would run 0 stages: everything is up to date\n"
+
+
+def test_stages_of_somebody_else_hide_no_work_of_ours(project):
+    work = "encode clip-photos image: 25 of 25"
+    mcr("shard", "photos")
+    Path("dvc.yaml").write_text("stages: {}\n")
+    with Repo.init(no_scm=True):
+        said = mcr("plan", "--probe", "4")
+        assert "there are no stages" in said and "up to date" not in said and work in said
+        # One of their own, and one in a folder that is called as ours is.
+        Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"own": {"cmd": "echo > own", "outs": ["own"]}}}))
+        Path("part").mkdir()
+        ours = {"encode": {"foreach": ["clip"], "do": {"cmd": "echo ${item} > done", "outs": ["done"]}}}
+        Path("part/dvc.yaml").write_text(yaml.safe_dump({"stages": ours}))
+        subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "--all-pipelines"], check=True)
+        said = mcr("plan", "--probe", "4")
+        assert "would run 0 stages" in said and work in said
+
+
+def test_other_parameters_than_those_that_dvc_reads(project):
+    mcr("shard", "photos")
+    with Repo.init(no_scm=True):
+        Path("params.yaml").rename("other.yaml")
+        said = mcr("plan", "--probe", "4", "--params", "other.yaml")
+    assert "dvc: its stages read params.yaml, not other.yaml" in said and "encode clip-photos image: 25 of 25" in said

@@ -12,6 +12,13 @@ from pipeline.files.plain_yaml import shown
 from pipeline.methods import methods
 from pipeline.params.model import Params
 
+# What a value may be that may also be a word, by what pydantic says where it is neither.
+KINDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list such as [0, 1]"),
+}
+
 
 def described(details: Sequence[Any]) -> list[str]:
     """One sentence for each value that is wrong, with its dotted path.
@@ -33,7 +40,7 @@ def _path(detail: Any) -> list[Any]:
 
 
 def _inside(path: tuple[str, ...], same: list[Any], paths: Iterable[tuple[str, ...]]) -> bool:
-    """Whether the value at `path` is a list or a mapping whose own entry is wrong, and only not one of some words itself."""
+    """Whether an entry of the value at `path` is wrong: that the value itself is not one of some words says nothing then."""
     words_only = all(detail["type"] == "literal_error" for detail in same)
     return words_only and any(other[: len(path)] == path != other for other in paths)
 
@@ -42,8 +49,11 @@ def _told(same: list[Any]) -> Any:
     """Of what one value is wrong for, that which it comes nearest to, with the words that it may be instead."""
     nearest_kind = min(same, key=lambda detail: (detail["type"].endswith(("_type", "_parsing")), same.index(detail)))
     words = [detail["ctx"]["expected"] for detail in same if detail["type"] == "literal_error" and len(same) > 1]
-    if not words or nearest_kind["type"] == "literal_error":
+    if not words:
         return nearest_kind
+    if nearest_kind["type"] == "literal_error":
+        kinds = [KINDS[detail["type"]] for detail in same if detail["type"] in KINDS]
+        return {**nearest_kind, "msg": " or ".join([nearest_kind["msg"], *kinds]), "kinds": kinds}
     return {**nearest_kind, "msg": f"{nearest_kind['msg']}, or {' or '.join(words)}"}
 
 
@@ -72,6 +82,8 @@ def _describe(detail: Any) -> str:
     said = detail["msg"].removeprefix("Value error, ")
     message = _shape(detail) or said[0].lower() + said[1:]
     close = nearest(str(detail["input"]), _choices(detail, "expected")) if detail["type"] == "literal_error" else ""
+    if detail.get("kinds") and "did you mean" not in close:  # the words are not all that there is to choose from
+        close = ""
     return f"{where} = {shown(without_password(repr(detail['input'])))}: {shown(message, 200)}{close}"
 
 

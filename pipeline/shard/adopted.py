@@ -64,7 +64,7 @@ def adopt_tars(
     """
     unread, refused = Unread(), dict[str, str]()
     tars = list(_tars(places, folder, options, unread, refused))
-    count = len(tars) + len(refused)
+    found = len(tars) + len(refused)
     wanted = options.modalities
     fingerprint = {"modalities": sorted(wanted), "adopted": CODE_VERSION}
     with (
@@ -92,7 +92,7 @@ def adopt_tars(
             shards.adopt(Record(part, "", Source(part.source)))
             findings.add(name, checked)
             progress.advance(1)
-        _check_tars(refused, count, max_rejected)
+        _check_tars(refused, found, max_rejected)
         _check_keys(findings, places)
         check_repeats(findings.repeated(), wanted, keep_repeated, folder)
         for what, count in _lacking(findings, wanted, sum(part.rows for part in shards.parts.values()), places):

@@ -96,9 +96,10 @@ def cut_clips(name: str, root: Path, videos: Path, cut: Cut, whole: bool, worker
         kept = files_of_others(root, clip, chosen, listed, cut_before.get(clip))
         todo.append(Job(clip, path, _span(cut, spans[clip], whole), listed, kept))
     jobs = [job for job in todo if len(job.kept) < len(files_of(root, job.clip, chosen, job.numbers))]
-    # Without content: begun, so that the files of a run that is killed are known for ours, but for those that it keeps.
+    # Without content: begun, so that the files of a run that is killed are known for ours, but for those that it keeps;
+    # all that the record says of a clip whose files are all somebody else's.
     begun = {clip: {key: value for key, value in entry.items() if key == KEPT} for clip, entry in cut_before.items()}
-    begun |= {job.clip: in_record(root, job.kept) for job in jobs}
+    begun |= {job.clip: in_record(root, job.kept) for job in todo}
     otherwise = sum(SETTINGS in entry for entry in clips.values())
     stay = sum(len(entry.get(KEPT, ())) for entry in clips.values()) + sum(len(job.kept) for job in todo)
     there = len(clips) - otherwise + len(todo) - len(jobs)

@@ -57,10 +57,13 @@ def test_files_that_were_not_cut_stay_and_only_what_is_missing_is_cut(mine):
     assert "3 files in c were not made by mcr cut and stay as they are" in first
     after = files(mine)
     assert {name: after[name] for name in before} == before and set(after) - set(before) == {"frames/a.jpg"}
-    entry = json.loads((mine / "cut.json").read_text())["clips"]["a"]
+    clips = json.loads((mine / "cut.json").read_text())["clips"]
+    assert clips["b"] == {"kept": ["audio/b.wav", "frames/b.jpg"]}
+    entry = clips["a"]
     assert entry["kept"] == ["audio/a.wav"] and entry["sound"] is None and entry["frame_at"] == pytest.approx(1.0)
     again = mcr(*CUT)
     assert "0 cut, 2 were there" in again and "3 files" in again
+    assert json.loads((mine / "cut.json").read_text())["clips"] == clips
     # Nor do other settings, a video without pictures, or one that is gone meanwhile make them ours.
     assert "1 cut, 1 were there" in mcr(*CUT, "--frame", "0.5")
     assert files(mine)["frames/a.jpg"] != after["frames/a.jpg"]
@@ -75,6 +78,10 @@ def test_files_that_were_not_cut_stay_and_only_what_is_missing_is_cut(mine):
     (mine / "audio/a.wav").unlink()
     assert "1 cut, 1 were there" in mcr(*CUT)
     assert files(mine)["audio/a.wav"].startswith(b"RIFF")
+    (mine / "frames/b.jpg").unlink()
+    assert "1 cut, 1 were there" in mcr(*CUT)
+    assert files(mine)["audio/b.wav"] == b"audio/b.wav"
+    assert json.loads((mine / "cut.json").read_text())["clips"]["b"]["kept"] == ["audio/b.wav"]
 
 
 def test_a_run_that_is_killed_keeps_what_was_not_cut(mine, monkeypatch):

@@ -16,10 +16,11 @@ from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import atomic_path
 from pipeline.files.foreign import HEAD_BYTES, foreign_text
 from pipeline.files.plain_yaml import shown
-from pipeline.prepare.prepared import SEPARATOR, earlier_keys, key_of
+from pipeline.prepare.prepared import KEY, SEPARATOR, earlier_keys, key_of
 from pipeline.progress import Progress
 
 BOX = ("x0", "y0", "x1", "y1")
+COLUMNS = pa.schema([KEY, *((edge, pa.float64()) for edge in BOX)])
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     # A picture is called by its name, which may be a number with zeros before it, or `nan`.
     "csv": lambda path: pd.read_csv(path, dtype={"image": str}, keep_default_na=False),
@@ -48,7 +49,7 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
 
     Raises:
         UserError: A file is missing, damaged or outside of `pictures`, two have one key, a box is none, `table`
-            exists and is not a table, or a file of somebody else is in the place of a crop.
+            exists and is not ours, or a file of somebody else is in the place of a crop.
     """
     rows = _read(proposals)
     stems = _stems(rows.image, proposals)
@@ -59,7 +60,8 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
     folder.mkdir(parents=True, exist_ok=True)
     # A picture may crash its decoder, hold it up or ask for all memory.
     apart: Isolated[bytes, Image] = Isolated(decode_image)
-    with earlier_keys(table, (folder / f"{key}.png" for key in chain(*keys.values()))) as earlier, apart:
+    crops = (folder / f"{key}.png" for key in chain(*keys.values()))
+    with earlier_keys(table, COLUMNS, crops) as earlier, apart:
         for name, boxes in groups:
             picture = _decoded(pictures / str(name), apart, proposals)
             for key, box in zip(keys[name], boxes[list(BOX)].to_numpy(float), strict=True):
@@ -69,7 +71,7 @@ def cut_crops(proposals: Path, pictures: Path, folder: Path, table: Path, progre
                     written[column].append(value)
             progress.advance(1)
         with atomic_path(table) as temporary:
-            pq.write_table(pa.table(written), temporary, write_page_checksum=True)
+            pq.write_table(pa.table(written, schema=COLUMNS), temporary, write_page_checksum=True)
         for key in earlier.difference(*keys.values()):
             (folder / f"{key}.png").unlink(missing_ok=True)
     return len(written["key"])

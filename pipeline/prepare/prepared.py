@@ -16,6 +16,8 @@ from pipeline.files.atomic import atomic_path, write_bytes, write_text
 
 SEPARATOR = "-"
 ABOUT = "set.json"
+KEY = pa.field("key", pa.string())
+LABELS = pa.schema([KEY, ("label", pa.string())])
 Box = tuple[float, float, float, float]
 
 
@@ -75,18 +77,22 @@ def write_prepared(name: str, prepared: Prepared, raw: Path, annotations: Path) 
 
     Raises:
         UserError: Two samples would get the same key, a file is in the way that no run wrote, or the earlier table is
-            not one.
+            not ours.
     """
+    for modality, samples in prepared.files.items():
+        _check_unique(name, modality, [key for key, _ in samples])
     table = annotations / f"{name}.parquet"
     if not (raw / ABOUT).exists():
-        lines = [f"{part}.jsonl" for part in (*prepared.files, "captions", "prompts")]
-        tables = [] if prepared.converted else [table, annotations / f"{name}-regions.parquet"]
-        refuse_others([*(raw / part for part in lines), *tables])
-        write_text(raw / ABOUT, json.dumps({"set": name}) + "\n")  # what a run that is killed leaves behind is ours
+        places = [raw / f"{modality}.jsonl" for modality in prepared.files]
+        places += [raw / "captions.jsonl"] * bool(prepared.captions)
+        # A run of an earlier version that was killed left a table without a set.json, but its keys beside it.
+        places += [raw / "prompts.jsonl", *([] if _noted(table).exists() else [table])] * bool(prepared.classes)
+        places += [annotations / f"{name}-regions.parquet"] * bool(prepared.regions)
+        refuse_others(places)
     if not prepared.converted:
         return _written(name, prepared, raw, annotations, set())
     files = (raw / modality / f"{key}.npy" for modality, makers in prepared.converted.items() for key in makers)
-    with earlier_keys(table, files) as earlier:
+    with earlier_keys(table, LABELS, files) as earlier:
         return _written(name, prepared, raw, annotations, earlier)
 
 
@@ -101,9 +107,9 @@ def refuse_others(paths: Iterable[Path]) -> None:
 
 
 def _written(name: str, prepared: Prepared, raw: Path, annotations: Path, earlier: Set[str]) -> dict[str, int]:
+    write_text(raw / ABOUT, json.dumps({"set": name}) + "\n")  # from here on all is ours, also if this run is killed
     counts: dict[str, int] = {}
     for modality, samples in prepared.files.items():
-        _check_unique(name, modality, [key for key, _ in samples])
         rows = ({"key": key, "path": path} for key, path in samples)
         counts[modality] = _write_lines(raw / f"{modality}.jsonl", rows)
     for modality, makers in prepared.converted.items():
@@ -136,16 +142,16 @@ def _written(name: str, prepared: Prepared, raw: Path, annotations: Path, earlie
 
 
 @contextmanager
-def earlier_keys(table: Path, files: Iterable[Path]) -> Iterator[set[str]]:
+def earlier_keys(table: Path, columns: pa.Schema, files: Iterable[Path]) -> Iterator[set[str]]:
     """Keys of the files that earlier runs wrote, also one that was killed before it wrote its `table`.
 
     Those of the `files` that this run writes, ``<key>.<ending>``, are noted beside the table for as long.
 
     Raises:
-        UserError: `table` exists, but is not a table of keys; or one of `files` exists that no run wrote.
+        UserError: `table` exists, but does not have our `columns`; or one of `files` exists that no run wrote.
     """
-    noted = table.with_name(f".{table.name}.keys")
-    found = _keys_of(table) | _keys_of(noted)
+    noted = _noted(table)
+    found = _keys_of(table, columns) | _keys_of(noted, pa.schema([KEY]))
     files = list(files)
     refuse_others(path for path in files if path.stem not in found)
     _write_table(noted, {"key": sorted(found.union(path.stem for path in files))})
@@ -153,17 +159,21 @@ def earlier_keys(table: Path, files: Iterable[Path]) -> Iterator[set[str]]:
     noted.unlink()
 
 
-def _keys_of(table: Path) -> set[str]:
-    """The keys in a table that can be names of files in one folder; we write no others."""
+def _noted(table: Path) -> Path:
+    return table.with_name(f".{table.name}.keys")
+
+
+def _keys_of(table: Path, columns: pa.Schema) -> set[str]:
+    """The keys in a table of ours that can be names of files in one folder; we write no others."""
     if not table.is_file():
         return set()
-    content = pa.BufferReader(table.read_bytes())
     try:
-        keys = pq.read_table(content, columns=["key"])["key"].to_pylist()
-    except (KeyError, OSError, pa.ArrowException) as error:  # Arrow has all of these for a file that is no table
-        raise UserError(
-            f"{table} is not a table that mcr-connect wrote.", "Move it away and run the command again."
-        ) from error
+        found = pq.read_table(pa.BufferReader(table.read_bytes()))
+    except (OSError, pa.ArrowException):  # Arrow has both for a file that is no table
+        found = None
+    if found is None or not found.schema.equals(columns, check_metadata=True):  # pandas leaves metadata, we none
+        raise UserError(f"{table} is not a table that mcr-connect wrote.", "Move it away and run the command again.")
+    keys = found["key"].to_pylist()
     return {key for key in keys if isinstance(key, str) and key and key == key_of(key)}
 
 

@@ -68,28 +68,25 @@ def make_text_pool(root: Path, folder: Path, draw: int, seed: int) -> Pool:
     refused = _Refused(text for texts in held_out.values() for text in texts)
     counts: dict[str, Counter[str]] = {name: Counter() for name in there}
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_path(folder / "captions.jsonl") as kept,
-        atomic_path(folder / "left-out.jsonl") as left,
-        kept.open("w", encoding="utf-8") as captions,
-        left.open("w", encoding="utf-8") as others,
-    ):
-        for name in there:
-            drawn = _drawn(_usable(layout, name, refused), draw, seed) if name == CC3M else None
-            for number, (key, text) in enumerate(ROWS[name](layout)):
-                why = refused.why(text)
-                if why == KEPT and drawn is not None and number not in drawn:
-                    counts[name][NOT_DRAWN] += 1  # of millions: counted, not listed
-                    continue
-                counts[name][why] += 1
-                row: dict[str, Any] = {"key": key, "text": text}
-                (captions if why == KEPT else others).write(
-                    json.dumps(row if why == KEPT else {**row, "reason": why}, ensure_ascii=False) + "\n"
-                )
+    with atomic_path(folder / "captions.jsonl") as kept, atomic_path(folder / "left-out.jsonl") as left:
+        with kept.open("w", encoding="utf-8") as captions, left.open("w", encoding="utf-8") as others:
+            for name in there:
+                drawn = _drawn(_usable(layout, name, refused), draw, seed) if name == CC3M else None
+                for number, (key, text) in enumerate(ROWS[name](layout)):
+                    why = refused.why(text)
+                    if why == KEPT and drawn is not None and number not in drawn:
+                        counts[name][NOT_DRAWN] += 1  # of millions: counted, not listed
+                        continue
+                    counts[name][why] += 1
+                    row: dict[str, Any] = {"key": key, "text": text}
+                    (captions if why == KEPT else others).write(
+                        json.dumps(row if why == KEPT else {**row, "reason": why}, ensure_ascii=False) + "\n"
+                    )
         if not any(count[KEPT] for count in counts.values()):  # an earlier pool stays as it is
             raise UserError(f"No caption below {root} may be used.", "All of them are evaluation captions, or empty.")
-        pool = _written(folder, root, counts, held_out, {"draw": draw, "seed": seed})
-    return pool
+        # By the record the next run knows that the captions are ours; of what is not there yet it says nothing.
+        write_text(folder / ABOUT, "{}\n")
+    return _written(folder, root, counts, held_out, {"draw": draw, "seed": seed})
 
 
 def _written(
@@ -99,7 +96,7 @@ def _written(
     held_out: Mapping[str, list[str]],
     drawn: Mapping[str, int],
 ) -> Pool:
-    """The pool, recorded before its captions get their name: by the record the next run knows that they are ours."""
+    """The pool, and its record."""
     pool = Pool(
         {name: dict(sorted(count.items(), key=lambda item: item[0] != KEPT)) for name, count in counts.items()},
         {name: len(texts) for name, texts in held_out.items()},

@@ -40,9 +40,8 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
     except UserError as error:
         return Finding(FAIL, subject, error.message, error.hint)
     for file in files:
-        if why := _unusable(file):
-            hint = "Fetch it again, and compare its sha256 with the one that its authors give."
-            return Finding(FAIL, subject, f"{file} {why}", hint)
+        if found := _unusable(file):
+            return Finding(FAIL, subject, f"{file} {found[0]}", found[1])
     hashes = {file: sha256_file(file) for file in files}
     said = ", ".join(f"{file} ({file.stat().st_size / 1e6:,.1f} MB, sha256 {found})" for file, found in hashes.items())
     whole = sha256_json({file.name: digest for file, digest in hashes.items()})  # of weights in several files
@@ -52,22 +51,22 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
     return Finding(OK, subject, said)
 
 
-def _unusable(file: Path) -> str:
-    """Why a file of weights cannot be read, as far as its first bytes and its size tell; empty where they do not."""
+def _unusable(file: Path) -> tuple[str, str] | None:
+    """Why a file of weights cannot be read, and what to do, as far as its first bytes and its size tell."""
     with file.open("rb") as opened:
         head = opened.read(HEAD_BYTES)
-    # A checkpoint of torch is a ZIP archive, whose table of contents is at its end.
-    if head.startswith(b"PK"):
-        return "" if zipfile.is_zipfile(file) else "is cut off"
-    if found := foreign(head):
-        return f"is {found[0]}"
-    if file.suffix == SAFE_SUFFIX:
+    why = "" if head else "is empty"
+    if file.suffix == SAFE_SUFFIX:  # begins with the length of its header, which may be the bytes PK
         try:
             with safe_open(file, "numpy"):
-                pass
+                return None
         except SafetensorError as error:
-            return f"is damaged or cut off ({error})"
-    return "" if head else "is empty"
+            why = f"is damaged or cut off ({error})"
+    elif head.startswith(b"PK") and not zipfile.is_zipfile(file):  # of torch: its table of contents is at its end
+        why = "is cut off"
+    if not head.startswith(b"PK") and (found := foreign(head)):
+        return f"is {found[0]}", found[1]
+    return (why, "Fetch it again, and compare its sha256 with the one that its authors give.") if why else None
 
 
 def tokenizer(name: str, spec: SpaceSpec) -> list[Finding]:

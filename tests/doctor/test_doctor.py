@@ -94,17 +94,20 @@ def test_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "said", "hint"),
     [
-        ("w.safetensors", b"<!DOCTYPE html><html>login</html>", "is an HTML page"),
-        ("w.pt", b"<html>", "is an HTML page"),
-        ("w.safetensors", None, "is damaged or cut off"),
-        ("w.pt", None, "is cut off"),
-        ("w.safetensors", b"", "is damaged or cut off"),
-        ("w.bin", b"", "is empty"),
+        ("w.safetensors", b"<!DOCTYPE html><html>login</html>", "is an HTML page", "Fetch the file again"),
+        ("w.pt", b"<html>", "is an HTML page", "Fetch the file again"),
+        ("w.pt", b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of git-lfs", "Run `git lfs pull`"),
+        ("w.pt", b"\x1f\x8b\x08", "is compressed with gzip", "Unpack it"),
+        ("w.safetensors", b"/annex/objects/x\n", "is a git-annex pointer", "Run `git annex get`"),
+        ("w.safetensors", None, "is damaged or cut off", "compare its sha256"),
+        ("w.pt", None, "is cut off", "compare its sha256"),
+        ("w.safetensors", b"", "is damaged or cut off", "compare its sha256"),
+        ("w.bin", b"", "is empty", "compare its sha256"),
     ],
 )
-def test_weights_that_cannot_be_read_are_found_before_they_are_needed(tmp_path, name, content, said):
+def test_weights_that_cannot_be_read_are_found_before_they_are_needed(tmp_path, name, content, said, hint):
     path = tmp_path / name
     save = save_file if name.endswith("safetensors") else torch.save
     save({"w": torch.ones(300)}, path)
@@ -112,13 +115,26 @@ def test_weights_that_cannot_be_read_are_found_before_they_are_needed(tmp_path, 
     assert inputs.checkpoint("clip", spec, NOWHERE).level == OK
     path.write_bytes(path.read_bytes()[:-200] if content is None else content)
     found = inputs.checkpoint("clip", spec, NOWHERE)
-    assert found.level == FAIL and said in found.said and found.hint
+    assert found.level == FAIL and said in found.said and hint in found.hint
+
+
+def test_weights_whose_header_is_as_long_as_the_letters_of_a_zip_say(tmp_path):
+    """A file of safetensors begins with the length of its header: PK is 19,280 bytes."""
+    path = tmp_path / "w.safetensors"
+    save_file({"w": torch.ones(3)}, path)
+    content = path.read_bytes()
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    path.write_bytes(b"PK".ljust(8, b"\0") + header.ljust(0x4B50) + content[8 + len(header) :])
+    assert inputs.checkpoint("clip", SpaceSpec("open_clip", str(path), model="ViT-B-32"), NOWHERE).level == OK
 
 
 def test_a_project_without_stages_is_told_how_to_get_them(tmp_path):
     with Repo.init(str(tmp_path), no_scm=True):
         pass
     assert [found.level for found in storage.dvc(tmp_path).findings] == [OK, NOTE]
+    assert "Move" not in storage.dvc(tmp_path).findings[1].hint
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    assert storage.dvc(tmp_path).findings[1].hint.startswith("Move dvc.yaml away"), "it is not replaced"
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', outs: [data/a]}}")
     assert [found.level for found in storage.dvc(tmp_path).findings] == [OK]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pipeline.modalities import MODALITIES
@@ -30,12 +30,8 @@ _NAMES = {"type": "string", "anyOf": [{"enum": list(MODALITIES)}, {"pattern": "^
 Modality = Annotated[str, AfterValidator(_known_modality), WithJsonSchema(_NAMES)]
 
 
-def _lower(written: object) -> object:
-    return written.lower() if isinstance(written, str) else written
-
-
 # Windows' own tools print hashes in capitals.
-Sha256 = Annotated[str, Field(pattern="^([0-9a-f]{64})?$"), BeforeValidator(_lower)]
+Sha256 = Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$"), AfterValidator(str.lower)]
 
 
 class Settings(BaseModel):

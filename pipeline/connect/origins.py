@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pipeline.errors import UserError
 from pipeline.files.atomic import write_text
 from pipeline.files.reading import read_bytes
-from pipeline.settings import Settings
+from pipeline.settings import Settings, Sha256
 from pipeline.spaces.weights.hub import HUB
 
 ORIGINS_NAME = "origins.json"
@@ -37,7 +37,7 @@ class OriginFile(Settings):
         path: Where it is there.
     """
 
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: Sha256 = Field(min_length=1)
     repository: str = Field("", pattern="^([A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
     revision: str = ""
     path: Inside = "."

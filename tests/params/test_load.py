@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -132,6 +133,9 @@ def test_a_hash_in_capitals_is_the_same_hash(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(raw))
     params = load_params(path)
+    for kind, digest in (("SpaceSettings", "AB" * 32), ("FetchedFile", "CD" * 32)):
+        pattern = Params.model_json_schema()["$defs"][kind]["properties"]["sha256"]["pattern"]
+        assert re.match(pattern, digest), "nor does an editor underline it"
     assert params.spaces["clip"].sha256 == "ab" * 32 and params.fetch["clip"][0].files["w.pt"].sha256 == "cd" * 32
 
 

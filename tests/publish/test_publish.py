@@ -16,7 +16,7 @@ import yaml
 from mcr_connect import embed
 from pipeline.connect import ConnectedSpace
 from pipeline.connect.config import ConnectionConfig, load_config
-from pipeline.connect.origins import Origin
+from pipeline.connect.origins import Origin, OriginFile
 from pipeline.errors import CorruptError, TryAgainError, UserError
 from pipeline.hashing import sha256_file
 from pipeline.publish.upload import repository_of, upload
@@ -162,6 +162,13 @@ def test_what_others_publish_cannot_lead_out_of_its_folder(tmp_path: Path, path:
 def test_a_reference_is_a_name_and_never_a_path(reference: str) -> None:
     with pytest.raises(ValueError, match="pattern"):
         Origin(reference=reference)
+
+
+def test_a_hash_in_origins_is_of_either_case_and_never_left_out() -> None:
+    assert OriginFile(sha256="AB" * 32).sha256 == "ab" * 32
+    for wrong in ("", "ab", "xy" * 32):
+        with pytest.raises(ValueError, match="sha256"):
+            OriginFile(sha256=wrong)
 
 
 @pytest.mark.parametrize("source", ["data/models/audio_image", "data/raw", "no-such-folder", "a/b/c"])

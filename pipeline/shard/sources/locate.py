@@ -58,7 +58,7 @@ def locate(source: str) -> Place:
     else:
         place = _locate_local(source.removeprefix("file://"))
     if not (place and (place.file or place.folders or place.matched.names)):
-        raise UserError(f"The source {source} does not exist.", advice(source))
+        raise UserError(f"The source {source} does not exist.", advice(source.removeprefix("file://")))
     return place
 
 

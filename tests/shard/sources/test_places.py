@@ -92,6 +92,10 @@ def test_no_such_place_is_one_clear_error(remote, tmp_path, source, sentence):
     [
         ("~/photos", "~ and \\$ have no meaning"),
         ("$HOME/photos", "~ and \\$ have no meaning"),
+        ("data/$NAME", "~ and \\$ have no meaning"),
+        ("data/x${NAME}", "~ and \\$ have no meaning"),
+        ("file://~/photos", "~ and \\$ have no meaning"),
+        ("data/a$b", "Put the data there"),
         ("data\\photos", "Write / for the backslashes"),
         (" data/photos", "Remove the blanks"),
         ("data/photos [1]/*.png", "Write \\[\\[\\] for \\["),

@@ -40,6 +40,7 @@ class Hub:
         repositories: By ``owner/name``, data sets as ``datasets/owner/name``.
         cut: Bytes after which a transfer of the file with this name breaks off, once for each entry.
         served: Bytes of this content instead of the real ones, by file name.
+        refused: Status and sentence of the answer to everything, where this is not None.
         asked: Every request: method, path and Range.
     """
 
@@ -47,6 +48,7 @@ class Hub:
         self.repositories: dict[str, Repository] = {}
         self.cut: dict[str, list[int]] = {}
         self.served: dict[str, bytes] = {}
+        self.refused: tuple[int, str] | None = None
         self.asked: list[tuple[str, str, str]] = []
         self.url = ""
         self.uploads = Uploads(self)
@@ -108,7 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(self.path.split("?")[0]).strip("/")
         self.hub.asked.append((self.command, path, self.headers.get("Range", "")))
-        if path.startswith("cdn/"):
+        if self.hub.refused:
+            self._refuse(self.hub.refused[0], "", {"X-Error-Message": self.hub.refused[1]})
+        elif path.startswith("cdn/"):
             self._content(path.split("/")[-1], self.hub.served[path], {})
         elif path.startswith("api/"):
             self._api(path.removeprefix("api/").removeprefix("models/"))

@@ -238,6 +238,29 @@ def test_what_no_other_try_mends_is_the_users_to_correct(get, hub: Hub, endpoint
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("status", [400, 413, 422, 408, 409, 412, 423, 425, 429, 507])
+def test_the_hub_says_why_and_another_try_helps_or_not(get, hub: Hub, status: int) -> None:
+    hub.refused = status, "A commit has happened since."
+    passing = status >= 500 or status in (408, 409, 412, 423, 425, 429)
+    with pytest.raises(
+        TryAgainError if passing else UserError, match=f"answers {status} A commit has happened since.$"
+    ):
+        get()
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_is_cached_loads_whatever_the_address_of_the_hub(
+    hub: Hub, tmp_path: Path, monkeypatch, offline: bool
+) -> None:
+    folder = tmp_path / "models--owner--model" / "snapshots" / COMMIT  # as huggingface_hub lays out its cache
+    make_clip(folder)
+    for name, value in (("HF_HUB_CACHE", str(tmp_path)), ("HF_HUB_OFFLINE", offline), ("ENDPOINT", "hub.example.org")):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    assert load_space(SpaceSpec("transformers", f"hf-hub:{NAME}@{COMMIT}")).dimension == 24
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set" if offline else "which is not an address"):
+        load_space(SpaceSpec("transformers", f"hf-hub:owner/other@{COMMIT}"))
+
+
 def test_a_damaged_record_is_not_trusted(get, tmp_path: Path) -> None:
     (tmp_path / "fetched.json").write_text("{")
     with pytest.raises(CorruptError, match="is damaged"):

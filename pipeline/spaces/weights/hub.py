@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from pipeline.errors import McrError, TryAgainError, UserError
 
 TRANSPORTS = {"requests", "httpx", "httpx2", "httpcore", "urllib3"}  # what versions of huggingface_hub speak through
-# What another try may get past: the server was busy, or gave up waiting.
-PASSING = {408, 425, 429}
+# What another try may get past: the server was busy or gave up waiting, or somebody else was writing there.
+PASSING = {408, 409, 412, 423, 425, 429}
 HUB = "hf-hub:"  # before the name of a repository: hf-hub:owner/name@revision
 
 
@@ -22,15 +22,13 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
         writing: Whether it is written, not read.
 
     Raises:
-        UserError: It needs a login or a form, is not there, the server does not know what was asked for, the address of the
+        UserError: It needs a login or a form, is not there, the server refuses what was asked for, the address of the
             hub is none, or the hub may not be asked.
-        TryAgainError: The hub cannot be reached, or the connection broke.
+        TryAgainError: The hub cannot be reached or is busy, somebody else writes there, or the connection broke.
     """
     from huggingface_hub import constants, errors
 
     place = (endpoint or constants.ENDPOINT).rstrip("/")
-    if urlsplit(place).scheme not in ("http", "https") or not urlsplit(place).netloc:
-        raise UserError(f"HF_ENDPOINT is {place}, which is not an address.", "Write it with https:// in front.")
     try:
         yield
     except errors.GatedRepoError as error:
@@ -61,12 +59,16 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
                 f"Run `hf auth login` (or set HF_TOKEN) with an account that may {'write' if writing else 'read'} it, or "
                 "renew an expired token.",
             ) from error
-        if status is not None and 400 <= status < 500 and status not in PASSING:
+        if status is None:
+            raise _unreachable(what, place, writing) from error
+        said = " ".join(f"{status} {error.server_message or ''}".split()).rstrip(".")
+        message = f"{what} was not {'written' if writing else 'fetched'}: {place} answers {said}."
+        if 400 <= status < 500 and status not in PASSING:
             raise UserError(
-                f"{what} was not {'written' if writing else 'fetched'}: {place} answers {status}.",
+                message,
                 "Check the names in it; if HF_ENDPOINT is set, check that it is the address of a hub or of a mirror.",
             ) from error
-        raise _unreachable(what, place, writing, f" It answers {status}.") from error
+        raise TryAgainError(message, "Run the same command again in a while.") from error
     except errors.LocalTokenNotFoundError as error:
         raise UserError(
             f"{what} needs a login, and there is none on this machine.", "Run `hf auth login`, or set HF_TOKEN."
@@ -85,6 +87,8 @@ def _unreachable(what: str, place: str, writing: bool, said: str = "") -> McrErr
 
     if writing and constants.HF_HUB_OFFLINE:
         return UserError(f"{what} was not written: HF_HUB_OFFLINE is set.", "Unset it on a machine with a network.")
+    if not constants.HF_HUB_OFFLINE and not (urlsplit(place).scheme in ("http", "https") and urlsplit(place).netloc):
+        return UserError(f"HF_ENDPOINT is {place}, which is not an address.", "Write it with https:// in front.")
     if writing:
         return TryAgainError(
             f"{what} was not written: {place} cannot be reached, or the connection broke.{said}",

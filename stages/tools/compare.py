@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST, COVERED = 2048, 0.9
 # Resamples for the paired intervals if `evaluate.bootstrap` is 0: the advice needs intervals.
 RESAMPLES = 1000
+# Changes that are named.
+SHOWN = 3
 
 
 def compare(
@@ -92,8 +94,11 @@ def _unpaired(params: "Params", names: list[str]) -> "dict[str, RetrievalTask]":
     }
 
 
-def say_changes() -> None:
+def say_changes(missing: bool = True) -> None:
     """Warn where the metrics were measured on something else than there is now.
+
+    Args:
+        missing: Whether to warn also of what is not there at all.
 
     Raises:
         CorruptError: They are damaged, or a table of them is missing.
@@ -101,8 +106,10 @@ def say_changes() -> None:
     from pipeline.store.integrity.made_from import changes_since
     from stages.context import EMBEDDINGS, METRICS, MODELS
 
-    if changes := changes_since(METRICS, {"models": MODELS, "embeddings": EMBEDDINGS}, "mcr evaluate"):
-        note(f"warning: {'; '.join(changes)} since the metrics were measured. Run `mcr evaluate` again.")
+    if changes := changes_since(METRICS, {"models": MODELS, "embeddings": EMBEDDINGS}, "mcr evaluate", missing):
+        more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        shown = "; ".join(changes[:SHOWN]) + more
+        note(f"warning: {shown} since the metrics were measured. Run `mcr evaluate` again.")
 
 
 def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.DataFrame | None") -> None:

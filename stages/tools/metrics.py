@@ -48,8 +48,8 @@ def metrics(
     from stages.context import METRICS
     from stages.tools.compare import say_changes
 
-    if file == METRICS / "metrics.parquet":
-        say_changes()
+    if file.resolve() == (METRICS / "metrics.parquet").resolve():
+        say_changes(missing=False)  # who has the metrics of a colleague need not have what they were measured on
     if not file.is_file():
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
     rows: pd.DataFrame = read_table(file).to_pandas()

@@ -26,13 +26,22 @@ class MadeFrom:
     sources: dict[str, dict[str, str]]
     files: dict[str, str]
 
-    def changes(self, roots: Mapping[str, Path]) -> list[str]:
-        """What is not any more what the results were made from, in words; nothing is said of kinds without a root."""
+    def changes(self, roots: Mapping[str, Path], missing: bool = True) -> list[str]:
+        """What is not any more what the results were made from, in words.
+
+        Args:
+            roots: The folders of what is compared, by kind; nothing is said of other kinds.
+            missing: Whether to say also what is not there at all.
+        """
         said = []
         for kind, recorded in self.sources.items():
             for name, identity in recorded.items() if kind in roots else ():
-                now = identity_of(roots[kind] / name)
-                if now != identity:
+                try:
+                    now = identity_of(roots[kind] / name)
+                except CorruptError:
+                    said.append(f"{roots[kind] / name} was damaged")
+                    continue
+                if now != identity and (now or missing):
                     said.append(f"{roots[kind] / name} {'was changed' if now else 'is missing'}")
         return said
 
@@ -86,13 +95,14 @@ def read_made_from(folder: Path) -> MadeFrom | None:
         return MadeFrom(**read_sealed(path))
 
 
-def changes_since(folder: Path, roots: Mapping[str, Path], command: str) -> list[str]:
+def changes_since(folder: Path, roots: Mapping[str, Path], command: str, missing: bool = True) -> list[str]:
     """What is not any more what the results in `folder` were made from, in words; nothing without a record.
 
     Args:
         folder: Where the results lie.
         roots: The folders of what is compared, by kind.
         command: What makes the results again.
+        missing: Whether to say also what is not there at all.
 
     Raises:
         CorruptError: The record or a result is damaged or missing.
@@ -101,4 +111,4 @@ def changes_since(folder: Path, roots: Mapping[str, Path], command: str) -> list
         return []
     if damage := record.damaged(folder):
         raise CorruptError(f"{folder}: {'; '.join(damage)}.", f"Run `{command}` again.")
-    return record.changes(roots)
+    return record.changes(roots, missing)

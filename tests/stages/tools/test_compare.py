@@ -1,5 +1,6 @@
 """`mcr compare` on a small project: with held-out pairs, without them, and where there is nothing to compare."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.errors import UserError
+from pipeline.store.manifest import MANIFEST_NAME
 from stages.cli import app
 from tests.makers.walk import CORPORA, ROWS, WIDTHS, build, keys, walk
 
@@ -38,6 +40,16 @@ def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
     assert "warning: data/models/main was changed since the metrics were measured" in compare()
     shown = CliRunner().invoke(app, ["metrics", "--format", "csv"])
     assert "warning: data/models/main was changed" in shown.stderr and shown.stdout.startswith("connection,method,")
+    shutil.copytree("data", "whole")
+    for manifest in Path("data/embeddings").rglob(MANIFEST_NAME):
+        manifest.write_text("{")
+    shown = CliRunner().invoke(app, ["metrics", "--file", str(Path("data/metrics/metrics.parquet").absolute())])
+    assert shown.exit_code == 0 and shown.stderr.count("was damaged") == 3 and re.search(r"and \d+ more", shown.stderr)
+    shutil.rmtree("data/models")
+    shutil.rmtree("data/embeddings")
+    assert not CliRunner().invoke(app, ["metrics"]).stderr, "the metrics alone, of a colleague, are not outdated"
+    shutil.rmtree("data")
+    shutil.move("whole", "data")
     with Path("data/metrics/ranks.parquet").open("ab") as file:
         file.write(b"x")
     done = CliRunner().invoke(app, ["compare"])

@@ -142,7 +142,9 @@ def test_hostile_names_headers_and_arguments_reach_the_terminal_inert(tmp_path):
 def test_a_reader_that_went_away_is_no_bug(tmp_path, command):
     (tmp_path / "data/metrics").mkdir(parents=True)
     row = {"task": "t", "dataset": "d", "direction": "mean", "connection": "c", "method": "m", "metric": "R@1"}
-    pd.DataFrame([{**row, "value": 0.5}] * 9000).to_parquet(tmp_path / "data/metrics/metrics.parquet")
+    pd.DataFrame([{**row, "value": 0.5, "n": 9, "chance": 0.1}] * 9000).to_parquet(
+        tmp_path / "data/metrics/metrics.parquet"
+    )
     done = subprocess.run(
         f'{sys.executable} -m stages.cli {" ".join(command)} | head -c 10; echo " ${{PIPESTATUS[0]}}"',
         shell=True,

@@ -1,4 +1,4 @@
-"""A pipeline of 1,000 shards in which nothing has changed: ``python -m benchmarks.all.nothing_to_do --json FILE``.
+"""A pipeline of 1,000 shards, run up to its first embeddings, of which nothing has changed: ``python -m benchmarks.all.nothing_to_do --json FILE``.
 
 `dvc repro` looks at all that `dvc status` looks at, and runs `mcr inputs`, which looks at the raw data. Two more projects say what of
 that is DVC's own: one whose stage `inputs` does nothing, though it always runs, and one in which no stage runs at all.

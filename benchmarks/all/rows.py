@@ -178,18 +178,12 @@ def of_recall(found: Found) -> list[Row]:
 
 def of_nothing(found: Found) -> list[Row]:
     """Commands that find nothing to do; the limit of `dvc repro` is what DVC itself takes where no stage runs."""
-    limits = {"dvc repro": found["dvc repro of nothing"], "mcr plan": 0}
-    what = f"with nothing to do, {found['shards']:,} shards, s"
-    rows = [
-        Row(f"{name} {what}", found[name], found["dvc status"], "dvc status", limit, "lower")
-        for name, limit in limits.items()
-    ]
-    repro = rows[0]
-    return [
-        repro,
-        replace(repro, peer=found["dvc repro of true"], against="dvc repro, `inputs` doing nothing"),
-        *rows[1:],
-    ]
+    status, shards = found["dvc status"], f"{found['shards']:,} shards, s"
+    limit = found["dvc repro of nothing"]
+    repro = Row(f"dvc repro with nothing to do, {shards}", found["dvc repro"], status, "dvc status", limit, "lower")
+    # DVC is told to run one stage and what it needs; `mcr plan` sees that those after it have not run.
+    plan = Row(f"mcr plan, ten stages left to run, {shards}", found["mcr plan"], status, "dvc status", 0, "lower")
+    return [repro, replace(repro, peer=found["dvc repro of true"], against="dvc repro, `inputs` doing nothing"), plan]
 
 
 def of_memory(found: Found) -> list[Row]:

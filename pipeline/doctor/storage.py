@@ -51,7 +51,7 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
             made = frozenset(Path(out.fs_path) for out in repo.index.outs)
             missing = unmet(repo, made, [folder.absolute() for folder in ensured])
             if not repo.index.stages:
-                away = "Move dvc.yaml away, which it would not replace; then " * (root / "dvc.yaml").exists()
+                away = "Move dvc.yaml away, because it is not replaced; then " if (root / "dvc.yaml").exists() else ""
                 hint = f"{away}`mcr init RECIPE --force` writes dvc.yaml: keep a copy of your params.yaml, and put it back after it."
                 missing.append(Finding(NOTE, "DVC", "there are no stages, so `dvc repro` runs nothing", hint))
             link = _link(repo)

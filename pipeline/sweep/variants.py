@@ -32,7 +32,7 @@ def read_sweep(path: Path) -> Sweep:
     for connection, ablation in sweep.connections.items():
         if not is_share(metric_label(ablation.metric)):
             raise UserError(
-                f"{path} compares {connection} by {ablation.metric}, which is no share from 0 to 1 where more is better.",
+                f"{path} compares {connection} by {ablation.metric}, which is not a share from 0 to 1, where higher is better.",
                 "Choose one, such as R@10 or mAP.",
             )
         for row, changes in ablation.rows.items():

@@ -54,7 +54,9 @@ def metrics(
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
     rows: pd.DataFrame = read_table(file).to_pandas()
     if missing := [name for name in COLUMNS if name not in rows]:
-        raise UserError(f"{file} is not a table of metrics: it has no {', '.join(missing)}.", "Run `mcr evaluate` again.")
+        raise UserError(
+            f"{file} is not a table of metrics: it has no {', '.join(missing)}.", "Run `mcr evaluate` again."
+        )
     if direction != "all":
         chosen = rows.direction == direction
         if direction == "mean":

@@ -34,7 +34,9 @@ def test_methods_are_compared_with_pairs_and_without(tmp_path, monkeypatch):
     assert "held_out: Take main: the best on" in said, "its own intervals, where the metrics have none"
     assert "by_class: Start with main. Right answers of this task are classes" in said
     other = CliRunner().invoke(app, ["metrics", "--file", "data/metrics/ranks.parquet"])
-    assert isinstance(other.exception, UserError) and "is not a table of metrics: it has no metric" in str(other.exception)
+    assert isinstance(other.exception, UserError) and "is not a table of metrics: it has no metric" in str(
+        other.exception
+    )
     config = Path("data/models/main/config.json")
     config.write_bytes(config.read_bytes() + b"\n")
     assert "warning: data/models/main was changed since the metrics were measured" in compare()

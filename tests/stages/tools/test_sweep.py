@@ -130,7 +130,7 @@ def test_a_lock_of_elsewhere_is_broken_on_demand(project: dict) -> None:
         ({"rows": {"r": {"train": {"noise": 0}}}}, "train.noise"),
         ({"task": "audio_imag"}, "audio_image"),
         ({"metric": "R@7"}, "R@7"),
-        ({"metric": "median_rank"}, "no share"),  # a lower rank is better: "better" would be said of what is worse
+        ({"metric": "median_rank"}, "not a share"),  # a lower rank is better: "better" would be said of what is worse
         ({"rows": {"far": {"train": {"learning_rate": 1e38}}}}, "audio_image, far, seed 0: The loss is not finite"),
     ],
 )

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from pipeline.errors import UserError
 from pipeline.params.additions import as_written
 from pipeline.params.load import check_params
+from pipeline.params.model import Params
 
 
 def without(text: str, names: Sequence[str], source: str) -> str:
@@ -32,11 +33,16 @@ def without(text: str, names: Sequence[str], source: str) -> str:
         _leave_out(content, name, source)
     if not content["evaluate"]["tasks"]:
         raise UserError(f"Without {', '.join(names)} nothing in {source} is left to measure.", "Leave less out.")
-    _drop_unused(content)
+    _drop_unused(content, _checked(content, yaml, f"{source} without {', '.join(names)}"))
     out = io.StringIO()
     yaml.dump(content, out)
-    check_params(YAML(typ="safe", pure=True).load(out.getvalue()), f"{source} without {', '.join(names)}")
     return out.getvalue()
+
+
+def _checked(content: Any, yaml: YAML, source: str) -> Params:
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return check_params(YAML(typ="safe", pure=True).load(out.getvalue()), source)
 
 
 def _leave_out(content: Any, name: str, source: str) -> None:
@@ -65,12 +71,13 @@ def _leave_out(content: Any, name: str, source: str) -> None:
     _remove(content["evaluate"]["tasks"], lambda task: {"connections", "space", "baselines"}.isdisjoint(task))
 
 
-def _drop_unused(content: Any) -> None:
+def _drop_unused(content: Any, params: Params) -> None:
     """Corpora, jobs, spaces and files that served only what was left out."""
-    measured = {corpus for task in content["evaluate"]["tasks"].values() for corpus in _corpora_of(task)}
-    read = measured | {corpus for connection in content["connections"].values() for corpus in _read_by(connection)}
-    spaces = {str(task["space"]) for task in content["evaluate"]["tasks"].values() if "space" in task}
-    spaces |= {space for connection in content["connections"].values() for space in _spaces_of(connection["join"])}
+    tasks = content["evaluate"]["tasks"].values()
+    links = [link for name, connection in params.connections.items() for link in connection.links(name)]
+    read = {corpus for task in tasks for corpus in _corpora_of(task)} | {c for link in links for c in link.corpora}
+    spaces = {str(task["space"]) for task in tasks if "space" in task} | {s for link in links for s in link.spaces}
+    spaces |= {link.witness.space for link in links if link.witness}
     for name in [name for name in content["corpora"] if name not in read]:
         del content["corpora"][name]
     for name in [name for name in content["spaces"] if name not in spaces]:
@@ -89,15 +96,3 @@ def _remove(table: Any, unwanted: Any) -> None:
 def _corpora_of(task: Mapping[str, Any]) -> Iterator[str]:
     yield from (task[field] for field in ("corpus", "prompts", "crops") if field in task)
     yield from task.get("corpora", {}).values()
-
-
-def _read_by(connection: Mapping[str, Any]) -> Iterator[str]:
-    join = connection["join"]
-    for link in join["leaves"].values() if "leaves" in join else [join]:
-        yield from link.get("queries", ())
-        for memory in link["memories"].values():
-            yield from memory.get("corpora", ())
-
-
-def _spaces_of(join: Mapping[str, Any]) -> list[str]:
-    return [join["base"], *join["leaves"]] if "base" in join else list(join["spaces"])

@@ -1,5 +1,6 @@
 """Point clouds of other formats as `.npy`."""
 
+import codecs
 import io
 import zipfile
 import zlib
@@ -57,16 +58,22 @@ def npz_points(content: bytes) -> NDArray[np.float64]:
 def xyz_points(content: bytes) -> NDArray[np.floating]:
     """The points of an `.xyz` file: a line for each, of x, y, z and perhaps red, green, blue.
 
+    Comments before them are skipped: lines that begin with # (as NumPy writes them) or // (CloudCompare).
+
     Raises:
         SampleError: It has other lines, too many, or colours that are none.
     """
     lines = content.count(b"\n") + 1
     if lines > MAX_POINTS:
         raise SampleError("decode", f"text of {lines} lines, the limit is {MAX_POINTS} points")
-    width = len(content.split(b"\n", 1)[0].split())
+    stream = io.BytesIO(content.removeprefix(codecs.BOM_UTF8))
+    while (line := stream.readline()) and (line.isspace() or line.startswith((b"#", b"//"))):
+        pass
+    width = len(line.split())
     if width not in (3, 6):
         raise SampleError("decode", f"a first line of {width} words, expected the numbers x y z or x y z r g b")
-    rows = text_rows(io.BytesIO(content), width, range(width), None, np.float64)
+    stream.seek(-len(line), io.SEEK_CUR)
+    rows = text_rows(stream, width, range(width), None, np.float64)
     check_finite(rows)
     return with_colours(rows[:, :3], rows[:, 3:]) if width == 6 else rows
 

@@ -11,7 +11,7 @@ from pipeline.errors import SampleError
 from pipeline.shard.formats.lzf import inflate_lzf
 from pipeline.shard.formats.meshes import has_faces, sample_mesh
 from pipeline.shard.formats.pcd import pcd_points
-from pipeline.shard.formats.points import npy_bytes, npz_points
+from pipeline.shard.formats.points import npy_bytes, npz_points, xyz_points
 from pipeline.shard.limits import MAX_POINTS
 from tests.shard.makers import bomb, cloud, mesh, npy, npz, shards
 
@@ -48,6 +48,24 @@ def test_pcd_text_without_missing_points():
     body = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in rows).encode()
     points = pcd_points(pcd("ascii", body, "x y z"))
     np.testing.assert_array_equal(points.astype(np.float32), np.delete(XYZ, 3, 0))
+
+
+@pytest.mark.parametrize(
+    "start", ["", "# x y z r g b\n", "//X Y Z R G B\n", "\r\n# a scan\r\n//X Y Z\r\n", "\ufeff", "\ufeff# x y z\n"]
+)
+def test_xyz_text_after_comments(start):
+    text = io.StringIO()
+    np.savetxt(text, np.column_stack([XYZ, RGB]), "%.9g")
+    points = xyz_points((start + text.getvalue()).encode())
+    np.testing.assert_allclose(points, np.column_stack([XYZ, RGB / 255]), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"# x y z", b"20\n1 2 3", b"1 2 3\n# middle\n4 5 6", b"1 2 3 //X", b"x y z\n1 2 3"]
+)
+def test_xyz_text_that_is_no_rows(content):
+    with pytest.raises(SampleError):
+        xyz_points(content)
 
 
 @pytest.mark.parametrize(

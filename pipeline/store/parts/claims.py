@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parts.elsewhere import Elsewhere
 from pipeline.store.parts.names import path_in_folder
 from pipeline.store.parts.subfolders import make_subfolders
@@ -49,10 +50,11 @@ class Claims:
         new = sorted({self._elsewhere.place_of(path) for path in paths} - self.places)
         if self._lists_all and self._elsewhere.address:
             self._elsewhere.refuse_strangers(new)
-        elif self._lists_all and (strange := next((name for name in new if (self._folder / name).exists()), "")):
+        elif self._lists_all and (strange := [name for name in new if (self._folder / name).exists()]):
+            more = f" and so are {len(strange) - 1} more files" if strange[1:] else ""
             raise UserError(
-                f"{self._folder / strange} is in the way: this stage did not make it.",
-                "Move the file away; the folder belongs to the stage.",
+                f"{self._folder / strange[0]} is in the way{more}: nothing records that this stage made it.",
+                f"Move what is in the way elsewhere; or, if the folder's {MANIFEST_NAME} was lost, restore it with `dvc checkout {self._folder}`.",
             )
         if self._elsewhere.address == "":
             make_subfolders(self._folder, paths)

@@ -103,9 +103,17 @@ def test_five_foreign_files_are_named_and_all_are_counted(tmp_path, caplog, coun
 def test_a_foreign_file_is_never_replaced(tmp_path):
     (tmp_path / "00001.tar").write_bytes(b"mine")
     made: list[str] = []
-    with pytest.raises(UserError, match=r"00001.tar is in the way"):
+    with pytest.raises(UserError, match=r"00001.tar is in the way: "):
         build(tmp_path, works(0, 1, made=made))
     assert (tmp_path / "00001.tar").read_bytes() == b"mine" and not made, "refused before any work"
+
+
+def test_the_parts_of_a_folder_without_its_manifest_are_refused_at_once(tmp_path):
+    build(tmp_path, works(0, 1, 2))
+    (tmp_path / MANIFEST_NAME).unlink()
+    with pytest.raises(UserError, match=r"00000.tar is in the way and so are 2 more files") as error:
+        build(tmp_path, works(0, 1, 2))
+    assert f"dvc checkout {tmp_path}" in error.value.hint
 
 
 def test_what_killed_runs_left_goes(tmp_path):

@@ -12,12 +12,14 @@
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import Tensor
 
 from pipeline.connect import ConnectedSpace
 from pipeline.connect.embed import embed_files, embed_payloads, modality_of
+from pipeline.connect.given.items import files_of, texts_of
 from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
 from pipeline.export.encoder import Encoder
 from pipeline.modalities import TEXT
@@ -51,20 +53,23 @@ def embed(space: ConnectedSpace | Space, files: Sequence[str | Path] = (), texts
         texts: Words.
 
     Raises:
-        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed; or there is no list.
+        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed; an item is no path or
+            no text; or there is no list.
     """
-    for what, given in (("files", files), ("texts", texts)):
-        if isinstance(given, str | Path):  # whose letters would be taken for items
-            raise UserError(f"`{what}` is to be a list, even of one.", f"Write {what}=[{str(given)!r}].")
-    payloads = [text.encode() for text in texts]
+    paths, words = files_of(files), texts_of(texts)
+    payloads, names = [text.encode() for text in words], [shorten(text, 80) or "An empty text" for text in words]
+    if not hasattr(space, "dimension"):
+        raise UserError(
+            f"A {type(space).__name__} is no space.", "Pass what `ConnectedSpace.load` or `load_space` returns."
+        )
     if not isinstance(space, ConnectedSpace):
-        rows = [embed_files(space, files)] if files else []
-        return torch.cat([*rows, embed_payloads(space, TEXT, payloads, list(texts))] if texts or not rows else rows)
+        rows = [embed_files(space, paths)] if paths else []
+        return torch.cat([*rows, embed_payloads(space, TEXT, payloads, names)] if words or not rows else rows)
     rows = []
-    for file in map(Path, files):
+    for file in paths:
         if not file.is_file():
             raise UserError(f"There is no file {file}.", "Correct its path.")
         rows.append(space.embed(modality_of(file), [file.read_bytes()], names=[str(file)]))
-    if texts:
-        rows.append(space.embed(TEXT, payloads, names=list(texts)))
+    if words:
+        rows.append(space.embed(TEXT, payloads, names=names))
     return torch.cat(rows) if rows else torch.empty(0, space.dimension)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pipeline.connect.config import ConnectionConfig, load_config
 from pipeline.connect.embed import check_rows, embed_payloads
+from pipeline.connect.given.items import payloads_of
+from pipeline.connect.given.rows import rows_of
 from pipeline.connect.origins import ORIGINS_NAME, load_origins
 from pipeline.connect.own_blocks import OwnBlocks
 from pipeline.connect.pretrained import FrozenSpaces, check_is_the_one, published_folder
@@ -18,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.methods import code, method_called
 from pipeline.precision import multiplying
 from pipeline.spaces import Space, SpaceSpec, load_space
+from pipeline.spaces.device import check_device
 
 PROJECT_ROWS = 16_384
 
@@ -86,6 +89,7 @@ class ConnectedSpace:
         """
         folder = Path(folder)
         config = load_config(folder)
+        check_device(device)
         build = code(method_called(config.method).connected, "pipeline.connect")
         connected = build(config, folder, device)
         if combine:
@@ -185,24 +189,24 @@ class ConnectedSpace:
     ) -> Tensor:
         """Project embeddings [N, D] of the frozen `space` to unit rows [N, E], float32 on the CPU.
 
-        The frozen embeddings are taken as they are: they are unit vectors in every store. Those of the base are
-        returned with every bit that they have.
+        The frozen embeddings are taken as they are, and must be unit vectors, as they are in every store. Those of the base
+        are returned with every bit that they have.
 
         Args:
             space: A space of the connection.
-            vectors: Its embeddings.
+            vectors: Its embeddings: a tensor, an array of any floats, a frame of pandas, or nested lists.
             modality: What they are embeddings of; a leaf of Ex-MCR and the bridge need to know.
             across: Whether blocks of frozen spaces are zero, for queries to a gallery of several modalities.
 
         Raises:
-            UserError: Unknown space, vectors of another width, no modality where it matters, or a row without an embedding.
+            UserError: Unknown space, vectors of another width, no modality where it matters, or a row that is no embedding: not finite,
+                zero, or of another length than 1.
         """
-        if space not in self.config.spaces:
-            raise UserError(
-                f"The connection {self.config.connection} has no space {space!r}.",
-                f"Choose one of: {', '.join(self.config.spaces)}.",
-            )
-        vectors = torch.as_tensor(vectors)
+        if not isinstance(space, str) or space not in self.config.spaces:
+            raise self._no_space(space)
+        if modality is not None and modality not in (known := self.config.spaces[space].modalities):
+            raise UserError(f"The space {space} does not embed {modality!r}.", f"It embeds {', '.join(known)}.")
+        vectors = rows_of(vectors)
         width = self.config.spaces[space].dimension
         if vectors.ndim != 2 or vectors.shape[1] != width:
             raise UserError(
@@ -214,8 +218,10 @@ class ConnectedSpace:
             # The result itself stays an ordinary tensor that callers may change.
             with torch.inference_mode(), multiplying():
                 rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
+                _check(rows, space, start)
                 projected[start : start + len(rows)] = self._connected(space, rows, modality)
-        return self._masked(_checked(projected, space), across)
+        _check(projected, space)
+        return self._masked(projected, across)
 
     def _masked(self, rows: Tensor, across: bool) -> Tensor:
         return self._blocks.across(rows) if self._blocks and across else rows
@@ -243,7 +249,7 @@ class ConnectedSpace:
         Raises:
             UserError: Unknown modality or space, or a payload that cannot be used.
         """
-        used = [space or self.space_of(modality)]
+        payloads, used = payloads_of(payloads), [space or self.space_of(modality)]
         if used[0] not in self.config.spaces or modality not in self.config.spaces[used[0]].modalities:
             raise UserError(
                 f"There is no space {used[0]!r} that embeds {modality!r}.", f"Use {self.space_of(modality)}."
@@ -267,6 +273,9 @@ class ConnectedSpace:
             UserError: See `project`; or several spaces and no blocks that could hold them.
         """
         made = {name: self.project(name, rows, modality) for name, rows in vectors.items()}
+        if len({len(rows) for rows in made.values()}) > 1:
+            said = ", ".join(f"{len(rows)} of {name}" for name, rows in made.items())
+            raise UserError(f"The towers have different numbers of rows: {said}.", "Pass embeddings of the same items.")
         if len(made) == 1:
             return self._masked(next(iter(made.values())), across)
         if not self.joins_towers:
@@ -279,7 +288,7 @@ class ConnectedSpace:
 
     def _combined(self, vectors: Mapping[str, Tensor | npt.NDArray[np.float32]], modality: str) -> Tensor:
         assert self._combining is not None
-        tables, made = {name: torch.as_tensor(rows) for name, rows in vectors.items()}, []
+        tables, made = {name: rows_of(rows) for name, rows in vectors.items()}, []
         for start in range(0, len(next(iter(tables.values()))), PROJECT_ROWS):
             with torch.inference_mode(), multiplying():
                 frozen = {
@@ -290,7 +299,13 @@ class ConnectedSpace:
         return torch.cat(made).clone()
 
     def frozen_space(self, name: str) -> Space:
-        """The frozen space `name`, loaded at its first use."""
+        """The frozen space `name`, loaded at its first use.
+
+        Raises:
+            UserError: There is none, or its weights are missing or not the ones that the connection was made with.
+        """
+        if name not in self.config.spaces:
+            raise self._no_space(name)
         if name not in self._frozen:
             record = self.config.spaces[name]
             spec = self._published.spec(name, record) if self._published else SpaceSpec(**record.spec)
@@ -300,11 +315,16 @@ class ConnectedSpace:
             self._frozen[name] = space
         return self._frozen[name]
 
+    def _no_space(self, name: object) -> UserError:
+        return UserError(
+            f"The connection {self.config.connection} has no space {name!r}.",
+            f"Choose one of: {', '.join(self.config.spaces)}.",
+        )
+
     def use_frozen(self, name: str, space: Space) -> None:
         """Use `space`, which is loaded already, as the frozen space `name`: one for several connections, say."""
         self._frozen[name] = space
 
 
-def _checked(vectors: Tensor, space: str) -> Tensor:
-    check_rows(vectors, lambda row: f"row {row} of those of {space}")
-    return vectors
+def _check(vectors: Tensor, space: str, start: int = 0) -> None:
+    check_rows(vectors, lambda row: f"row {start + row} of those of {space}")

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.connect.given.items import files_of, payloads_of
 from pipeline.errors import SampleError, UserError
 from pipeline.modalities import MODALITY_OF
 from pipeline.spaces import Space
 from pipeline.spaces.apart import preprocess_apart
 
 EMBED_ROWS = 256
+LENGTH_OFF = 0.02  # rows of 16 bits are off by a few thousandths
 
 
 def modality_of(file: Path) -> str:
@@ -45,9 +47,11 @@ def embed_payloads(
         names: What to call them in messages; by default their numbers.
 
     Raises:
-        UserError: A payload cannot be used, or its embedding is not finite.
+        UserError: A payload cannot be used, or its embedding is not finite; or there is no list of bytes, or not a name for each.
     """
-    batches = []
+    payloads, batches = payloads_of(payloads), []
+    if names is not None and len(names) != len(payloads):
+        raise UserError(f"There are {len(names)} names for {len(payloads)} payloads.", "Give each its own, or none.")
     with ExitStack() as stack:
         prepare = preprocess_apart(space, modality, stack)
         for start in range(0, len(payloads), EMBED_ROWS):
@@ -65,7 +69,7 @@ def embed_payloads(
 
 
 def check_rows(vectors: Tensor, name: Callable[[int], str]) -> None:
-    """Refuse `vectors` [N, D] of which one is not finite, or zero.
+    """Refuse `vectors` [N, D] of which one is not finite, or zero, or of another length than 1.
 
     Raises:
         UserError: With the `name` of the first such row.
@@ -78,6 +82,13 @@ def check_rows(vectors: Tensor, name: Callable[[int], str]) -> None:
         raise UserError(
             f"The embedding of {name(row)} {what}.",
             "If other inputs work, check this one. If not, check the weights, or use precision fp32.",
+        )
+    odd = (lengths - 1).abs() > LENGTH_OFF
+    if odd.any():
+        row = int(odd.int().argmax())
+        raise UserError(
+            f"The embedding of {name(row)} has length {lengths[row]:.4g}, where embeddings have length 1.",
+            "Divide every row by its length.",
         )
 
 
@@ -93,7 +104,7 @@ def embed_files(space: Space, files: Sequence[str | Path]) -> Tensor:
     Raises:
         UserError: A file is missing, cannot be used, or is of a modality that the space does not embed.
     """
-    paths = [Path(file) for file in files]
+    paths = files_of(files)
     by_modality: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
         if not path.is_file():

@@ -52,9 +52,9 @@ class OwnBlocks:
                 "Give one weight for all, or one for each space that has a block; a base has none.",
             )
         for space, share in self._weights.items():
-            if not 0 < share < 1:
+            if not isinstance(share, int | float) or not 0 < share < 1:
                 raise UserError(
-                    f"The weight of the frozen space {space} is {share:g}.", "Choose one above 0 and below 1."
+                    f"The weight of the frozen space {space} is {share}.", "Choose one above 0 and below 1."
                 )
 
     def __call__(self, space: str, rows: Tensor, modality: str | None) -> Tensor:

@@ -54,7 +54,7 @@ async def read(request: Request, kind: type[Asking]) -> Asking:
     Raises:
         UserError: It is none.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UserError("A question is JSON.", "Send it with Content-Type: application/json.")
     body = await body_of(request, LARGEST_REQUEST, "The question is too long.")
     try:

@@ -131,7 +131,13 @@ class Explorer:
     def _opened(self, name: str) -> Opened:
         if name not in self.connections:
             raise UserError(f"There is no connection {name!r}.", f"Choose one of: {', '.join(self.connections)}.")
-        return self.connections[name]
+        opened = self.connections[name]
+        if not opened.is_current:
+            raise UserError(
+                f"{name} was trained again, or removed, since `mcr serve` started.",
+                "Stop it with Ctrl-C and start it again.",
+            )
+        return opened
 
     def _stores(self, opened: Opened) -> dict[str, list[Place]]:
         """By modality the stores that exist, those that the connection was made from first; of each corpus one: as the

@@ -15,10 +15,13 @@ from torch.nn.functional import normalize
 
 from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.connect.embed import modality_of
+from pipeline.connect.given.items import utf8_of
+from pipeline.connect.given.rows import rows_of
 from pipeline.errors import UserError
 from pipeline.modalities import AUDIO, IMAGE, TEXT
 from pipeline.precision import multiplying
 
+MOST_CHANNELS = 1024  # of a WAV as libsndfile writes it
 # What a batch of mteb may hold; anything else in it says something about the items.
 MODALITIES = (TEXT, IMAGE, AUDIO)
 
@@ -38,6 +41,10 @@ class Encoder:
     """
 
     def __init__(self, space: ConnectedSpace, name: str = "") -> None:
+        if not isinstance(space, ConnectedSpace):
+            raise UserError(
+                f"A {type(space).__name__} is no connected space.", "Pass what `ConnectedSpace.load` returns."
+            )
         self.space = space
         self.name = name or f"mcr-connect/{space.config.connection}"
 
@@ -63,11 +70,15 @@ class Encoder:
     @multiplying()
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Cosines [N, M] of rows [N, E] and [M, E]."""
-        return _unit(embeddings1) @ _unit(embeddings2).T
+        first, second = _unit(embeddings1), _unit(embeddings2)
+        _check_shapes(first, second, first.shape[-1:] == second.shape[-1:] and second.ndim == 2)
+        return first @ second.T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Cosines [N] of the rows of two arrays [N, E]."""
-        return (_unit(embeddings1) * _unit(embeddings2)).sum(-1)
+        first, second = _unit(embeddings1), _unit(embeddings2)
+        _check_shapes(first, second, first.shape == second.shape)
+        return (first * second).sum(-1)
 
     def get_sentence_embedding_dimension(self) -> int:
         """Width E of the rows."""
@@ -135,7 +146,7 @@ def _payload(modality: str, item: object) -> bytes:
             raise UserError(f"There is no file {item}.", "Correct its path.")
         return item.read_bytes()
     if isinstance(item, str):
-        return item.encode()
+        return utf8_of(item, "A text")
     buffer = io.BytesIO()
     if modality == IMAGE and isinstance(item, Image.Image):
         item.convert("RGB").save(buffer, "PNG")
@@ -153,13 +164,31 @@ def _wave(item: Any) -> tuple[npt.NDArray[np.float32], int]:
         decoded = item.get_all_samples()
         return np.asarray(decoded.data.T, np.float32), int(decoded.sample_rate)
     try:
-        wave, rate = np.asarray(item["array"], np.float32), int(item["sampling_rate"])
+        found, rate = np.asarray(item["array"]), int(item["sampling_rate"])
+        wave = np.asarray(found, np.float32)
     except (TypeError, KeyError, ValueError, IndexError) as error:
         raise UserError(
             f"A {type(item).__name__} is not a sound.", 'Pass {"array": [T], "sampling_rate": ...} or a Path.'
         ) from error
+    if found.dtype.kind in "iu" and found.any():
+        raise UserError(
+            f"A sound of {found.dtype} has no known loudness.", "Divide it by its full scale: 32768 for 16 bits."
+        )
+    if wave.ndim not in (1, 2) or (wave.ndim == 2 and wave.shape[1] > MOST_CHANNELS) or rate <= 0:
+        raise UserError(
+            f"An array of shape {list(wave.shape)} with {rate} samples a second is not a sound.",
+            "Pass samples [T], or [T, C] with the channels last, and their rate.",
+        )
     return wave, rate
 
 
 def _unit(rows: Any) -> Tensor:
-    return normalize(torch.as_tensor(rows, dtype=torch.float32), dim=-1)
+    return normalize(rows_of(rows).float(), dim=-1)
+
+
+def _check_shapes(first: Tensor, second: Tensor, fit: bool) -> None:
+    if not fit:
+        raise UserError(
+            f"Rows of shapes {list(first.shape)} and {list(second.shape)} cannot be compared.",
+            "Pass rows of one connected space, as many of both for `similarity_pairwise`.",
+        )

@@ -27,13 +27,23 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
     """Load the frozen space that `spec` describes onto `device`.
 
     Raises:
-        UserError: Unknown family, or a checkpoint that is missing, damaged, of another architecture, or not finite.
+        UserError: Unknown family or device, or a checkpoint that is missing, damaged, of another architecture, or not finite.
     """
     # Not at the top: who asks what a space is, such as `mcr check`, needs no torch.
     from pipeline.precision import multiplying
+    from pipeline.spaces.device import check_device
     from pipeline.spaces.weights.finite import check_finite_weights
 
-    space: Space = _family(spec).load(spec, device)
+    if not isinstance(spec, SpaceSpec):
+        raise UserError(
+            f"A {type(spec).__name__} is no SpaceSpec.", 'Write SpaceSpec("encoder", "path of its weights").'
+        )
+    family = _family(spec)
+    try:
+        space: Space = family.load(spec, device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        check_device(device)  # not before: an encoder may compute without torch
+        raise
     # Both here and not in each family, so that none can forget them.
     check_finite_weights(space, spec)
     space.encode = multiplying(spec.precision)(space.encode)  # type: ignore[method-assign]

@@ -78,16 +78,19 @@ def make_application(params: "Params", names: list[str]) -> "Guard":
 
 
 def _opened(params: "Params", name: str, entry: "Connection") -> "Opened":
+    from pipeline.connect.config import CONFIG_NAME
     from pipeline.connect.spreads import load_kept
     from pipeline.explore.asked import Opened
     from pipeline.explore.index import Index
+    from pipeline.hashing import sha256_file
     from stages.context import EMBEDDINGS, INDEX, MODELS, device_of
 
-    links = entry.links(name)
-    space = load_kept(MODELS / name, links, EMBEDDINGS, device_of(params))
+    folder, links = MODELS / name, entry.links(name)
+    config = sha256_file(folder / CONFIG_NAME)  # before the rest: a training that ends now is noticed later
+    space = load_kept(folder, links, EMBEDDINGS, device_of(params))
     averaged = entry.record.pairs == "averaged"
     temperature = float(getattr(entry.retrieve, "temperature", 0.0)) if averaged else 0.0
-    return Opened(entry.record.label, links, space, Index(space, EMBEDDINGS, INDEX / name), temperature)
+    return Opened(entry.record.label, links, space, Index(space, EMBEDDINGS, INDEX / name), temperature, folder, config)
 
 
 def _uploads() -> "Uploads":

@@ -74,7 +74,7 @@ def test_vectors_are_those_of_a_slow_reference_and_no_projector_is_needed(bridge
         np.testing.assert_allclose(made, expected(modality, "heldout"), atol=2e-6)
         np.testing.assert_allclose(made.norm(dim=1), 1, atol=1e-6)
     with pytest.raises(UserError, match="no mean for None in clip"):
-        space.project("clip", asked.new_ones(1, WIDTHS["clip"]))
+        space.project("clip", torch.eye(1, WIDTHS["clip"]))
 
 
 def test_the_connection_and_the_row_of_the_table_have_the_same_numbers(bridged):

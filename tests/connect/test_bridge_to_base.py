@@ -53,8 +53,8 @@ def test_leaves_are_their_centred_profiles_and_the_base_keeps_every_bit(raw):
         np.testing.assert_allclose(made, reference, atol=5e-6)
         # Nothing of a mean is left: centring the base would change no score.
         np.testing.assert_allclose(made.double().numpy() @ photos.mean(0), 0, atol=1e-6)
-    with pytest.raises(UserError, match="no mean for image in clap"):
-        space.project("clap", torch.ones(1, WIDTHS["clap"]), "image")
+    with pytest.raises(UserError, match="clap does not embed 'image'"):
+        space.project("clap", torch.eye(1, WIDTHS["clap"]), "image")
 
 
 @pytest.mark.parametrize("keep", [None, {"weight": 0.9}])

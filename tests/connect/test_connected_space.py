@@ -79,6 +79,7 @@ def test_project_equals_the_slow_reference_in_any_batching(
 ) -> None:
     space = ConnectedSpace.load(folder)
     rows = np.random.default_rng(0).standard_normal((37, width))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     expected = slow(space._connected._projectors[name], rows, LAYERS[kind])
     found = space.project(name, rows.astype(np.float32))
     assert found.dtype == torch.float32

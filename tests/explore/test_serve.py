@@ -230,6 +230,9 @@ def test_what_is_no_json_is_refused(client: Any) -> None:
         (b'{"a": ' * 100_000, "application/json"),
     ):
         assert client.post("/api/search", content=content, headers={"Content-Type": kind}).status_code == 400
+    question = json.dumps({"connections": ["audio_image"], "text": "a photo", "into": "image"})
+    for kind in ("application/json", "Application/JSON; charset=UTF-8"):
+        assert client.post("/api/search", content=question, headers={"Content-Type": kind}).status_code == 200
     assert client.put("/api/search").status_code == 405
     assert client.get("/nothing").status_code == 404 and client.get("/api/nothing").status_code == 404
 
@@ -358,6 +361,25 @@ def test_asking_changes_no_file_but_the_index(client: Any, folder: Path, tree_by
     client.get("/api/map?connection=bridged")
     after = tree_bytes(folder)
     assert {name: content for name, content in after.items() if not name.startswith("data/index/")} == before
+
+
+def test_a_connection_that_was_trained_again_is_not_answered_from_the_old_one(client: Any) -> None:
+    config = Path("data/models/audio_image/config.json")
+    before = config.read_bytes()
+    question = {"connections": ["audio_image"], "text": "a photo", "into": "image"}
+    for change in (lambda: config.write_bytes(before + b" "), config.unlink):
+        try:
+            change()
+            for answer in (
+                client.post("/api/search", json=question),
+                client.get("/api/map?connection=audio_image"),
+                client.post("/api/partners", json={"connection": "audio_image", "text": "a photo"}),
+            ):
+                assert answer.status_code == 400 and "trained again, or removed" in answer.json()["error"]
+            assert client.post("/api/search", json=question | {"connections": ["unified"]}).status_code == 200
+        finally:
+            config.write_bytes(before)
+    assert client.post("/api/search", json=question).status_code == 200
 
 
 def test_the_schema_describes_what_is_answered(client: Any) -> None:

@@ -1,5 +1,8 @@
 """The errors that a person sees: one sentence that says what is wrong, one that says what to do."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class McrError(Exception):
     """Base of every error that the command line shows without a traceback.
@@ -49,3 +52,18 @@ class SampleError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of `known` that `name` may stand for, misspelt or in another case; empty if none is close."""
+    folded = {each.casefold(): each for each in known}
+    close = get_close_matches(name.casefold(), folded, n=1)
+    return folded[close[0]] if close else ""
+
+
+def choice(name: str, known: Iterable[str]) -> str:
+    """A hint for who wrote `name` where one of `known` has to stand: the nearest of them, or all."""
+    known = list(known)
+    if close := nearest(name, known):
+        return f"Did you mean {close!r}?"
+    return f"Choose one of: {', '.join(known)}." if known else "There is none yet."

@@ -7,12 +7,11 @@ plug-in (`pipeline.plugins`) that is such a record; nothing here has to be chang
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.plugins import METHODS, plugins
 
 
@@ -257,8 +256,7 @@ def method_called(name: str) -> Method:
     """
     known = methods()
     if name not in known:
-        nearest = get_close_matches(name, known, n=1)
-        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(known)}."
+        hint = choice(name, known)
         raise UserError(f"There is no method {name!r}.", f"{hint} A method of another package must be installed.")
     return known[name]
 

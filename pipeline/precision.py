@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def dtype_of(precision: str) -> torch.dtype:
         UserError: There is no such precision.
     """
     if precision not in PRECISIONS:
-        raise UserError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+        raise UserError(f"There is no precision {precision!r}.", choice(precision, PRECISIONS))
     return PRECISIONS[precision]
 
 

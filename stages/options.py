@@ -1,13 +1,12 @@
 """Arguments that the stages share."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 
 Names = Annotated[list[str], typer.Argument(help="Names in params.yaml.", show_default=False)]
 BreakLock = Annotated[
@@ -26,8 +25,6 @@ def pick(table: Mapping[str, Entry], names: list[str], kind: str) -> list[tuple[
     """
     for name in names:
         if name not in table:
-            close = get_close_matches(name, table, n=1)
-            known = f"Choose from: {', '.join(table)}." if table else "There is none yet."
             # Not all names are in params.yaml: `mcr cut` and `mcr prepare` know theirs.
-            raise UserError(f"There is no {kind} {name!r}.", f"Did you mean {close[0]!r}?" if close else known)
+            raise UserError(f"There is no {kind} {name!r}.", choice(name, table))
     return [(name, table[name]) for name in names]

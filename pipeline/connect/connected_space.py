@@ -16,7 +16,7 @@ from pipeline.connect.origins import ORIGINS_NAME, load_origins
 from pipeline.connect.own_blocks import OwnBlocks
 from pipeline.connect.pretrained import FrozenSpaces, check_is_the_one, published_folder
 from pipeline.connect.projected import Combining, Connected
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.methods import code, method_called
 from pipeline.precision import multiplying
 from pipeline.spaces import Space, SpaceSpec, load_space
@@ -149,7 +149,7 @@ class ConnectedSpace:
                 return name
         raise UserError(
             f"The connection {self.config.connection} has no modality {modality!r}.",
-            f"Choose one of: {', '.join(self.modalities)}.",
+            choice(modality, self.modalities),
         )
 
     def towers(self, modality: str) -> tuple[str, ...]:
@@ -318,7 +318,7 @@ class ConnectedSpace:
     def _no_space(self, name: object) -> UserError:
         return UserError(
             f"The connection {self.config.connection} has no space {name!r}.",
-            f"Choose one of: {', '.join(self.config.spaces)}.",
+            choice(str(name), self.config.spaces),
         )
 
     def use_frozen(self, name: str, space: Space) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.connect.config import CONFIG_NAME, SpaceRecord
 from pipeline.connect.origins import ORIGINS_NAME, Origin, Origins
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.hashing import sha256_json, sha256_once
 from pipeline.spaces import Space, SpaceSpec
 from pipeline.spaces.weights.hub import hub_errors
@@ -54,9 +54,7 @@ class FrozenSpaces:
         self._folder, self._origins = folder, origins
         self._given = {name: str(path) for name, path in given.items()}
         if strange := sorted(self._given.keys() - origins.spaces.keys()):
-            raise UserError(
-                f"The connection has no space {strange[0]!r}.", f"Choose one of: {', '.join(origins.spaces)}."
-            )
+            raise UserError(f"The connection has no space {strange[0]!r}.", choice(strange[0], origins.spaces))
 
     def spec(self, name: str, record: SpaceRecord) -> SpaceSpec:
         """What loads the space `name` on this machine.

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.settings import Settings
 
 
@@ -168,7 +168,7 @@ def build_projector(spec: ProjectorSpec, init: str = "xavier", generator: torch.
         UserError: Unknown kind or initialisation.
     """
     if spec.kind not in PROJECTORS:
-        raise UserError(f"There is no projector kind {spec.kind!r}.", f"Choose one of: {', '.join(PROJECTORS)}.")
+        raise UserError(f"There is no projector kind {spec.kind!r}.", choice(spec.kind, PROJECTORS))
     if init not in ("xavier", "eye"):
         raise UserError(f"There is no initialisation {init!r}.", "Choose xavier or eye.")
     generator = generator or torch.Generator().manual_seed(0)

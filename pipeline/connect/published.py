@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pipeline.connect.projectors import ProjectorSpec, build_projector
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.modalities import AUDIO, IMAGE, POINT, TEXT
 from pipeline.spaces.weights.checkpoints import find_checkpoint, load_strictly, read_tensors
 
@@ -77,7 +77,7 @@ def layout_called(name: str) -> Published:
         UserError: There is none.
     """
     if name not in LAYOUTS:
-        raise UserError(f"There is no layout {name!r}.", f"Choose one of: {', '.join(LAYOUTS)}.")
+        raise UserError(f"There is no layout {name!r}.", choice(name, LAYOUTS))
     return LAYOUTS[name]
 
 

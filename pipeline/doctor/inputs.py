@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 from pipeline.doctor.stages import is_made
-from pipeline.errors import McrError, UserError
+from pipeline.errors import McrError, UserError, choice
 from pipeline.files.foreign import HEAD_BYTES, foreign
 from pipeline.hashing import sha256_file, sha256_json
 from pipeline.spaces import SpaceSpec, known_encoders, weight_files
@@ -27,7 +27,7 @@ def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
     """
     subject, path = f"space {name}", Path(spec.checkpoint)
     if spec.encoder not in (known := known_encoders()):
-        return Finding(FAIL, subject, f"no encoder {spec.encoder!r}", f"Choose one of: {', '.join(known)}.")
+        return Finding(FAIL, subject, f"no encoder {spec.encoder!r}", choice(spec.encoder, known))
     if not path.exists():
         if path.absolute() in made:
             return Finding(NOTE, subject, f"{path} is not there yet", "`dvc repro` makes it.")

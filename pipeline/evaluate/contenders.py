@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, partial
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from pipeline.connect import ConnectedSpace
 from pipeline.connect.config import CONFIG_NAME, ConnectionConfig, other_pairs
 from pipeline.connect.spreads import load_kept
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.evaluate.baselines import BASELINES, LinkData
 from pipeline.evaluate.baselines.load_link import link_between, load_link_data
 from pipeline.evaluate.folders import Folders
@@ -137,9 +136,7 @@ def _without_hubs(one: Contender, banks: tuple[np.ndarray, np.ndarray], temperat
 
 def _known(name: str, connections: Mapping[str, Sequence[Link]]) -> Sequence[Link]:
     if name not in connections:
-        nearest = get_close_matches(name, connections, n=1)
-        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(connections)}."
-        raise UserError(f"The evaluation names a connection {name!r} that does not exist.", hint)
+        raise UserError(f"The evaluation names a connection {name!r} that does not exist.", choice(name, connections))
     return connections[name]
 
 
@@ -220,8 +217,7 @@ def _check_same_space(
 ) -> None:
     """A connection says nothing about embeddings of another checkpoint, even if their width agrees."""
     if frozen not in space.config.spaces:
-        known = ", ".join(space.config.spaces)
-        raise UserError(f"Connection {name} has no space {frozen!r}.", f"Choose one of: {known}.")
+        raise UserError(f"Connection {name} has no space {frozen!r}.", choice(frozen, space.config.spaces))
     store = open_placed(folders.store(frozen, corpus, modality))
     record = space.config.spaces[frozen].model_dump(mode="json")
     check_made_by(store, record, f"connection {name}", folders.models / name / CONFIG_NAME)

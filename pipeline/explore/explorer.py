@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.connect.embed import embed_payloads
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.explore import answers
 from pipeline.explore.asked import Asked, Opened
 from pipeline.explore.index import Found, Place
@@ -130,7 +130,7 @@ class Explorer:
 
     def _opened(self, name: str) -> Opened:
         if name not in self.connections:
-            raise UserError(f"There is no connection {name!r}.", f"Choose one of: {', '.join(self.connections)}.")
+            raise UserError(f"There is no connection {name!r}.", choice(name, self.connections))
         opened = self.connections[name]
         if not opened.is_current:
             raise UserError(

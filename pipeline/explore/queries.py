@@ -3,12 +3,11 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.connect.embed import modality_of
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.links import Link
 from pipeline.modalities import MODALITIES, MODALITY_OF, TEXT
 
@@ -44,9 +43,7 @@ def widest(connections: Mapping[str, Sequence[Link]], sources: Sequence[str], ta
     }
     known = {*MODALITIES, *(modality for modalities in held.values() for modality in modalities)} - {""}
     if target not in known:
-        close = get_close_matches(target, known, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(sorted(known))}."
-        raise UserError(f"There is no modality {target!r}.", hint)
+        raise UserError(f"There is no modality {target!r}.", choice(target, sorted(known)))
     wanted = {*sources, target}
     fitting = {name: len(modalities) for name, modalities in held.items() if wanted <= modalities}
     if not fitting:

@@ -1,12 +1,12 @@
 """What is wrong with a value of params.yaml, in words: from what pydantic found, by the names that a person wrote."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from pipeline.errors import nearest
 from pipeline.files.address import without_password
 from pipeline.files.plain_yaml import shown
 from pipeline.methods import methods
@@ -67,21 +67,21 @@ def _describe(detail: Any) -> str:
     where = ".".join(shown(str(part)) for part in _path(detail))
     if detail["type"] == "union_tag_not_found":
         required, said = _choices(detail, "discriminator")[0], detail["input"]
-        similar = get_close_matches(required, map(str, said), n=1) if isinstance(said, Mapping) else []
-        instead = f"; {similar[0]!r} is not a setting, did you mean {required!r}?" if similar else ""
+        similar = nearest(required, map(str, said)) if isinstance(said, Mapping) else ""
+        instead = f"; {similar!r} is not a setting, did you mean {required!r}?" if similar else ""
         return f"{where}.{required}: is required{instead}"
     if detail["type"] == "union_tag_invalid":
         where, tags = f"{where}.{_choices(detail, 'discriminator')[0]}", _choices(detail, "expected_tags")
         tag = detail["ctx"]["tag"]
-        return f"{where} = {shown(repr(tag))}: is none of {', '.join(tags)}{nearest(str(tag), tags)}"
+        return f"{where} = {shown(repr(tag))}: is none of {', '.join(tags)}{_instead(str(tag), tags)}"
     if detail["type"] == "extra_forbidden":
         names = known_names(Params, location[:-1])
-        return f"{where}: there is no such setting{_of_others(location)}{nearest(str(location[-1]), names)}"
+        return f"{where}: there is no such setting{_of_others(location)}{_instead(str(location[-1]), names)}"
     if detail["type"] == "missing":
         return f"{where}: is required"
     said = detail["msg"].removeprefix("Value error, ")
     message = _shape(detail) or said[0].lower() + said[1:]
-    close = nearest(str(detail["input"]), _choices(detail, "expected")) if detail["type"] == "literal_error" else ""
+    close = _instead(str(detail["input"]), _choices(detail, "expected")) if detail["type"] == "literal_error" else ""
     if detail.get("kinds") and "did you mean" not in close:  # the words are not all that there is to choose from
         close = ""
     return f"{where} = {shown(without_password(repr(detail['input'])))}: {shown(message, 200)}{close}"
@@ -111,11 +111,10 @@ def _choices(detail: Any, field: str) -> list[str]:
     return [part for part in detail["ctx"][field].split("'") if part.strip(" ,or")]
 
 
-def nearest(name: str, names: list[str]) -> str:
+def _instead(name: str, names: list[str]) -> str:
     """``; did you mean 'x'?`` if one of `names` is close to `name`, the list of names otherwise."""
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    if close := nearest(name, names):
+        return f"; did you mean {close!r}?"
     return f"; choose from {', '.join(names)}" if names else ""
 
 

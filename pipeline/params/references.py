@@ -1,9 +1,9 @@
 """Names in params.yaml that must exist elsewhere in it: spaces, corpora, jobs, connections."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
+from pipeline.errors import nearest
 from pipeline.methods import Method, methods
 from pipeline.modalities import MODALITIES
 
@@ -21,9 +21,9 @@ def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _missing(where: str, name: object, kind: str, known: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(name, str) and name not in known:
-        close = get_close_matches(name, known, n=1)
+        close = nearest(name, known)
         choice = f"choose from {', '.join(known)}" if known else "params.yaml has none"
-        hint = f"did you mean {close[0]!r}?" if close else choice
+        hint = f"did you mean {close!r}?" if close else choice
         yield f"{where} = {name!r}: there is no such {kind}; {hint}"
 
 

@@ -2,12 +2,11 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.params.additions import as_written
 from pipeline.params.load import check_params
 from pipeline.params.model import Params
@@ -50,11 +49,7 @@ def _leave_out(content: Any, name: str, source: str) -> None:
     if not corpora and name not in content["connections"]:
         sets = {corpus.rpartition("-")[0] or corpus for corpus in content["corpora"]}
         known = [*content["connections"], *sorted(sets)]
-        close = get_close_matches(name, known, n=1)
-        raise UserError(
-            f"{source} has no set, corpus or connection {name!r}.",
-            f"Did you mean {close[0]!r}?" if close else f"Choose from: {', '.join(known)}.",
-        )
+        raise UserError(f"{source} has no set, corpus or connection {name!r}.", choice(name, known))
     content["connections"].pop(name, None)
     for corpus in corpora:
         del content["corpora"][corpus]

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.plugins import ENCODERS, Plugin, made_by, plugins
 from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
 
@@ -114,9 +113,7 @@ def _family(spec: SpaceSpec) -> Any:
     if plugin := plugin_of(spec):
         return plugin.load()
     if spec.encoder not in FAMILIES:
-        known = known_encoders()
-        nearest = get_close_matches(spec.encoder, known, n=1)
-        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose one of: {', '.join(known)}."
+        hint = choice(spec.encoder, known_encoders())
         raise UserError(
             f"There is no encoder family {spec.encoder!r}.", f"{hint} An encoder of another package must be installed."
         )

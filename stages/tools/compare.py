@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from stages.options import ParamsFile
 from stages.printing import note, say
 
@@ -61,7 +61,7 @@ def compare(
     for name in set(names or ()) & set(params.evaluate.tasks) - set(comparable):
         raise UserError(
             f"The task {name!r} is not a retrieval task, or names no connection.",
-            f"Choose from: {', '.join(comparable or params.connections)}.",
+            choice(name, comparable or params.connections),
         )
     chosen = names or list(comparable) or list(params.connections)
     # Of a name that both have, the task is meant, unless all names are connections and some are nothing else.

@@ -61,7 +61,7 @@ def init(
         say_lines("\n".join(presets))
         return
     if preset not in presets:
-        raise UserError(f"There is no preset {preset!r}.", f"Choose from: {', '.join(presets)}.")
+        raise UserError(f"There is no preset {preset!r}.", f"Choose one of: {', '.join(presets)}.")
     target = Path("params.yaml")
     recipes = {name: _for_root(path.read_text()) for name, path in presets.items()}
     if target.exists() and target.read_text() not in recipes.values() and not force:

@@ -59,6 +59,10 @@ MISTAKES = [
     ("connections.audio_image.retrieve.draws", 8, "no such setting"),
     ("encode.clip-photos.space", "clib", "did you mean 'clip'?"),
     ("encode.clip-photos.corpus", "fotos", "did you mean 'photos'?"),
+    ("encode.clip-photos.space", "CLIP", "did you mean 'clip'?"),
+    ("spaces.clip.Batch_Size", 3, "did you mean 'batch_size'?"),
+    ("connections.audio_image.method", "CMCR", "did you mean 'cmcr'?"),
+    ("corpora.photos.modalities", ["IMAGE"], "did you mean 'image'?"),
     ("spaces.clip.precision", "fp8", "'fp32'"),
     ("spaces.clip.batchsize", 3, "did you mean 'batch_size'?"),
     ("corpora.photos.modalities", ["images"], "did you mean 'image'?"),
@@ -91,6 +95,7 @@ MISTAKES = [
     ("evaluate.tasks.audio_image.baselines", "point_text", "and the task compares audio and image"),
     ("sead", 1, "did you mean 'seed'?"),
     ("run.device", "gpu", "'cuda'"),
+    ("run.device", "CUDA", "did you mean 'cuda'?"),
 ]
 
 

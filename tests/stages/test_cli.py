@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from stages.cli import app
@@ -37,6 +38,24 @@ def test_a_misspelt_name_gets_the_nearest_one():
     done = mcr("encode", "clip-fotos")
     assert done.returncode == 2
     assert "'clip-photos'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["encode", "--space", "CLIP"], "clip"),
+        (["shard", "PHOTOS"], "photos"),
+        (["compare", "AI"], "ai"),
+        (["export", "embeddings", "x", "--store", "clip/photos/image", "--to", "FAISS"], "faiss"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_a_name_in_another_case_gets_the_right_one(tmp_path, arguments, meant):
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings["connections"]["ai"] = settings["connections"]["audio_image"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    done = mcr(*arguments, cwd=tmp_path)
+    assert done.returncode == 2 and f"Did you mean {meant!r}?" in done.stderr
 
 
 def test_our_own_mistake_exits_with_1_and_shows_the_traceback_on_demand(tmp_path):

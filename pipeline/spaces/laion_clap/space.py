@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.decode.audio import decode_audio
 from pipeline.decode.text import decode_text
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.modalities import AUDIO, TEXT
 from pipeline.precision import dtype_of
 from pipeline.spaces.laion_clap import audio as sounds
@@ -142,12 +142,12 @@ class LaionClapSpace:
 
 def _options(spec: SpaceSpec) -> dict[str, str | bool]:
     if (spec.model or MODELS[0]) not in MODELS:
-        raise UserError(f"There is no CLAP model {spec.model!r}.", f"Choose one of: {', '.join(MODELS)}.")
+        raise UserError(f"There is no CLAP model {spec.model!r}.", choice(spec.model, MODELS))
     dtype_of(spec.precision)
     options: dict[str, str | bool] = {name: choices[0] for name, choices in CHOICES.items()}
     for name, value in spec.options.items():
         if name not in CHOICES:
-            raise UserError(f"A CLAP space has no option {name!r}.", f"Choose among: {', '.join(CHOICES)}.")
+            raise UserError(f"A CLAP space has no option {name!r}.", choice(name, CHOICES))
         # 0 and 1 equal False and True, and would be another fingerprint.
         if value not in CHOICES[name] or type(value) is not type(CHOICES[name][0]):
             choices = ", ".join(str(choice).lower() for choice in CHOICES[name])

@@ -14,7 +14,7 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
 from pipeline.decode.text import decode_text
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from pipeline.modalities import IMAGE, TEXT
 from pipeline.precision import dtype_of
 from pipeline.spaces import background as backgrounds
@@ -81,7 +81,7 @@ class OpenClipSpace:
         """
         dtype_of(spec.precision)
         if unknown := sorted(set(spec.options) - set(OPTIONS)):
-            raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", f"Known options: {', '.join(OPTIONS)}.")
+            raise UserError(f"OpenCLIP has no option {unknown[0]!r}.", choice(unknown[0], OPTIONS))
         background = backgrounds.background_of(spec.options)
         chosen = {name: spec.options.get(name, choices[0]) for name, choices in CHOICES.items()}
         for name, choices in CHOICES.items():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.text import decode_text
-from pipeline.errors import SampleError, UserError
+from pipeline.errors import SampleError, UserError, choice
 from pipeline.hashing import seed_from, sha256_bytes
 from pipeline.modalities import IMAGE, POINT, TEXT
 from pipeline.precision import dtype_of
@@ -195,7 +195,7 @@ def _cloud_settings(spec: SpaceSpec) -> CloudSettings:
     known = Ulip2Space.preparation
     unknown = [name for name in spec.options if name not in known]
     if unknown:
-        raise UserError(f"ulip2 has no option {unknown[0]!r}.", f"Its options are: {', '.join(known)}.")
+        raise UserError(f"ulip2 has no option {unknown[0]!r}.", choice(unknown[0], known))
     given: dict[str, str | int | float | bool] = {"points": CloudSettings.points, **spec.options}
     given.pop(backgrounds.OPTION, None)
     points = given.pop("points")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from stages.options import BreakLock, ParamsFile
 from stages.printing import say, say_lines
 
@@ -53,7 +53,7 @@ def embeddings(
 
     check_name(corpus, "corpus")
     if modality and modality not in MODALITIES:
-        raise UserError(f"There is no modality {modality!r}.", f"Choose one of: {', '.join(MODALITIES)}.")
+        raise UserError(f"There is no modality {modality!r}.", choice(modality, MODALITIES))
     if vectors and not modality:
         raise UserError(f"The modality of the embeddings in {vectors} is unknown.", "Say it with --modality.")
     found = {modality: vectors or FOLDERS.get(modality, "")} if modality else FOLDERS

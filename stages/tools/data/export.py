@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, choice
 from stages.options import ParamsFile
 from stages.printing import say
 
@@ -38,7 +38,7 @@ def embeddings(
     from stages.context import EMBEDDINGS, SHARDS
 
     if to not in KINDS:
-        raise UserError(f"There is no kind {to!r}.", f"Choose one of: {', '.join(KINDS)}.")
+        raise UserError(f"There is no kind {to!r}.", choice(to, KINDS))
     steps = store.split("/")
     if len(steps) != 3 or not all(steps) or {".", ".."} & set(steps):
         raise UserError(f"{store!r} is not the name of a store.", "Name it as space/corpus/modality.")

@@ -75,7 +75,7 @@ def test_an_unknown_recipe_lists_the_known_ones(empty):
         [path.stem for path in PRESETS.glob("*.yaml")],
         [f"tables/{path.stem}" for path in PRESETS.glob("tables/*.yaml")],
     )
-    assert error.value.hint == f"Choose from: {', '.join([*sorted(known[0]), *sorted(known[1])])}."
+    assert error.value.hint == f"Choose one of: {', '.join([*sorted(known[0]), *sorted(known[1])])}."
     assert {"joint", "exmcr", "bridge-audio-image"} <= set(known[0])
 
 

@@ -149,7 +149,7 @@ class ConnectedSpace:
                 return name
         raise UserError(
             f"The connection {self.config.connection} has no modality {modality!r}.",
-            choice(modality, self.modalities),
+            choice(str(modality), self.modalities),
         )
 
     def towers(self, modality: str) -> tuple[str, ...]:

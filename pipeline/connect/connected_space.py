@@ -14,9 +14,15 @@ from pipeline.connect.given.items import payloads_of
 from pipeline.connect.given.rows import rows_of
 from pipeline.connect.origins import ORIGINS_NAME, load_origins
 from pipeline.connect.own_blocks import OwnBlocks
-from pipeline.connect.pretrained import FrozenSpaces, check_is_the_one, published_folder
+from pipeline.connect.pretrained import (
+    FrozenSpaces,
+    check_complete,
+    check_is_the_one,
+    fetch_again,
+    published_folder,
+)
 from pipeline.connect.projected import Combining, Connected
-from pipeline.errors import UserError, choice
+from pipeline.errors import CorruptError, UserError, choice
 from pipeline.methods import code, method_called
 from pipeline.precision import multiplying
 from pipeline.spaces import Space, SpaceSpec, load_space
@@ -134,7 +140,11 @@ class ConnectedSpace:
             )
         origins = load_origins(folder)
         published = FrozenSpaces(folder, origins, spaces or {})
-        space = cls.load(folder, device, origins.keep if keep is None else keep, origins.combine)
+        check_complete(folder, origins, spaces or ())
+        try:
+            space = cls.load(folder, device, origins.keep if keep is None else keep, origins.combine)
+        except CorruptError as error:
+            raise CorruptError(error.message, fetch_again(folder)) from error
         space._published = published
         return space
 

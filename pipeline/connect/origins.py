@@ -13,18 +13,23 @@ from pipeline.settings import Settings, Sha256
 from pipeline.spaces.weights.hub import HUB
 
 ORIGINS_NAME = "origins.json"
+INCLUDED = "spaces"  # the folder of the weights that are published with a connection
 SCHEMA_VERSION: Final = 1
 
 
-def _inside(name: str) -> str:
-    """A path that cannot lead out of its folder: what is published comes from anybody."""
+def inside(name: str) -> str:
+    """`name`, a path that cannot lead out of its folder: what is published comes from anybody.
+
+    Raises:
+        ValueError: It can.
+    """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or name != str(path):
         raise ValueError(f"{name!r} is not a path within a folder")
     return name
 
 
-Inside = Annotated[str, AfterValidator(_inside)]
+Inside = Annotated[str, AfterValidator(inside)]
 
 
 class OriginFile(Settings):

@@ -4,21 +4,22 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.connect.config import CONFIG_NAME, SpaceRecord
-from pipeline.connect.origins import ORIGINS_NAME, Origin, Origins
-from pipeline.errors import UserError, choice
+from pipeline.connect.config import CONFIG_NAME, SpaceRecord, load_config
+from pipeline.connect.origins import INCLUDED, ORIGINS_NAME, Origin, Origins, inside
+from pipeline.errors import CorruptError, UserError, choice
 from pipeline.hashing import sha256_json, sha256_once
 from pipeline.spaces import Space, SpaceSpec
 from pipeline.spaces.weights.hub import hub_errors
 from pipeline.store.differences import differences
 from pipeline.store.integrity.agreement import IDENTITY
 
-# What a published connection consists of; whatever else its repository holds is not fetched.
-PATTERNS = (CONFIG_NAME, ORIGINS_NAME, "*.safetensors", "*.npy", "*.json")
+# What a published connection consists of, and weights of any kind that lie with it; whatever else its repository holds is not
+# fetched.
+PATTERNS = (CONFIG_NAME, ORIGINS_NAME, "*.safetensors", "*.npy", "*.json", f"{INCLUDED}/*")
 
 
 def published_folder(source: str | Path, revision: str | None) -> Path:
@@ -41,6 +42,38 @@ def published_folder(source: str | Path, revision: str | None) -> Path:
         return Path(huggingface_hub.snapshot_download(str(source), revision=revision, allow_patterns=list(PATTERNS)))
 
 
+def fetch_again(folder: Path) -> str:
+    """What to do about a published connection in `folder` that is not whole."""
+    cached = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    return f"Remove {cached} and get it again; if that does not help, ask its publisher."
+
+
+def check_complete(folder: Path, origins: Origins, given: Collection[str]) -> None:
+    """See that `folder` holds every file of the published connection but those of the spaces `given`, and that these lie in it.
+
+    Raises:
+        UserError: One is missing, or the configuration is not valid or names a file elsewhere.
+        CorruptError: The configuration is damaged.
+    """
+    try:
+        files = load_config(folder).files
+    except (UserError, CorruptError) as error:
+        raise type(error)(error.message, fetch_again(folder)) from error
+    within = (
+        f"{origin.within}/{file}"
+        for name, origin in origins.spaces.items()
+        if origin.within != "." and name not in given
+        for file in origin.files
+    )
+    for name in (*files, *within):
+        try:
+            inside(name)
+        except ValueError as error:
+            raise UserError(f"{folder / CONFIG_NAME} is not valid: {error}.", fetch_again(folder)) from error
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} is incomplete: it has no {name}.", fetch_again(folder))
+
+
 class FrozenSpaces:
     """Finds the frozen spaces of a published connection, and sees that they are the ones that it was made with.
 
@@ -61,6 +94,7 @@ class FrozenSpaces:
 
         Raises:
             UserError: Nobody knows where its weights are from, or they are not there any more.
+            CorruptError: They are not those that were published.
             TryAgainError: The hub cannot be reached.
         """
         return replace(SpaceSpec(**record.spec), checkpoint=self._given.get(name) or self._found(name))
@@ -81,6 +115,9 @@ class FrozenSpaces:
                 )
             return origin.reference
         folder = self._folder / origin.within if origin.within != "." else _fetched(name, origin)
+        for file, entry in origin.files.items():
+            if sha256_once(folder / file) != entry.sha256:
+                raise CorruptError(f"{folder / file} is not the file that was published.", fetch_again(self._folder))
         return str(folder / origin.checkpoint) if origin.checkpoint != "." else str(folder)
 
 

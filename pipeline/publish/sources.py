@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.connect.origins import Origin, OriginFile
+from pipeline.connect.origins import INCLUDED, Origin, OriginFile
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_once
 from pipeline.spaces import SpaceSpec, weight_files
@@ -54,7 +54,7 @@ def origin_of(name: str, spec: SpaceSpec, known: Mapping[Path, Source], included
     checkpoint = "." if place.is_dir() else place.name
     if name in included:
         held = {inside: OriginFile(sha256=digest) for inside, digest in hashes.items()}
-        return Origin(checkpoint=checkpoint, files=held, within=f"spaces/{name}", licences=licences)
+        return Origin(checkpoint=checkpoint, files=held, within=f"{INCLUDED}/{name}", licences=licences)
     found = {
         inside: OriginFile(
             sha256=hashes[inside], repository=source.repository, revision=source.revision, path=source.path

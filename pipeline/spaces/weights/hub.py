@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
+from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import McrError, TryAgainError, UserError
@@ -49,26 +51,12 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
         ) from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
+            if isinstance(error.__cause__, errors.HfHubHTTPError):  # snapshot_download hides what the hub answered
+                raise _answered(what, place, writing, error.__cause__) from error
             raise _unreachable(what, place, writing) from error
         raise UserError(f"{what} does not exist.", "Look up the file name on the page of the repository.") from error
     except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        if status in (401, 403):
-            raise UserError(
-                f"{what} may not be {'written' if writing else 'read'}: {place} answers {status}.",
-                f"Run `hf auth login` (or set HF_TOKEN) with an account that may {'write' if writing else 'read'} it, or "
-                "renew an expired token.",
-            ) from error
-        if status is None:
-            raise _unreachable(what, place, writing) from error
-        said = " ".join(f"{status} {error.server_message or ''}".split()).rstrip(".")
-        message = f"{what} was not {'written' if writing else 'fetched'}: {place} answers {said}."
-        if 400 <= status < 500 and status not in PASSING:
-            raise UserError(
-                message,
-                "Check the names in it; if HF_ENDPOINT is set, check that it is the address of a hub or of a mirror.",
-            ) from error
-        raise TryAgainError(message, "Run the same command again in a while.") from error
+        raise _answered(what, place, writing, error) from error
     except errors.LocalTokenNotFoundError as error:
         raise UserError(
             f"{what} needs a login, and there is none on this machine.", "Run `hf auth login`, or set HF_TOKEN."
@@ -76,8 +64,16 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
     except (errors.OfflineModeIsEnabled, errors.FileMetadataError) as error:
         raise _unreachable(what, place, writing) from error
     except Exception as error:
+        if isinstance(error, JSONDecodeError):
+            message = f"{what} was not {'written' if writing else 'fetched'}: {place} answers with something that is not JSON."
+            if place != constants._HF_DEFAULT_ENDPOINT:
+                raise UserError(message, "Check that HF_ENDPOINT is the address of a hub or of a mirror.") from error
+            raise TryAgainError(
+                message, "Open any page in a browser: the network may ask for a login first."
+            ) from error
         broken = isinstance(error, ConnectionError) or "Consistency check failed" in str(error)
-        if not broken and type(error).__module__.partition(".")[0] not in TRANSPORTS:
+        foreign = type(error).__module__.partition(".")[0] in TRANSPORTS
+        if not broken and not foreign and (_is_address(place) or not isinstance(error, ValueError)):
             raise
         raise _unreachable(what, place, writing, f" {type(error).__name__}.") from error
 
@@ -87,8 +83,9 @@ def _unreachable(what: str, place: str, writing: bool, said: str = "") -> McrErr
 
     if writing and constants.HF_HUB_OFFLINE:
         return UserError(f"{what} was not written: HF_HUB_OFFLINE is set.", "Unset it on a machine with a network.")
-    if not constants.HF_HUB_OFFLINE and not (urlsplit(place).scheme in ("http", "https") and urlsplit(place).netloc):
-        return UserError(f"HF_ENDPOINT is {place}, which is not an address.", "Write it with https:// in front.")
+    if not constants.HF_HUB_OFFLINE and not _is_address(place):
+        shown = place if place.strip() == place and place else repr(place)
+        return UserError(f"HF_ENDPOINT is {shown}, which is not an address.", "Write it as https://host, or unset it.")
     if writing:
         return TryAgainError(
             f"{what} was not written: {place} cannot be reached, or the connection broke.{said}",
@@ -103,3 +100,34 @@ def _unreachable(what: str, place: str, writing: bool, said: str = "") -> McrErr
         f"{what} was not fetched: {place} cannot be reached, or the connection broke.{said}",
         "Check the network, or set HF_ENDPOINT to a mirror; the same command continues where this one stopped.",
     )
+
+
+def _answered(what: str, place: str, writing: bool, error: Any) -> McrError:
+    """What an answer of the hub other than success means."""
+    status = getattr(error.response, "status_code", None)
+    if status in (401, 403):
+        return UserError(
+            f"{what} may not be {'written' if writing else 'read'}: {place} answers {status}.",
+            f"Run `hf auth login` (or set HF_TOKEN) with an account that may {'write' if writing else 'read'} it, or "
+            "renew an expired token.",
+        )
+    if status is None:
+        return _unreachable(what, place, writing)
+    said = " ".join(f"{status} {error.server_message or ''}".split()).rstrip(".")
+    message = f"{what} was not {'written' if writing else 'fetched'}: {place} answers {said}."
+    if 400 <= status < 500 and status not in PASSING:
+        return UserError(
+            message,
+            "Check the names in it; if HF_ENDPOINT is set, check that it is the address of a hub or of a mirror.",
+        )
+    return TryAgainError(message, "Run the same command again in a while.")
+
+
+def _is_address(place: str) -> bool:
+    try:
+        parts = urlsplit(place)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and place.split() == [place]
+        )
+    except ValueError:  # a port or brackets that no address has
+        return False

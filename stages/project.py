@@ -44,6 +44,7 @@ def make_project(demo: bool) -> bool:
             shutil.copyfile(ROOT / _stored(name), name)
     for folder in ("data/annotations", "data/spaces", "data/sweeps/tables"):
         Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, ".gitkeep").touch()  # stages depend on them, and git keeps no empty folder for a colleague's clone
     write_text(STAGES, WRITTEN + _dumped(_with_hashes(_stages(STAGES), CODE)))
     write_text(SCHEMA, (ROOT / SCHEMA).read_text())
     if demo:

@@ -1,5 +1,6 @@
 """Where results lie: free space, and how DVC keeps them."""
 
+import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,6 +11,10 @@ from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 from pipeline.doctor.stages import unmet
 
 LITTLE_SPACE = 10e9
+_WITH_GIT = (
+    "For `dvc exp` and `dvc metrics diff`, and so that git leaves DVC's own files alone, run `dvc config core.no_scm false` and "
+    "`printf '/config.local\\n/tmp\\n/cache\\n' > .dvc/.gitignore`."
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
                 away = "Move dvc.yaml away, because it is not replaced; then " if (root / "dvc.yaml").exists() else ""
                 hint = f"{away}`mcr init RECIPE --force` writes dvc.yaml: keep a copy of your params.yaml, and put it back after it."
                 missing.append(Finding(NOTE, "DVC", "there are no stages, so `dvc repro` runs nothing", hint))
+            if repo.config["core"].get("no_scm") and (root / ".git").exists():
+                missing.append(Finding(NOTE, "DVC", "there is git here, but DVC was set up without it", _WITH_GIT))
             link = _link(repo)
             return Storage([_links(__version__, str(repo.cache.local.path), link), *missing], made)
     except NotDvcRepoError:
@@ -96,7 +103,7 @@ def _link(repo: Any) -> str:
 
     cache = repo.cache.local
     kinds = list(cache.cache_types)
-    if Path(cache.path).is_dir():
+    if os.access(cache.path, os.W_OK | os.X_OK):  # a link has to be made to know
         possible = generic.test_links(
             ["reflink", "hardlink", "symlink"], cache.fs, cache.path, repo.fs, str(repo.root_dir)
         )

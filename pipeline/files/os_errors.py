@@ -6,6 +6,7 @@ sentence, so both are looked for.
 
 import errno
 import os
+import pwd
 import re
 import shutil
 from pathlib import Path
@@ -56,6 +57,7 @@ _USER = {
     errno.ENOTSUP: ("the file system does not support this", "Choose another folder"),
     errno.ENOSYS: ("the file system does not support this", "Choose another folder"),
 }
+_MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Only a program's own mistake leads to these.
 _OURS = {errno.EBADF, errno.EFAULT}
 _SENTENCES = {os.strerror(code).casefold(): code for code in (*_RETRY, *_USER)}
@@ -121,9 +123,11 @@ def explained(error: BaseException, path: Path | None = None, need: int = 0) -> 
     if code is None or code in _OURS:
         return None
     named = _path_of(error) or path
-    place = f"{named}: " if named else ""
     if code == errno.EIO and named and _free(named)[0] == 0:
         code = errno.ENOSPC  # of a library that does not say why
+    if code in _MAY_NOT and named:
+        return _may_not(code, named)
+    place = f"{named}: " if named else ""
     if code in _RETRY:
         what, advice = _RETRY[code]
         if code in (errno.ENOSPC, errno.EDQUOT):
@@ -131,6 +135,34 @@ def explained(error: BaseException, path: Path | None = None, need: int = 0) -> 
         return TryAgainError(f"{place}{what}.", f"{advice}, then {_AGAIN}.")
     what, advice = _USER.get(code, (os.strerror(code).lower(), "Correct that"))
     return UserError(f"{place}{what}.", f"{advice}, then {_AGAIN}.")
+
+
+def _may_not(code: int, named: Path) -> UserError:
+    """What may not be read or written: of a file that could not be made, the folder; and whose it is."""
+    place = next((each for each in (named, *named.parents) if os.path.lexists(each) and each.name), named)
+    if _is_read_only(place):  # some libraries know only that they may not
+        code = errno.EROFS
+    what, advice = _USER[code]
+    if code != errno.EROFS and (owner := other_owner(place)):
+        what += f"; it belongs to {owner}"
+        advice = f"Let {owner} change its mode, or work in a copy of your own"
+    return UserError(f"{place}: {what}.", f"{advice}, then {_AGAIN}.")
+
+
+def _is_read_only(place: Path) -> bool:
+    try:
+        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def other_owner(place: Path) -> str:
+    """Who `place` belongs to, if that is somebody else."""
+    try:
+        owner = os.lstat(place).st_uid
+        return pwd.getpwuid(owner).pw_name if owner != os.geteuid() else ""
+    except (OSError, KeyError):
+        return ""
 
 
 def _path_of(error: BaseException | None) -> Path | None:

@@ -54,6 +54,7 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
 
     from pipeline.doctor import inputs, packages, storage
     from pipeline.doctor.links import harmful_links
+    from pipeline.doctor.owners import not_yours
     from pipeline.shard.sources.listing import listed_files
     from stages.context import ANNOTATIONS, PLUGINS, RESULTS
     from stages.specs import space_spec
@@ -63,7 +64,8 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
     found += packages.device(params.run.device if params else "auto", params.threads if params else 1, cores)
     found.append(packages.faiss(_faiss_users(params) if params else [], gpu))
     place = storage.dvc(Path("."), [*RESULTS, PLUGINS])
-    found += [storage.disk(Path(".")), *place.findings, *harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])]
+    found += [storage.disk(Path(".")), *not_yours(Path("."), RESULTS), *place.findings]
+    found += harmful_links(Path("."), RESULTS, [ANNOTATIONS, PLUGINS])
     if params is None:
         return found
     for name, space in params.spaces.items():

@@ -64,6 +64,11 @@ def verify(
             "Run their stages again, such as `mcr encode` for the job of a store: only damaged parts are remade. "
             "If a store differs from its space, remove it first; if it was imported, import it again.",
         )
+    if counts[State.UNREADABLE]:
+        raise UserError(
+            f"{counts[State.UNREADABLE]} of {counts.total()} results may not be read, and so were not checked.",
+            "Let who owns them change their modes, or verify as that user.",
+        )
     say(f"verify: {said}")
 
 
@@ -99,7 +104,7 @@ def _verdicts(wanted: "Wanted", asked: list[Path], recompute: int) -> "Iterator[
     """Every verdict, said, and whether rows that were computed again agree."""
     from pipeline.verify.project import find_places, missing
     from pipeline.verify.results import check_annotations
-    from pipeline.verify.verdict import State, Verdict
+    from pipeline.verify.verdict import State, Verdict, unreadable
     from stages.context import ANNOTATIONS, EMBEDDINGS, METRICS, MODELS, PAIRS, REPORTS, SHARDS
 
     roots = {"shards": SHARDS, "embeddings": EMBEDDINGS, "pairs": PAIRS, "models": MODELS, "metrics": METRICS}
@@ -113,7 +118,7 @@ def _verdicts(wanted: "Wanted", asked: list[Path], recompute: int) -> "Iterator[
     for kind, place in there:
         if not is_asked(place):
             continue
-        verdict, check = _verdict(kind, place, roots, wanted)
+        verdict, check = (found, None) if (found := unreadable(place)) else _verdict(kind, place, roots, wanted)
         _say(verdict)
         agrees = not (recompute and check) or verdict.state is State.DAMAGED or _agrees(check, recompute, spaces)
         yield verdict, agrees
@@ -148,7 +153,8 @@ def _say(verdict: "Verdict") -> None:
     from pipeline.verify.verdict import State
 
     word = str(verdict.state)
-    say(f"{verdict.place}: {word.upper() if verdict.state is State.DAMAGED else word}: {verdict.said}")
+    loud = verdict.state in (State.DAMAGED, State.UNREADABLE)
+    say(f"{verdict.place}: {word.upper() if loud else word}: {verdict.said}")
 
 
 def _described(check: "StoreCheck") -> str:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from pipeline.doctor import inputs, packages, storage
 from pipeline.doctor.finding import FAIL, NOTE, OK
 from pipeline.doctor.links import harmful_links
+from pipeline.doctor.owners import not_yours
 from pipeline.errors import McrError
 from pipeline.hashing import sha256_bytes
 from pipeline.shard.settings import CorpusSettings
@@ -231,3 +233,46 @@ def test_the_command(tmp_path, monkeypatch):
     Path("params.yaml").write_text("seed: x")
     done = CliRunner().invoke(app, ["doctor"])
     assert "FAIL  parameters: params.yaml has" in done.stdout and "Python" in done.stdout
+
+
+def test_results_of_somebody_else(tmp_path, monkeypatch):
+    """Writable by the group is not enough: DVC sets modes, which only the owner of a file may."""
+    file = tmp_path / "data/shards/photos/00000.tar"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert not not_yours(tmp_path, RESULTS)
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    monkeypatch.setattr("pipeline.doctor.owners.os.access", lambda path, mode: True)
+    monkeypatch.setattr("pwd.getpwuid", lambda number: SimpleNamespace(pw_name="alice"))
+    (found,) = not_yours(tmp_path, RESULTS)
+    assert found.level == FAIL and f"{file} belongs to alice" in found.said and "clone of your own" in found.hint
+
+
+def test_a_project_that_may_not_be_written(tmp_path, monkeypatch):
+    (tmp_path / "data/pairs").mkdir(parents=True)
+    monkeypatch.setattr("pipeline.doctor.owners.os.access", lambda path, mode: path.name != "pairs")
+    (found,) = not_yours(tmp_path, RESULTS)
+    assert found.level == FAIL and found.said == f"{tmp_path / 'data/pairs'}: permission is denied"
+
+
+def test_a_cache_that_may_not_be_written_is_no_error(tmp_path, monkeypatch):
+    subprocess.run(["dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    cache = tmp_path / ".dvc/cache/files/md5"
+    cache.mkdir(parents=True)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(cache))
+
+    monkeypatch.setattr("dvc.fs.generic.test_links", refused)
+    monkeypatch.setattr("pipeline.doctor.storage.os.access", lambda path, mode: False)
+    assert storage.dvc(tmp_path).findings[0].level != FAIL and storage.cache_link(tmp_path)
+
+
+def test_git_that_came_after_dvc_is_said(tmp_path):
+    subprocess.run(["dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    with_git = lambda: any("set up without it" in finding.said for finding in storage.dvc(tmp_path).findings)  # noqa: E731
+    assert not with_git()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert with_git()
+    subprocess.run(["dvc", "config", "core.no_scm", "false"], cwd=tmp_path, check=True)
+    assert not with_git()

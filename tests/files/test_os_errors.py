@@ -137,6 +137,66 @@ def test_the_user_has_to_put_right_what_a_retry_does_not(name):
     assert isinstance(said, UserError) and said.message.startswith("/data/part: ")
 
 
+REFUSED = """
+import os, sys
+from pathlib import Path
+from pipeline.errors import UserError
+from pipeline.files.atomic import write_bytes
+from pipeline.store.scratch import open_scratch, scratch_database
+os.umask(0)
+for name, mode in (("theirs", 0o755), ("locked", 0o700)):
+    Path(name).mkdir(mode)
+    Path(name, "file").write_bytes(b"x")
+os.chmod("theirs/file", 0o600)
+os.setuid(65534)
+def scratch():
+    with scratch_database(Path("theirs")) as database:
+        database.execute("create table one (two)")
+        raise SystemExit
+for action in (
+    lambda: write_bytes(Path("theirs/new"), b"x"), lambda: Path("theirs/file").read_bytes(),
+    lambda: write_bytes(Path("locked/below/new"), b"x"), scratch,
+):
+    try:
+        action()
+    except UserError as error:
+        print(error.message, error.hint)
+    except OSError as error:
+        from pipeline.files.os_errors import explained
+        print((said := explained(error)).message, said.hint)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_whose_it_is_is_said_where_somebody_may_not(tmp_path):
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    said = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["theirs", "theirs/file", "locked", "theirs"], done.stderr
+    assert all(
+        "permission is denied; it belongs to root. Let root change its mode, or work in a copy" in x for x in said
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_disk_that_is_read_only_is_called_so_also_where_a_library_says_less(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from pipeline.store.scratch import scratch_database\n"
+        "with scratch_database(Path(sys.argv[1])): pass"
+    )
+    mount = f"mount -t tmpfs -o ro none {tmp_path} && exec {sys.executable} -c '{program}' {tmp_path}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if "mount" in done.stderr.partition("\n")[0]:
+        pytest.skip("this machine does not permit it")
+    assert f"UserError: {tmp_path}: the file system is read-only." in done.stderr
+
+
 def test_our_own_mistakes_stay_bugs():
     for error in (KeyError("No space left on device"), ValueError("[Errno 28]"), OSError("text alone"), IndexError()):
         assert explained(error) is None

@@ -137,6 +137,8 @@ def test_an_empty_folder_becomes_a_project(installed: Installed, tmp_path: Path)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc", "plugins", "data", "presets"} <= names
     assert not names & {"pipeline", "stages"}
+    for folder in ("data/annotations", "data/spaces", "data/sweeps/tables"):
+        assert (tmp_path / folder / ".gitkeep").exists(), "a clone would lack what a stage depends on"
     installed.run(tmp_path, "mcr", "check")
     stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
     ours = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

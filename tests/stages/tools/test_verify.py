@@ -1,5 +1,8 @@
 """`mcr verify`: sound stores are described, damaged ones end it with 1 and what to do."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -44,6 +47,16 @@ def test_damage_is_an_error_with_a_hint(project):
     assert "clip/photos/image: DAMAGED: part-00001.parquet is damaged" in done.stdout
     assert mcr("encode", "clip-photos").exit_code == 0, "what the hint says must help"
     assert part.read_bytes() == content and mcr("verify").exit_code == 0
+
+
+def test_what_may_not_be_read_is_not_called_damaged(project, monkeypatch):
+    access = os.access
+    shut = project / "data/embeddings/clip/photos/image/part-00001.parquet"
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != shut.name and access(path, mode))
+    done = mcr("verify")
+    assert isinstance(done.exception, UserError) and "of 4 results may not be read" in done.exception.message
+    assert f"clip/photos/image: UNREADABLE: {shut.relative_to(project)}: permission is denied" in done.stdout
+    assert "DAMAGED" not in done.stdout
 
 
 def test_nothing_is_saved_from_a_damaged_shard(project):

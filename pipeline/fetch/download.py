@@ -15,6 +15,7 @@ from pipeline.hashing import sha256_file
 from pipeline.spaces.weights.hub import hub_errors
 
 PART = ".part"
+OURS = re.compile(f"(?:[0-9a-f]{{12}}|unnamed){re.escape(PART)}")  # as a part is called after its file
 
 
 def download(
@@ -43,10 +44,10 @@ def download(
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     what = f"{path} of {entry.repository}"
-    url = huggingface_hub.hf_hub_url(
-        entry.repository, path, repo_type=entry.kind, revision=entry.revision, endpoint=endpoint
-    )
     with hub_errors(what, endpoint):
+        url = huggingface_hub.hf_hub_url(
+            entry.repository, path, repo_type=entry.kind, revision=entry.revision, endpoint=endpoint
+        )
         try:
             found = huggingface_hub.get_hf_file_metadata(url)
         except EntryNotFoundError as error:
@@ -56,7 +57,7 @@ def download(
     _check_commit(entry, found.commit_hash or "", commit)
     etag = found.etag or ""
     _check_announced(what, expected, found.size, etag)
-    part = target.with_name(f"{target.name}.{re.sub('[^0-9a-zA-Z]', '', etag)[:12] or 'unnamed'}{PART}")
+    part = target.with_name(f"{target.name}.{_called(etag)}{PART}")
     target.parent.mkdir(parents=True, exist_ok=True)
     location = str(found.location)
     with hub_errors(what, endpoint), _enough_space(what, target.parent, found.size, part):
@@ -64,8 +65,9 @@ def download(
     sha256 = sha256_file(part)
     _check_content(what, part, sha256, expected, etag)
     os.replace(part, target)
-    for stale in target.parent.glob(f"{target.name}.*{PART}"):
-        stale.unlink()
+    for stale in target.parent.iterdir():
+        if stale.name.startswith(f"{target.name}.") and OURS.fullmatch(stale.name.removeprefix(f"{target.name}.")):
+            stale.unlink()
     stat = target.stat()
     repository = f"{'datasets/' * (entry.kind == 'dataset')}{entry.repository}"
     return Fetched(
@@ -77,6 +79,11 @@ def download(
         bytes=stat.st_size,
         modified=stat.st_mtime_ns,
     )
+
+
+def _called(etag: str) -> str:
+    """What tells the parts of two contents of one file apart."""
+    return etag[:12].lower() if re.fullmatch("[0-9a-fA-F]{12,}", etag) else "unnamed"
 
 
 def _continue(part: Path, location: str, ours: bool, size: int | None, name: str) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from pipeline.errors import CorruptError
 from pipeline.files.atomic import write_text
@@ -34,16 +34,21 @@ class Fetched(BaseModel):
     modified: int
 
 
+_FILES = TypeAdapter(dict[str, Fetched])
+
+
 class Record:
     """The file that keeps one `Fetched` for each path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            entries = json.loads(path.read_text()) if path.is_file() else {}
-            self.files = {name: Fetched.model_validate(entry) for name, entry in entries.items()}
-        except ValueError as error:
-            raise CorruptError(f"{path} is damaged: {error}", "Remove it and run `mcr fetch` again.") from error
+            self.files = _FILES.validate_json(path.read_bytes()) if path.is_file() else {}
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = "".join(f"{step}: " for step in first["loc"])
+            hint = "Remove it and run `mcr fetch` again."
+            raise CorruptError(f"{path} is damaged: {where}{first['msg']}.", hint) from error
 
     def add(self, file: Path, fetched: Fetched) -> None:
         """Keep what `file` is."""

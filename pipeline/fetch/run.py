@@ -60,6 +60,11 @@ def fetch(
         if file.target.exists():
             yield file, _present(file, record), "there"
             continue
+        if file.target.is_symlink():
+            raise UserError(
+                f"{file.target} is a link to {file.target.readlink()}, which is not there.",
+                "Mount the disk that it leads to, or remove the link.",
+            )
         start(file)
         entry = file.entry
         repository = f"{'datasets/' * (entry.kind == 'dataset')}{entry.repository}"

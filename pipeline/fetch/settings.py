@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings import Settings, Sha256
 
@@ -30,6 +30,14 @@ class FetchedRepository(Settings):
     access: str = Field("", description="What access requires: a login, a form, and where.")
     to: str = Field(min_length=1, description="Folder on this machine.")
     files: dict[str, FetchedFile] = Field(min_length=1, description="By path in the repository.")
+
+    @field_validator("files")
+    @classmethod
+    def _are_files(cls, files: dict[str, FetchedFile]) -> dict[str, FetchedFile]:
+        for path in files:
+            if PurePosixPath(path).is_absolute() or {"", ".", ".."} & set(path.split("/")):
+                raise ValueError(f"{path!r} is not the path of a file in a repository")
+        return files
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

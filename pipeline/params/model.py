@@ -1,8 +1,9 @@
 """The whole of params.yaml as one typed, frozen object."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.encode.settings import JobSettings, SpaceSettings
 from pipeline.evaluate.settings import EvaluateSettings
@@ -111,3 +112,15 @@ class Params(Settings):
     fetch: dict[str, list[FetchedRepository]] = Field(
         default_factory=dict, description="Published files that `mcr fetch` gets; no stage depends on it."
     )
+
+    @field_validator("fetch")
+    @classmethod
+    def _fetched_as_data(cls, fetch: dict[str, list[FetchedRepository]]) -> dict[str, list[FetchedRepository]]:
+        for entry in (entry for entries in fetch.values() for entry in entries):
+            parts = PurePosixPath(entry.to).parts
+            # Anywhere else, such as in plugins/ or a home, a file of a recipe from elsewhere could be run.
+            if parts[:1] != ("data",) or ".." in parts:
+                raise ValueError(
+                    f"to: {entry.to} is not below data/; for another disk, make a folder there a link to it"
+                )
+        return fetch

@@ -228,7 +228,6 @@ def test_without_a_network_it_says_so(get, hub: Hub, tmp_path: Path, monkeypatch
     [
         ("hub.example.org", "sub/config.json", "HF_ENDPOINT is hub.example.org, which is not an address"),
         ("ftp://hub", "sub/config.json", "HF_ENDPOINT is ftp://hub, which is not an address"),
-        ("", "../../../x", "answers 404"),  # as a server answers that is no hub
     ],
 )
 def test_what_no_other_try_mends_is_the_users_to_correct(get, hub: Hub, endpoint: str, file: str, said: str) -> None:

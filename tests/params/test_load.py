@@ -131,7 +131,7 @@ def test_a_hash_in_capitals_is_the_same_hash(tmp_path):
         "repository": "o/n",
         "revision": "main",
         "licence": "x",
-        "to": "d",
+        "to": "data/d",
         "files": {"w.pt": {"sha256": "CD" * 32}},
     }
     raw["fetch"] = {"clip": [entry]}

@@ -102,7 +102,7 @@ def test_what_the_hub_answers_is_said(hub: Hub, status: int, kind: type[McrError
 
 def test_an_answer_that_is_not_of_a_hub_is_told(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.refused = 204, ""
-    with pytest.raises(UserError, match="something that is not JSON") as error:
+    with pytest.raises(UserError, match="answers as no hub does") as error:
         published_folder("me/x", None)
     assert "HF_ENDPOINT" in error.value.hint
 

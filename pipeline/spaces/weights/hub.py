@@ -64,8 +64,14 @@ def hub_errors(what: str, endpoint: str | None = None, writing: bool = False) ->
     except (errors.OfflineModeIsEnabled, errors.FileMetadataError) as error:
         raise _unreachable(what, place, writing) from error
     except Exception as error:
-        if isinstance(error, JSONDecodeError):
-            message = f"{what} was not {'written' if writing else 'fetched'}: {place} answers with something that is not JSON."
+        if isinstance(error, errors.HFValidationError):
+            raise UserError(
+                f"{what} cannot be on the hub: {str(error).rstrip('.')}.", "Correct the name of the repository."
+            ) from error
+        if (response := getattr(error, "response", None)) is not None and hasattr(response, "status_code"):
+            raise _answered(what, place, writing, error) from error
+        if isinstance(error, JSONDecodeError | KeyError):  # KeyError: a redirection that leads nowhere
+            message = f"{what} was not {'written' if writing else 'fetched'}: {place} answers as no hub does."
             if place != constants._HF_DEFAULT_ENDPOINT:
                 raise UserError(message, "Check that HF_ENDPOINT is the address of a hub or of a mirror.") from error
             raise TryAgainError(
@@ -113,7 +119,7 @@ def _answered(what: str, place: str, writing: bool, error: Any) -> McrError:
         )
     if status is None:
         return _unreachable(what, place, writing)
-    said = " ".join(f"{status} {error.server_message or ''}".split()).rstrip(".")
+    said = " ".join(f"{status} {getattr(error, 'server_message', '') or ''}".split()).rstrip(".")
     message = f"{what} was not {'written' if writing else 'fetched'}: {place} answers {said}."
     if 400 <= status < 500 and status not in PASSING:
         return UserError(

@@ -49,7 +49,11 @@ def fetch(
         if fetched is None:
             say(f"{how:7}  {file.target}: {file.entry.repository} does not have it, and it is not needed")
             continue
-        say(f"{how:7}  {file.target}  {_size(fetched.bytes)}  sha256 {fetched.sha256}")
+        known = fetched.repository or file.expected.sha256
+        say(
+            f"{how:7}  {file.target}  {_size(fetched.bytes)}  sha256 {fetched.sha256}"
+            + ("" if known else "; not compared: it was not fetched, and params.yaml names no hash of it")
+        )
         if fetched.commit and fetched.commit != file.entry.revision:
             say(f"         {file.entry.revision} was the commit {fetched.commit}: write that as its `revision`")
     say("fetch: everything is there; `mcr doctor` looks at it, and HF_HUB_OFFLINE=1 may be set from now on")

@@ -16,7 +16,7 @@ from pipeline.shard.sources.readers.tar import TarDamage, scan_tar
 from pipeline.store import Part
 from pipeline.store.manifest import Location
 from pipeline.store.remote.cache import offer
-from pipeline.store.remote.objects import fetch, seen_at
+from pipeline.store.remote.objects import fetch, located
 from pipeline.store.shards import list_shard, read_extents
 
 INSTEAD = "Remove `adopt` from the corpus: `mcr shard` then copies what can be used."
@@ -32,7 +32,7 @@ def read_tar(name: str, address: str, folder: Path, wanted: Sequence[str]) -> tu
     if local := local_path(address):
         part = _as_part(name, local, Location(address, local.stat().st_size))
         return part, _hashed(local, wanted)
-    location = seen_at(address)
+    location = located(address)
     with temporary_file(folder / name) as temporary:
         fetch(address, temporary)
     try:

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import TryAgainError, UserError
+from pipeline.errors import TryAgainError, UserError, first_few
 from pipeline.files.address import local_path
 from pipeline.files.atomic import temporary_file
-from pipeline.store.manifest import Part
+from pipeline.store.manifest import Location, Part
 from pipeline.store.parts.file import checked_part, judged_part
 from pipeline.store.parts.names import subfolder_of
-from pipeline.store.remote.objects import Seen, listed, put, seen_at
+from pipeline.store.remote.objects import listed, located, put
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Elsewhere:
 
     def __init__(self, folder: Path, address: str | None) -> None:
         self.folder, self.address = folder, address
-        self._listings: dict[str, dict[str, Seen]] = {}
+        self._listings: dict[str, dict[str, Location]] = {}
 
     def place_of(self, path: str) -> str:
         """Where the part whose path in the folder is `path` is to lie: its address, or this path."""
@@ -62,15 +62,14 @@ class Elsewhere:
         if self.address and part.location.address.startswith(f"{self.address}/"):
             base, name = self.address, part.location.address.removeprefix(f"{self.address}/")
         if base.startswith(_UNLISTED):
-            return "" if seen_at(part.location.address) == part.location else f"{part.location.address} was changed"
-        if path := local_path(part.location.address):  # a listing does not look behind links to folders
-            seen = Seen(path.stat().st_size, "") if path.is_file() else None
+            found: Location | None = located(part.location.address)
+        elif path := local_path(part.location.address):  # a listing does not look behind links to folders
+            found = Location(part.location.address, path.stat().st_size) if path.is_file() else None
         else:
-            seen = self._listing(base).get(name)
-        if seen is None:
+            found = self._listing(base).get(name)
+        if found is None:
             return f"{part.location.address} is missing"
-        same = (seen.size, seen.etag) == (part.location.size, part.location.etag)
-        return "" if same else f"{part.location.address} was changed"
+        return "" if found == part.location else f"{part.location.address} was changed"
 
     def refuse_strangers(self, places: Iterable[str]) -> None:
         """See that nothing lies at the addresses `places`, none of which this folder ever listed, nor where they need a folder.
@@ -117,8 +116,9 @@ class Elsewhere:
             return []
         there = {self.place_of(name) for name in self._listing(self.address)} - {lies_at(part) for part in parts}
         if foreign := sorted(place.removeprefix(f"{self.address}/") for place in there - set(own)):
-            shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
-            log.warning("%s holds objects that this stage did not make and leaves alone: %s", self.address, shown)
+            log.warning(
+                "%s holds objects that this stage did not make and leaves alone: %s", self.address, first_few(foreign)
+            )
         return sorted(there & set(own))
 
     def moved(self, part: Part, path: str) -> tuple[Part, str]:
@@ -139,7 +139,7 @@ class Elsewhere:
             shutil.copyfile(source, temporary)
         return replace(part, name=path, location=None), temporary.relative_to(self.folder).as_posix()
 
-    def _listing(self, address: str) -> dict[str, Seen]:
+    def _listing(self, address: str) -> dict[str, Location]:
         if address not in self._listings:
             self._listings[address] = listed(address)
         return self._listings[address]

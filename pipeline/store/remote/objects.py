@@ -2,7 +2,6 @@
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,6 @@ from pipeline.files.atomic import atomic_path, sync_directory
 from pipeline.store.manifest import Location
 from pipeline.store.parts.names import folder_of
 from pipeline.store.remote.answers import in_words
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a store says of an object without handing it out.
-
-    Attributes:
-        size: In bytes.
-        etag: What the store calls this content; empty where it has no word for it.
-    """
-
-    size: int
-    etag: str
 
 
 def put(path: Path, address: str) -> Location:
@@ -47,12 +33,12 @@ def put(path: Path, address: str) -> Location:
         # One request, or parts of which nothing shows before the last one: not a file that is open for writing, which
         # some clients complete with half its content when an error closes it.
         filesystem.put_file(str(path), place)
-        seen = _seen(filesystem.info(place))
-    if seen.size != size:
+        stored = _location(address, filesystem.info(place))
+    if stored.size != size:
         raise TryAgainError(
-            f"{address} holds {seen.size:,} bytes after {size:,} were uploaded.", "Run the same command again."
+            f"{address} holds {stored.size:,} bytes after {size:,} were uploaded.", "Run the same command again."
         )
-    return Location(address, size, seen.etag)
+    return stored
 
 
 def fetch(address: str, path: Path) -> None:
@@ -73,8 +59,8 @@ def fetch(address: str, path: Path) -> None:
         raise
 
 
-def seen_at(address: str) -> Location:
-    """What the store says of the object at `address`.
+def located(address: str) -> Location:
+    """What the store says of the object at `address` without handing it out.
 
     Raises:
         UserError: The store does not permit it, or does not say how large it is.
@@ -85,11 +71,10 @@ def seen_at(address: str) -> Location:
         info = filesystem.info(place)
     if not isinstance(info.get("size"), int):
         raise UserError(f"{address}: the server does not say how large it is.", "Fetch it, and name the local copy.")
-    found = _seen(info)
-    return Location(address, found.size, found.etag)
+    return _location(address, info)
 
 
-def listed(address: str) -> dict[str, Seen]:
+def listed(address: str) -> dict[str, Location]:
     """Everything at or below `address`, by its name there; one request for every thousand objects.
 
     Raises:
@@ -97,16 +82,13 @@ def listed(address: str) -> dict[str, Seen]:
         TryAgainError: The store or the network failed.
     """
     if folder := local_path(address):
-        return {
-            str(path.relative_to(folder)): Seen(path.stat().st_size, "")
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+        sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        return {name: Location(f"{address}/{name}", size) for name, size in sizes.items()}
     filesystem, place = filesystem_of(address)
     with in_words(address):
         found = filesystem.find(place, detail=True)
     cut = len(place.rstrip("/")) + 1
-    return {name[cut:]: _seen(info) for name, info in found.items() if len(name) > cut}
+    return {name[cut:]: _location(f"{address}/{name[cut:]}", info) for name, info in found.items() if len(name) > cut}
 
 
 def remove(address: str) -> None:
@@ -126,11 +108,9 @@ def remove(address: str) -> None:
             raise
 
 
-def _seen(info: dict[str, object]) -> Seen:
+def _location(address: str, info: dict[str, Any]) -> Location:
     etag = info.get("ETag") or info.get("etag") or ""
-    size = info["size"]
-    assert isinstance(size, int)
-    return Seen(size, str(etag).strip('"'))
+    return Location(address, info["size"], str(etag).strip('"'))
 
 
 def filesystem_of(address: str) -> tuple[Any, str]:

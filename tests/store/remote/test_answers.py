@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import McrError, TryAgainError, UserError
-from pipeline.store.remote.objects import Seen, fetch, listed, put, remove, seen_at
+from pipeline.store.remote.objects import fetch, listed, located, put, remove
 from tests.makers.s3_server import KEY, SECRET, Bucket, Server
 
 PART = "s3://bucket/x/00000.tar"
@@ -164,7 +164,7 @@ def test_a_store_that_keeps_half_is_found_out(bucket: Bucket, source: Path, monk
 def test_an_object_of_another_writer_is_seen_at_once(bucket: Bucket, source: Path) -> None:
     """No listing is remembered: some clients keep one for as long as a process lives."""
     location = put(source, PART)
-    assert listed("s3://bucket/x") == {"00000.tar": Seen(location.size, location.etag)}
+    assert listed("s3://bucket/x") == {"00000.tar": location}
     bucket.write("x/00000.tar", b"other")
     bucket.write("x/deep/er.tar", b"another")
     assert {name: seen.size for name, seen in listed("s3://bucket/x").items()} == {"00000.tar": 5, "deep/er.tar": 7}
@@ -222,6 +222,6 @@ def test_a_server_that_does_not_say_how_large_a_file_is() -> None:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Sizeless) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        error = refusal(lambda: seen_at(f"http://127.0.0.1:{server.server_port}/00000.tar"))
+        error = refusal(lambda: located(f"http://127.0.0.1:{server.server_port}/00000.tar"))
         server.shutdown()
     assert isinstance(error, UserError) and "does not say how large it is" in error.message

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.connect.config import unite
 from pipeline.connect.projectors import ProjectorSpec
 from pipeline.errors import UserError
-from pipeline.methods import code
+from pipeline.methods import implementation
 from pipeline.store.integrity.agreement import space_differences
 from pipeline.train.fit import Job, TrainResult, fit
 from pipeline.train.link import LinkJob
@@ -45,7 +45,7 @@ def train_jointly(jobs: Sequence[LinkJob]) -> TrainResult:
     )
     widths = {space: int(facts["dimension"]) for space, facts in spaces.items()}
     links = [job.link for job in jobs]
-    objective: Objective = code(first.method.objective, "pipeline.train")(links, widths, settings)
+    objective: Objective = implementation(first.method.objective, "pipeline.train")(links, widths, settings)
     stores = tuple(store for job in jobs for store in job.stores)
     training = Job(config, objective, settings, head.init, stores, first.replaces)
     return fit(training, first.output, first.device, first.progress)

@@ -10,7 +10,7 @@ from pipeline.connect.projectors import ProjectorSpec
 from pipeline.errors import UserError
 from pipeline.hashing import sha256_json
 from pipeline.links import Link
-from pipeline.methods import Method, code
+from pipeline.methods import Method, implementation
 from pipeline.plugins import METHODS, made_by
 from pipeline.progress import Progress
 from pipeline.settings import Settings
@@ -120,5 +120,5 @@ def build_objective(
     if method.needs_overlap and not link.overlap:
         raise UserError(f"{method.label} joins two spaces over a modality that both embed.", "Set `overlap`.")
     widths = {space: int(facts["dimension"]) for space, facts in spaces.items()}
-    made: Objective = code(method.objective, "pipeline.train")(link, widths, settings)
+    made: Objective = implementation(method.objective, "pipeline.train")(link, widths, settings)
     return made

@@ -44,9 +44,13 @@ class DrawsFirst(ABC):
 
     noise_width: int = 0
 
-    @abstractmethod
+    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See `Objective`; by default nothing is prepared."""
+        return tables
+
     def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Noise, and rows picked at random, for `batch`, rows [B, D] by column."""
+        """Noise, and rows picked at random, for `batch`, rows [B, D] by column; by default nothing is random."""
+        return {}
 
     @abstractmethod
     def loss_terms(

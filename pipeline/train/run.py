@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.connect.config import CONFIG_NAME, PROJECTOR_NAME, ConnectionConfig, load_config, unite
 from pipeline.errors import UserError
 from pipeline.links import Link
-from pipeline.methods import code, method_called
+from pipeline.methods import implementation, method_called
 from pipeline.progress import Progress, Silent
 from pipeline.settings import Settings
 from pipeline.store import PAIRS, Store
@@ -61,7 +61,7 @@ def train_connection(
     writes = ranks().writes
     if not record.objective and not writes:
         return {}
-    connect = code(record.trainer, "pipeline.train")
+    connect = implementation(record.trainer, "pipeline.train")
     jobs = []
     for link, settings in links:
         stores = tuple(Store.open(pairs / link.place / name, PAIRS) for name in link.sets)

@@ -15,8 +15,8 @@ class HeadSettings(Settings):
     init: Literal["xavier", "eye"]
 
     def outputs(self, base: int) -> int:
-        """Width of what a projector makes; `base` is the width of the base, 0 where there is none."""
-        raise NotImplementedError
+        """Width of what a projector makes: that of the base, unless its settings name one; `base` is 0 where there is none."""
+        return base
 
     def members(self, sets: int) -> int:
         """Projectors of a mixture over so many sets of pairs; one where there is no mixture."""
@@ -46,10 +46,6 @@ class DecoupledSettings(HeadSettings):
     init: Literal["xavier", "eye"] = Field(
         default="xavier", description="Initial weights of the blocks; the linear layer starts as the identity."
     )
-
-    def outputs(self, base: int) -> int:
-        """The width of the base."""
-        return base
 
 
 class ScheduleSettings(Settings):
@@ -187,10 +183,6 @@ class TextMEProjectorSettings(HeadSettings):
     hidden: int = Field(default=1024, ge=1, description="Width of the hidden layer; the authors take twice the leaf's.")
     init: Literal["xavier", "eye"] = Field(default="xavier", description="Initial weights.")
 
-    def outputs(self, base: int) -> int:
-        """The width of the anchor."""
-        return base
-
 
 class TextMESettings(ScheduleSettings):
     """Objective and schedule of a leaf of TextME; defaults are those of the authors' configs/default.yaml."""
@@ -244,10 +236,6 @@ class MixtureSettings(HeadSettings):
     )
     hidden: int = Field(default=2048, ge=1, description="Width of the hidden layer; that of the authors.")
     init: Literal["xavier", "eye"] = Field(default="xavier", description="Initial weights.")
-
-    def outputs(self, base: int) -> int:
-        """The width of the base."""
-        return base
 
     def members(self, sets: int) -> int:
         """One for each choice of at least one set."""

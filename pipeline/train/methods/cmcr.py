@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from pipeline.links import Link
 from pipeline.train.losses import intra_alignment, symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
+from pipeline.train.methods.completion import complete, completion_variances, draw_noise, noise_width
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import TrainSettings
 
@@ -28,10 +28,7 @@ class CMCR(DrawsFirst):
         self.settings = settings
         self.columns_of = {space: (link.overlap_column(space), link.memory_column(space)) for space in link.spaces}
         self.columns = tuple(column for pair in self.columns_of.values() for column in pair)
-        self.variances = {
-            space: completion_variance(settings.noise_variance, settings.noise_scaling, widths[space])
-            for space in link.spaces
-        }
+        self.variances = completion_variances(settings, widths)
         self.noise_width = noise_width(
             (widths[space], self.variances[space]) for space, columns in self.columns_of.items() for _ in columns
         )

@@ -1,25 +1,28 @@
 """Semantic completion: noise turns the point of an embedding into a region (C-MCR, section 3.2)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pipeline.train.settings import ScheduleSettings
+
 # The width at which the papers chose the variance; `noise_scaling: dimension` keeps the noise as long as it is there.
 REFERENCE_DIMENSION = 512
 
 
-def completion_variance(variance: float, scaling: str, dimension: int) -> float:
-    """Variance per dimension of the noise in a space of `dimension`.
+def completion_variances(settings: ScheduleSettings, widths: Mapping[str, int]) -> dict[str, float]:
+    """By space the variance per dimension of its noise.
 
     Args:
-        variance: Variance at 512 dimensions.
-        scaling: ``none`` uses it as it is; ``dimension`` gives variance x 512 / D, noise of the same expected length.
-        dimension: Width D of the frozen space.
+        settings: `noise_variance` at 512 dimensions; with `noise_scaling: dimension` it becomes variance x 512 / D, noise of
+            the same expected length.
+        widths: Width D of each frozen space.
     """
-    return variance * REFERENCE_DIMENSION / dimension if scaling == "dimension" else variance
+    variance, scaled = settings.noise_variance, settings.noise_scaling == "dimension"
+    return {space: variance * REFERENCE_DIMENSION / width if scaled else variance for space, width in widths.items()}
 
 
 def draw_noise(rows: int, like: Tensor, variance: float, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from pipeline.connect.projectors import DecoupledProjector
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
+from pipeline.train.methods.completion import complete, completion_variances, draw_noise, noise_width
 from pipeline.train.methods.coupled import Coupled, items_per_epoch, of_kind
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import CouplingTrainSettings
@@ -35,14 +35,8 @@ class Coupling(DrawsFirst):
     def __init__(self, link: Link, widths: Mapping[str, int], settings: CouplingTrainSettings) -> None:
         self.link = link
         self.settings = settings
-        self.variances = [
-            completion_variance(settings.noise_variance, settings.noise_scaling, widths[space]) for space in link.spaces
-        ]
-        self.noise_width = noise_width(
-            (widths[space], variance)
-            for space, variance in zip(link.spaces, self.variances, strict=True)
-            if space in link.projected
-        )
+        self.variances = completion_variances(settings, widths)
+        self.noise_width = noise_width((widths[space], self.variances[space]) for space in link.projected)
         self._coupled: Coupled | None = None
 
     def rows(self, stores: Sequence[Store]) -> int:
@@ -59,19 +53,15 @@ class Coupling(DrawsFirst):
         each = torch.arange(items_per_epoch((first, second)) // 2, device=device)
         return {ITEM: torch.cat([each % first, first + each % second])}
 
-    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to prepare."""
-        return tables
-
     def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """By space the rows of its memory and noise, and rows of the overlapping modality."""
         assert self._coupled is not None
         coupled, items = self._coupled, batch[ITEM]
         drawn = dict(zip(self.link.spaces, draw_pairs(coupled, items, generator), strict=True))
         drawn[TEXTS] = draw_overlap(coupled, len(items), generator)
-        for space, overlap, variance in zip(self.link.spaces, coupled.overlap, self.variances, strict=True):
+        for space, overlap in zip(self.link.spaces, coupled.overlap, strict=True):
             if space in self.link.projected:
-                drawn[f"noise {space}"] = draw_noise(len(items), overlap, variance, generator)
+                drawn[f"noise {space}"] = draw_noise(len(items), overlap, self.variances[space], generator)
         return drawn
 
     def loss_terms(
@@ -87,7 +77,7 @@ class Coupling(DrawsFirst):
                 projected.append([overlap, samples])
                 continue
             projector: nn.Module | Callable[[Tensor], Tensor] = projectors[space]
-            overlap = complete(overlap, self.variances[number], drawn[f"noise {space}"])
+            overlap = complete(overlap, self.variances[space], drawn[f"noise {space}"])
             if isinstance(projector, DecoupledProjector):  # The overlapping modality skips its first layer.
                 samples, projector = projector.intra(samples), projector.inter
             projected.append(project_together(projector, [overlap, samples], settings.batch_statistics))

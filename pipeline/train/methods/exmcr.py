@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from pipeline.connect.projectors import DecoupledProjector
 from pipeline.links import Link
 from pipeline.train.losses import mean_distance, symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
+from pipeline.train.methods.completion import complete, completion_variances, draw_noise, noise_width
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import DENSE, LeafTrainSettings
 
@@ -39,10 +39,7 @@ class ExMCR(DrawsFirst):
             link.overlap_column(base),
             link.memory_column(base),
         )
-        scaled = {
-            space: completion_variance(settings.noise_variance, settings.noise_scaling, widths[space])
-            for space in link.spaces
-        }
+        scaled = completion_variances(settings, widths)
         on_base = scaled[base] if settings.noise_on_base else 0.0
         self.variances = (scaled[self.leaf], scaled[self.leaf], on_base, on_base)
         spaces = (self.leaf, self.leaf, base, base)

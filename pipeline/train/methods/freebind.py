@@ -10,7 +10,7 @@ from pipeline.connect.projectors import MixtureProjector
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
+from pipeline.train.methods.completion import complete, completion_variances, draw_noise, noise_width
 from pipeline.train.objective import DrawsFirst, project_together
 from pipeline.train.settings import FreeBindSettings
 from pipeline.train.tables import load_tables
@@ -39,10 +39,7 @@ class FreeBind(DrawsFirst):
             link.overlap_column(base),
             link.memory_column(base),
         )
-        variance = {
-            space: completion_variance(settings.noise_variance, settings.noise_scaling, widths[space])
-            for space in link.spaces
-        }
+        variance = completion_variances(settings, widths)
         self._variances = (variance[self._leaf], variance[self._leaf], variance[base], variance[base])
         self.columns = tuple("+".join(choice) for choice in choices(link.sets))
         self.terms: tuple[str, ...] = ("loss", *self.columns)
@@ -68,10 +65,6 @@ class FreeBind(DrawsFirst):
             rows = torch.cat([rows_of[name] for name in choice])
             items[column] = rows[each % len(rows)]
         return items
-
-    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to prepare."""
-        return tables
 
     def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Noise for every choice and column."""

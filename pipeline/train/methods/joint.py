@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipeline.links import Link
 from pipeline.store import Store
 from pipeline.train.losses import symmetric_info_nce
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise, noise_width
+from pipeline.train.methods.completion import complete, completion_variances, draw_noise, noise_width
 from pipeline.train.methods.coupled import Coupled, items_per_epoch
 from pipeline.train.methods.coupling import draw_overlap, draw_pairs
 from pipeline.train.objective import DrawsFirst, project_together
@@ -40,10 +40,7 @@ class JointCoupling(DrawsFirst):
             "loss",
             *(f"{link.name}_{term}" for link in links for term in ("overlap", "pseudo")),
         )
-        self.variances = {
-            space: completion_variance(settings.noise_variance, settings.noise_scaling, width)
-            for space, width in widths.items()
-        }
+        self.variances = completion_variances(settings, widths)
         self.noise_width = noise_width(
             (self._link_settings[link.name].share * widths[space], self.variances[space])
             for link in links
@@ -74,10 +71,6 @@ class JointCoupling(DrawsFirst):
             first, second = (len(samples) for samples in coupled.samples)
             items[link.name] = torch.cat([each % first, first + each % second])
         return items
-
-    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to prepare."""
-        return tables
 
     def _share(self, link: Link, items: Tensor) -> Tensor:
         """The first of `items` [B], which are in random order; at least two, without which there is nothing to contrast."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.links import Link
@@ -25,14 +24,6 @@ class Oracle(DrawsFirst):
         self.temperature = settings.temperature_pseudo
         self.spaces = link.spaces
         self.columns = tuple(link.memory_column(space) for space in link.spaces)
-
-    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to prepare."""
-        return tables
-
-    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Nothing is random."""
-        return {}
 
     def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]

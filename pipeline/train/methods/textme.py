@@ -48,14 +48,6 @@ class TextME(DrawsFirst):
         centre = self.centres[f"{self._leaf}.{self._link.overlap}"]
         return {**tables, column: normalize(tables[column] - centre, dim=1)}
 
-    def prepare(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to prepare."""
-        return tables
-
-    def draw(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Nothing is random."""
-        return {}
-
     def loss_terms(
         self, projectors: Mapping[str, nn.Module], batch: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from pipeline.train.methods.completion import complete, completion_variance, draw_noise
+from pipeline.train.methods.completion import complete, completion_variances, draw_noise
+from pipeline.train.settings import TrainSettings
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -29,9 +30,10 @@ def test_noise_has_the_variance_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize("dimension", [96, 128, 512, 1024])
 def test_dimension_scaling_keeps_the_length_of_the_noise(dimension: int) -> None:
-    variance = completion_variance(0.004, "dimension", dimension)
-    assert variance * dimension == pytest.approx(0.004 * 512)
-    assert completion_variance(0.004, "none", dimension) == 0.004
+    scaled, plain = (TrainSettings(noise_variance=0.004, noise_scaling=way) for way in ("dimension", "none"))
+    variances = completion_variances(scaled, {"clip": dimension, "clap": 512})
+    assert variances["clip"] * dimension == pytest.approx(0.004 * 512)
+    assert variances["clap"] == completion_variances(plain, {"clip": dimension})["clip"] == 0.004
 
 
 def test_noise_is_fresh_for_each_row_and_call_and_repeats_with_its_seed() -> None:

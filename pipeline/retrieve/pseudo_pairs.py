@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from pipeline.methods import code, method_called
+from pipeline.methods import implementation, method_called
 from pipeline.progress import Progress
 from pipeline.retrieve.earlier import Earlier
 from pipeline.retrieve.joined import JoinedPart
@@ -119,7 +119,7 @@ class Pairing:
         return self._maker
 
     def _build(self) -> PairMaker:
-        build = code(method_called(self._how[0].method).pair_maker, "pipeline.retrieve")
+        build = implementation(method_called(self._how[0].method).pair_maker, "pipeline.retrieve")
         maker: PairMaker = build(*self._how)
         return maker
 

@@ -74,10 +74,7 @@ class Bank:
                 f"retrieve.search is {settings.search}, and the memory does not fit on one device.",
                 "Use search: exact, which divides it and compares everything.",
             )
-        if settings.search == "flat":
-            return TopK.flat(self.embeddings, settings.top_k, threads)
-        lists, probes = settings.ivf_lists, settings.ivf_probes
-        return TopK.ivf(self.embeddings, settings.top_k, lists, probes, threads, seed)
+        return TopK.of(settings, self.embeddings, threads, seed)
 
     def _queries(self, queries: np.ndarray) -> Tensor:
         return torch.from_numpy(queries).to(self._home, self._dtype)
@@ -100,9 +97,16 @@ class Bank:
         pieces = self.embeddings.pieces if isinstance(self.embeddings, Divided) else (self.embeddings,)
         asked = self._queries(queries).float()
         scores = torch.cat([(asked.to(piece.device) @ piece.float().T).to(self._home) for piece in pieces], 1)
-        weights = torch.softmax(scores / self._settings.temperature, 1)
-        best = torch.topk(scores, min(count, len(self.keys)), 1)
-        return [
-            [(self.keys[row], float(score), float(weights[query, row])) for score, row in zip(top, rows, strict=True)]
-            for query, (top, rows) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True))
-        ]
+        return best_of(scores, self._settings.temperature, self.keys, count)
+
+
+def best_of(
+    scores: Tensor, temperature: float, keys: Sequence[str], count: int
+) -> list[list[tuple[str, float, float]]]:
+    """Key, score and weight in softmax(scores / temperature) of the `count` highest of each row of `scores` [Q, N]."""
+    weights = torch.softmax(scores / temperature, 1)
+    best = torch.topk(scores, min(count, len(keys)), 1)
+    return [
+        [(keys[row], score, float(weights[query, row])) for score, row in zip(top, rows, strict=True)]
+        for query, (top, rows) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True))
+    ]

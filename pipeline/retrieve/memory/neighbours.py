@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.retrieve.memory.aggregate import Aggregate, aggregate
+from pipeline.retrieve.settings import SearchSettings
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,13 @@ class TopK:
 
     index: Any
     k: int
+
+    @classmethod
+    def of(cls, settings: SearchSettings, keys: Tensor, threads: int, seed: int) -> "TopK":
+        """The index over `keys` [N, D] that `settings`, whose search is not exact, ask for."""
+        if settings.search == "flat":
+            return cls.flat(keys, settings.top_k, threads)
+        return cls.ivf(keys, settings.top_k, settings.ivf_lists, settings.ivf_probes, threads, seed)
 
     @classmethod
     def flat(cls, keys: Tensor, k: int, threads: int) -> "TopK":

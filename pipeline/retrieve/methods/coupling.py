@@ -26,7 +26,8 @@ from pipeline.hashing import seed_from
 from pipeline.precision import dtype_of, multiplying
 from pipeline.retrieve.controls import strangers
 from pipeline.retrieve.joined import JoinedPart, JoinedStores
-from pipeline.retrieve.maker import Neighbour
+from pipeline.retrieve.maker import EXAMPLE_NEIGHBOURS, EXAMPLE_QUERIES, Neighbour, listed
+from pipeline.retrieve.memory.bank import best_of
 from pipeline.retrieve.memory.neighbours import TopK
 from pipeline.retrieve.memory.perplexity import solve_temperature
 from pipeline.retrieve.memory.products import arithmetic, resolved
@@ -38,7 +39,7 @@ from pipeline.retrieve.settings import CouplingRetrieveSettings, Softness
 from pipeline.store import Rows, open_placed, read_placed
 from pipeline.store.parts.names import numbered
 
-EXAMPLE_QUERIES, EXAMPLE_NEIGHBOURS = 12, 5
+QUERIES_OF_EACH = EXAMPLE_QUERIES // 2  # of the two memories
 
 
 class CouplingPairs:
@@ -181,15 +182,10 @@ class CouplingPairs:
     @cached_property
     def _indexes(self) -> dict[str, TopK]:
         """By space the FAISS index over its features, where one is asked for."""
-        settings, found = self._settings, {}
-        for space in self._link.spaces if settings.search != "exact" else ():
-            rows, seed = self._features[space], self._seed("index", space)
-            if settings.search == "flat":
-                found[space] = TopK.flat(rows, settings.top_k, self._threads)
-            else:
-                lists, probes = settings.ivf_lists, settings.ivf_probes
-                found[space] = TopK.ivf(rows, settings.top_k, lists, probes, self._threads, seed)
-        return found
+        return {
+            space: TopK.of(self._settings, self._features[space], self._threads, self._seed("index", space))
+            for space in (self._link.spaces if self._settings.search != "exact" else ())
+        }
 
     def rows(self, part: JoinedPart) -> Rows:
         """Texts in both spaces, or samples with their partners and the statistics of both softmaxes."""
@@ -239,28 +235,12 @@ class CouplingPairs:
 
     @multiplying()
     def _examples(self, space: str) -> list[Neighbour]:
-        other, count = self._other(space), len(self._keys[space])
-        chosen = np.unique(np.arange(EXAMPLE_QUERIES) * count // EXAMPLE_QUERIES)
-        temperature = self._partner_temperatures[space]
+        other, keys = self._other(space), self._keys[space]
+        chosen = np.unique(np.arange(QUERIES_OF_EACH) * len(keys) // QUERIES_OF_EACH)
         scores = self._features[space][self._asking(space)[chosen]].float() @ self._features[other].float().T
-        weights = torch.softmax(scores / temperature, 1)
-        best = torch.topk(scores, min(EXAMPLE_NEIGHBOURS, len(self._keys[other])), 1)
-        asking, column = self._link.memory_column(space), self._link.memory_column(other)
-        return [
-            Neighbour(
-                asking,
-                self._keys[space][query],
-                column,
-                rank,
-                self._keys[other][row],
-                score,
-                float(weights[place, row]),
-            )
-            for place, query in enumerate(chosen)
-            for rank, (score, row) in enumerate(
-                zip(best.values[place].tolist(), best.indices[place].tolist(), strict=True), 1
-            )
-        ]
+        best = best_of(scores, self._partner_temperatures[space], self._keys[other], EXAMPLE_NEIGHBOURS)
+        asking, asked = self._link.memory_column(space), self._link.memory_column(other)
+        return listed(asking, [keys[row] for row in chosen], {asked: best})
 
 
 def _renamed(part: JoinedPart, overlap: str) -> JoinedPart:

@@ -73,7 +73,7 @@ def decoded_apart(modality: str, where: str, device: str) -> bool:
     return not (where == THREADS or (where == AUTO and in_threads))
 
 
-def decoder_of(
+def host_decoder(
     space: Space,
     modality: str,
     workers: int,

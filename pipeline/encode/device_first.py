@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor
 
-from pipeline.encode.decoders import Decoded, Decoder, Files, decoder_of
+from pipeline.encode.decoders import Decoded, Decoder, Files, host_decoder
 from pipeline.encode.slots import Runs, Slots
 from pipeline.errors import SampleError
 from pipeline.spaces import Space
@@ -18,7 +18,7 @@ Together = Callable[[Sequence[bytes]], list[Tensor | None]]
 LIST = 64
 
 
-def decoder_for(
+def decoder_of(
     space: Space,
     modality: str,
     workers: int,
@@ -28,11 +28,11 @@ def decoder_for(
     stack: ExitStack,
 ) -> tuple[Decoder, Slots | None]:
     """What decodes files of `modality` for `space`: on the device of a space that says how (``on_device``, by modality),
-    or see `decoder_of`."""
+    or see `host_decoder`."""
     together: Together | None = getattr(space, "on_device", {}).get(modality)
     if not together:
-        return decoder_of(space, modality, workers, apart, slots, device, stack)
-    others, _ = decoder_of(space, modality, workers, apart, None, device, stack)
+        return host_decoder(space, modality, workers, apart, slots, device, stack)
+    others, _ = host_decoder(space, modality, workers, apart, None, device, stack)
     return DeviceFirst(together, others, torch.device(getattr(space, "device", device))), None
 
 

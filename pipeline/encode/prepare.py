@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.encode.ahead import read_ahead
 from pipeline.encode.decoders import AUTO, PROCESSES, Decoder, Files, decoded_apart
-from pipeline.encode.device_first import LIST, DeviceFirst, decoder_for
+from pipeline.encode.device_first import LIST, DeviceFirst, decoder_of
 from pipeline.encode.in_flight import in_flight
 from pipeline.encode.listing import Lister, lister_of
 from pipeline.encode.slots import Runs, Slots
@@ -100,7 +100,7 @@ def prepared_chunks(
         # Beside a model on a CPU the process would only take its core.
         listed_apart = apart and (where == PROCESSES or torch.device(device).type != "cpu")
         lister = lister_of(folder, modality, listed_apart, stack)
-        decode, slots = decoder_for(space, modality, workers, apart, slots_for, device, stack)
+        decode, slots = decoder_of(space, modality, workers, apart, slots_for, device, stack)
         pool = stack.enter_context(ThreadPoolExecutor(workers, "decode"))
         chunk = LIST if isinstance(decode, DeviceFirst) else CHUNK
         submission = _Submission(lister, decode, slots, pool, batch, passed_over, chunk)
@@ -179,7 +179,7 @@ def prepared_one_by_one(
     it cannot be decoded."""
     with ExitStack() as stack:
         apart = decoded_apart(modality, where, "cpu")
-        decode, _ = decoder_for(space, modality, 1, apart, lambda _: 1, "cpu", stack)
+        decode, _ = decoder_of(space, modality, 1, apart, lambda _: 1, "cpu", stack)
         listing = lister_of(folder, modality, False, stack)(shard)
         for number, key in enumerate(listing.keys):
             extent = listing.extents[number : number + 1]

@@ -22,19 +22,17 @@ class SpaceSettings(Settings):
         description="Samples per forward pass; part of the result's last bits. auto: measured once for each corpus and "
         "modality, recorded with the embeddings, and reused.",
     )
-
     store_as: Literal["float32", "float16"] = Field(
         "float32",
         description="Numbers in the embedding stores: float16 takes half the bytes and rounds each to 11 bits; readers compute "
         "in float32. Changing it re-encodes everything.",
     )
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Settings of the family.")
 
     @property
     def samples_at_once(self) -> int:
         """`batch_size` as a number; 0 where it is to be found out."""
         return 0 if self.batch_size == "auto" else self.batch_size
-
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Settings of the family.")
 
 
 class JobSettings(Settings):

@@ -51,6 +51,15 @@ class RunSettings(Settings):
         "auto",
         description="GB that a worker process may use for a part; auto: its share of the free memory when it starts.",
     )
+    divide: Literal["queries", "memory"] = Field(
+        "queries",
+        description="What several GPUs divide in retrieval: the queries, each GPU with the whole memory; or a memory that does not fit one.",
+    )
+    ranks: int = Field(
+        1,
+        ge=1,
+        description="Processes that train a connection together, each on its own GPU, for batches that do not fit one.",
+    )
 
     @model_validator(mode="after")
     def _devices_of_one_kind(self) -> Self:
@@ -64,16 +73,6 @@ class RunSettings(Settings):
         if listed and len(set(self.devices)) < len(self.devices):
             raise ValueError("devices names a GPU twice")
         return self
-
-    divide: Literal["queries", "memory"] = Field(
-        "queries",
-        description="What several GPUs divide in retrieval: the queries, each GPU with the whole memory; or a memory that does not fit one.",
-    )
-    ranks: int = Field(
-        1,
-        ge=1,
-        description="Processes that train a connection together, each on its own GPU, for batches that do not fit one.",
-    )
 
     @property
     def decoders(self) -> int:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.connect import ConnectedSpace
-from pipeline.connect.embed import embed_files, embed_payloads, modality_of
+from pipeline.connect.embed import embed_files, embed_payloads, modality_of_file
 from pipeline.connect.given.items import files_of, texts_of
 from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
 from pipeline.export.encoder import Encoder
@@ -69,7 +69,7 @@ def embed(space: ConnectedSpace | Space, files: Sequence[str | Path] = (), texts
     for file in paths:
         if not file.is_file():
             raise UserError(f"There is no file {file}.", "Correct its path.")
-        rows.append(space.embed(modality_of(file), [file.read_bytes()], names=[str(file)]))
+        rows.append(space.embed(modality_of_file(file), [file.read_bytes()], names=[str(file)]))
     if words:
         rows.append(space.embed(TEXT, payloads, names=names))
     return torch.cat(rows) if rows else torch.empty(0, space.dimension)

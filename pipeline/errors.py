@@ -1,6 +1,6 @@
 """The errors that a person sees: one sentence that says what is wrong, one that says what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -67,3 +67,8 @@ def choice(name: str, known: Iterable[str]) -> str:
     if close := nearest(name, known):
         return f"Did you mean {close!r}?"
     return f"Choose one of: {', '.join(known)}." if known else "There is none yet."
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first five of `names`, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -261,7 +261,7 @@ def method_called(name: str) -> Method:
     return known[name]
 
 
-def code(reference: str, folder: str) -> Any:
+def implementation(reference: str, folder: str) -> Any:
     """What `reference` names: ``package.module:Name``, or ``.module:Name`` below the package `folder`."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module, folder), name)

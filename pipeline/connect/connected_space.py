@@ -23,7 +23,7 @@ from pipeline.connect.pretrained import (
 )
 from pipeline.connect.projected import Combining, Connected
 from pipeline.errors import CorruptError, UserError, choice
-from pipeline.methods import code, method_called
+from pipeline.methods import implementation, method_called
 from pipeline.precision import multiplying
 from pipeline.spaces import Space, SpaceSpec, load_space
 from pipeline.spaces.device import check_device
@@ -96,7 +96,7 @@ class ConnectedSpace:
         folder = Path(folder)
         config = load_config(folder)
         check_device(device)
-        build = code(method_called(config.method).connected, "pipeline.connect")
+        build = implementation(method_called(config.method).connected, "pipeline.connect")
         connected = build(config, folder, device)
         if combine:
             if not isinstance(connected, Combining):

@@ -17,7 +17,7 @@ EMBED_ROWS = 256
 LENGTH_OFF = 0.02  # rows of 16 bits are off by a few thousandths
 
 
-def modality_of(file: Path) -> str:
+def modality_of_file(file: Path) -> str:
     """The modality of a file, by the ending of its name.
 
     Raises:
@@ -109,7 +109,7 @@ def embed_files(space: Space, files: Sequence[str | Path]) -> Tensor:
     for row, path in enumerate(paths):
         if not path.is_file():
             raise UserError(f"There is no file {path}.", "Correct its path.")
-        by_modality.setdefault(modality_of(path), []).append(row)
+        by_modality.setdefault(modality_of_file(path), []).append(row)
     vectors = torch.empty(len(paths), space.dimension)
     for modality, rows in by_modality.items():
         check_embeds(space, modality)

@@ -17,6 +17,7 @@ from pipeline.demo.factors import FACTORS, SHARED_BY_ALL
 from pipeline.demo.files import KINDS, caption_lines, prompt_lines, write_chunk
 from pipeline.demo.params import Sizes
 from pipeline.demo.scenes import Scenes, draw, point_gallery
+from pipeline.errors import first_few
 from pipeline.files.atomic import atomic_path, write_text
 from pipeline.files.reading import read_bytes, written_by_us
 from pipeline.progress import Progress, Silent
@@ -82,7 +83,7 @@ def _remove_earlier(raw: Path, names: Set[str]) -> None:
         log.warning(
             "%d files that no demo world lists are left alone and will be read: %s",
             len(left),
-            ", ".join(map(str, left[:5])),
+            first_few([str(path) for path in left]),
         )
 
 

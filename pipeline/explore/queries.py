@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.connect.connected_space import ConnectedSpace
-from pipeline.connect.embed import modality_of
+from pipeline.connect.embed import modality_of_file
 from pipeline.errors import UserError, choice
 from pipeline.links import Link
 from pipeline.modalities import MODALITIES, MODALITY_OF, TEXT
@@ -22,7 +22,7 @@ def read_query(query: str) -> tuple[str, bytes]:
         raise UserError("A query is empty.", "Name words or a file.")
     file = Path(query)
     if file.suffix and os.path.isfile(query):  # which is false for words that are too long to be a name
-        return modality_of(file), file.read_bytes()
+        return modality_of_file(file), file.read_bytes()
     if file.suffix[1:].lower() in MODALITY_OF or re.search(r"\S[/\\]\S", query):
         raise UserError(
             f"There is no file {query}.",

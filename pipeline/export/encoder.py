@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.connect.connected_space import ConnectedSpace
-from pipeline.connect.embed import modality_of
+from pipeline.connect.embed import modality_of_file
 from pipeline.connect.given.items import utf8_of
 from pipeline.connect.given.rows import rows_of
 from pipeline.errors import UserError
@@ -135,7 +135,7 @@ def _batches(inputs: Iterable[object]) -> Iterator[dict[str, list[object]]]:
 
 def _modality(item: object) -> str:
     if isinstance(item, Path):
-        return modality_of(item)
+        return modality_of_file(item)
     return TEXT if isinstance(item, str) else IMAGE if isinstance(item, Image.Image) else AUDIO
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 from pydantic import Field, create_model, model_validator
 
 from pipeline.links import Keep, Link, Memory, Witness, name_of
-from pipeline.methods import Method, code, method_called, methods
+from pipeline.methods import Method, implementation, method_called, methods
 from pipeline.retrieve.settings import SearchSettings
 from pipeline.settings import Modality, Settings
 
@@ -185,8 +185,8 @@ def _witness(settings: LinkSettings) -> Witness | None:
 
 def _connection_of(method: Method) -> type[Connection]:
     """What a connection by `method` may say."""
-    retrieve = code(method.retrieve_settings, "pipeline.retrieve")
-    train = code(method.train_settings, "pipeline.train")
+    retrieve = implementation(method.retrieve_settings, "pipeline.retrieve")
+    train = implementation(method.train_settings, "pipeline.train")
     name = method.name.title()
     fields: dict[str, Any] = {
         "method": (Literal[method.name], Field(description=method.summary)),

@@ -1,7 +1,7 @@
 """The manifest of a folder of parts: what it does not list does not exist."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -176,9 +176,19 @@ def load_manifest(folder: Path) -> Manifest:
     parts = (
         {part.file_name: part for part in manifest.parts} if manifest and manifest.fingerprint == fingerprint else {}
     )
-    parts |= {part.file_name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
+    parts |= parts_in(entries)
     listed = tuple(parts[name] for name in sorted(parts))
     return Manifest(header.get("kind", ""), fingerprint, listed, corpus=header.get("corpus", ""))
+
+
+def parts_in(entries: Iterable[Mapping[str, Any]]) -> dict[str, Part]:
+    """The parts that entries of a journal commit, by file name; of one that was committed twice, the later.
+
+    Raises:
+        CorruptError: See `Part.of`.
+    """
+    parts = (Part.of(entry["part"]) for entry in entries if "part" in entry)
+    return {part.file_name: part for part in parts}
 
 
 def read_manifest(path: Path) -> Manifest:

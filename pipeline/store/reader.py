@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import CorruptError, UserError
+from pipeline.errors import CorruptError, UserError, first_few
 from pipeline.store.differences import differences
 from pipeline.store.integrity.preparation import comparable
 from pipeline.store.manifest import Manifest, Part, load_complete_manifest
@@ -182,6 +182,6 @@ def check_vectors(
     good = np.abs(squares - 1) < 2 * NORM_TOLERANCE if unit else np.isfinite(squares)
     if not good.all():
         bad = np.flatnonzero(~good)
-        shown = ", ".join(keys[row] for row in bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+        shown = first_few([keys[row] for row in bad])
         what = "no unit vectors" if unit and np.isfinite(squares).all() else "not finite"
         raise CorruptError(f"{path} holds rows of {column} that are {what}: {shown}.", AGAIN)

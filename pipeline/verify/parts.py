@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.errors import McrError
+from pipeline.errors import McrError, first_few
 from pipeline.hashing import sha256_json, sha256_keys, sha256_once
 from pipeline.links import Link, store_folder
 from pipeline.modalities import modality_of
@@ -13,7 +13,7 @@ from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.parts.file import judged_part, part_file
 from pipeline.store.parts.subfolders import unlisted_parts
 from pipeline.store.shards import read_shard
-from pipeline.verify.store import StoreCheck, some
+from pipeline.verify.store import StoreCheck
 from pipeline.verify.verdict import Verdict, judged
 
 
@@ -72,7 +72,7 @@ def judge_store(check: StoreCheck, shards: Path, holds: str) -> Verdict:
     if not check.unverified and (shards / MANIFEST_NAME).is_file():
         known = {part.sha256 for part in load_manifest(shards).parts}
         if outdated := [part.name for part in manifest.parts if part.source not in known]:
-            changes.append(f"{some(outdated)} was made from shards that {shards} does not hold any more")
+            changes.append(f"{first_few(outdated)} was made from shards that {shards} does not hold any more")
         elif len(known) > len(manifest.parts):
             changes.append(f"{shards} has {len(known) - len(manifest.parts)} shards more than were encoded")
     return judged(check.folder, damage, changes, unfinished(manifest), holds)
@@ -90,7 +90,7 @@ def check_files(folder: Path, manifest: Manifest, pattern: str) -> list[str]:
         if said := judged_part(folder, part):
             damage.append(said)
     if extra := unlisted_parts(folder, pattern, {part.name for part in manifest.parts}):
-        damage.append(f"{some(extra)} is not in the manifest")
+        damage.append(f"{first_few(extra)} is not in the manifest")
     return damage + _check_tables(folder, manifest)
 
 
@@ -128,8 +128,8 @@ def _check_contents(folder: Path, manifest: Manifest, held: set[tuple[str, str]]
         held = {(key, modality) for key, modality in held if modality in wanted}
     lacking = sorted({key for key, _ in held - listed})
     strange = sorted({key for key, _ in listed - held} - rejected)
-    said = [f"{CONTENTS_NAME} has no hash of {some(lacking)}"] if lacking else []
-    return said + ([f"{CONTENTS_NAME} lists {some(strange)}, which no shard holds"] if strange else [])
+    said = [f"{CONTENTS_NAME} has no hash of {first_few(lacking)}"] if lacking else []
+    return said + ([f"{CONTENTS_NAME} lists {first_few(strange)}, which no shard holds"] if strange else [])
 
 
 def _other_stores(manifest: Manifest, embeddings: Path, link: Link) -> list[str]:

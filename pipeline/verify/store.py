@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import McrError, UserError
+from pipeline.errors import McrError, UserError, first_few
 from pipeline.hashing import sha256_keys
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, Manifest, Part, load_manifest, read_rows
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME
@@ -83,7 +83,7 @@ def check_store(folder: Path) -> StoreCheck:
     for part in manifest.parts:
         _check_part(check, part, keys, seen)
     if extra := unlisted_parts(folder, PARTS, {part.name for part in manifest.parts}):
-        check.problems.append(f"{some(extra)} is not in the manifest")
+        check.problems.append(f"{first_few(extra)} is not in the manifest")
     if manifest.complete:
         _check_failures(check, manifest)
     return check
@@ -114,7 +114,7 @@ def _check_part(check: StoreCheck, part: Part, keys: set[str], seen: dict[bytes,
             repeated.append(key)
         keys.add(key)
     if repeated:
-        say(f"{part.name} holds keys that occur twice: {some(repeated)}")
+        say(f"{part.name} holds keys that occur twice: {first_few(repeated)}")
     _check_vectors(check, part.name, rows.keys, matrix, seen)
     check.rows += len(rows.keys)
 
@@ -125,12 +125,14 @@ def _check_vectors(check: StoreCheck, name: str, keys: list[str], matrix: np.nda
         check.problems.append(f"{name} holds embeddings of width {matrix.shape[1]}, the space has {width}")
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():
-        check.problems.append(f"{name} holds embeddings that are not finite: {some(_at(keys, ~finite))}")
+        check.problems.append(f"{name} holds embeddings that are not finite: {first_few(_at(keys, ~finite))}")
     error = np.abs(np.linalg.norm(np.where(finite[:, None], matrix, 0).astype(np.float64), axis=1) - 1)
     wrong = finite & (error >= NORM_TOLERANCE)
     if wrong.any():
         worst = f"norms differ from 1 by up to {error[wrong].max():.2g}"
-        check.problems.append(f"{name} holds embeddings that are not unit vectors ({worst}): {some(_at(keys, wrong))}")
+        check.problems.append(
+            f"{name} holds embeddings that are not unit vectors ({worst}): {first_few(_at(keys, wrong))}"
+        )
     check.norm_error = max(check.norm_error, float(error[finite].max(initial=0)))
     for key, row in zip(keys, np.ascontiguousarray(matrix), strict=True):
         first = seen.setdefault(blake2b(row, digest_size=16).digest(), key)
@@ -150,8 +152,3 @@ def _check_failures(check: StoreCheck, manifest: Manifest) -> None:
 
 def _at(keys: list[str], mask: np.ndarray) -> list[str]:
     return [keys[row] for row in np.flatnonzero(mask)]
-
-
-def some(names: list[str]) -> str:
-    """The first of `names`, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.connect import embed_files
-from pipeline.connect.embed import modality_of
+from pipeline.connect.embed import modality_of_file
 from pipeline.errors import UserError
 from tests.conftest import HashSpace, png
 
@@ -40,4 +40,4 @@ def test_modality_by_ending():
     from pathlib import Path
 
     names = {"a.jpeg": "image", "a.b.MP3": "audio", "a.npy": "point", "a.txt": "text"}
-    assert {name: modality_of(Path(name)) for name in names} == names
+    assert {name: modality_of_file(Path(name)) for name in names} == names

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.methods import BUILT_IN, code
+from pipeline.methods import BUILT_IN, implementation
 from pipeline.params.load import load_params
 from pipeline.plan.pairs import COSTS, Sizes, cost_of
 from pipeline.retrieve.pair_set import PairSet
@@ -42,7 +42,7 @@ def test_the_plan_counts_the_products_of_every_set(method, tmp_path: Path, monke
     for name in link.sets:
         wanted = PairSet(link, method.name, settings, 0, Path("data/embeddings"), name)
         with Products() as counted:
-            maker = code(method.pair_maker, "pipeline.retrieve")(wanted, "cpu", 1)
+            maker = implementation(method.pair_maker, "pipeline.retrieve")(wanted, "cpu", 1)
             for part in maker.parts:
                 maker.rows(part)
         sizes = Sizes(ROWS if link.queries else 0, dict.fromkeys(WIDTHS, ROWS), WIDTHS)

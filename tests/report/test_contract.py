@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.results.tables import SCHEMAS
-from pipeline.methods import code, methods
+from pipeline.methods import implementation, methods
 from pipeline.report.connection_files import BOUND, CONNECTION, ConnectionFiles
 from pipeline.report.provenance import COUNTED
 from pipeline.report.sentences.story import PAIRS
@@ -34,7 +34,7 @@ def test_examples_of_retrieve(tmp_path):
 
 def test_every_baseline_and_control_has_a_name():
     assert set(BASELINES) <= set(UNTRAINED)
-    settings = [code(method.retrieve_settings, "pipeline.retrieve") for method in methods().values()]
+    settings = [implementation(method.retrieve_settings, "pipeline.retrieve") for method in methods().values()]
     controls = {name for each in settings for name in each.model_fields["control"].annotation.__args__} - {"none"}
     assert controls == set(CONTROLS)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import CorruptError
+from pipeline.errors import CorruptError, first_few
 from pipeline.files.atomic import atomic_path, write_text
 from pipeline.store.integrity.made_from import read_made_from
 from pipeline.store.parquet import write_table
@@ -153,7 +153,7 @@ def _remove_curves(folder: Path, still: Collection[str]) -> None:
         log.warning(
             "%s holds files that this stage did not list and that are left alone: %s",
             folder / CURVES,
-            ", ".join(foreign[:5]),
+            first_few(foreign),
         )
 
 

@@ -10,7 +10,7 @@ from pipeline.errors import CorruptError, UserError
 from pipeline.files.atomic import move, remove_leftovers
 from pipeline.hashing import sha256_file
 from pipeline.store.differences import differences
-from pipeline.store.manifest import MANIFEST_NAME, Manifest, Part, read_manifest
+from pipeline.store.manifest import MANIFEST_NAME, Manifest, Part, parts_in, read_manifest
 from pipeline.store.parts.elsewhere import lies_at
 from pipeline.store.parts.journal import read_journal
 from pipeline.store.parts.names import stays_inside
@@ -51,7 +51,7 @@ def take_over(folder: Path, now: Manifest) -> Earlier:
     journal = read_journal(folder)
     header, *entries = journal.entries or [{}]
     commits = [entry for entry in entries if "part" in entry]
-    written = {part.file_name: part for part in (Part.of(entry["part"]) for entry in commits)}
+    written = parts_in(commits)
     before = {part.file_name: part for part in previous.parts} if previous else {}
     own = {lies_at(part) for part in (*before.values(), *written.values())} | set(previous.files if previous else ())
     own.update(name for entry in journal.entries for name in entry.get("own", ()))
@@ -81,7 +81,7 @@ def committed(folder: Path, now: Manifest) -> dict[str, Part]:
         else {}
     )
     if header.get("fingerprint") == now.fingerprint and header.get("kind") == now.kind:
-        found |= {part.file_name: part for part in (Part.of(entry["part"]) for entry in entries if "part" in entry)}
+        found |= parts_in(entries)
     return found
 
 

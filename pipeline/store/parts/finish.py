@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.errors import first_few
 from pipeline.files.atomic import LEFTOVER
 from pipeline.store.lock import LOCK_NAME
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, Manifest, Part
@@ -87,5 +88,4 @@ def _stale(ledger: Ledger, present: set[str], needed: set[str]) -> set[str]:
 def _name_foreign(folder: Path, names: set[str]) -> None:
     foreign = sorted(names - {MANIFEST_NAME, JOURNAL_NAME, LOCK_NAME})
     if foreign:
-        shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
-        log.warning("%s holds files that this stage did not make and leaves alone: %s", folder, shown)
+        log.warning("%s holds files that this stage did not make and leaves alone: %s", folder, first_few(foreign))

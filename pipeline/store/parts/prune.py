@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import McrError
+from pipeline.errors import McrError, first_few
 from pipeline.files.sealed import read_sealed
 from pipeline.store.lock import LOCK_NAME
 from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME, load_manifest
@@ -84,8 +84,7 @@ def _remove_files(folder: Path, own: set[str]) -> None:
     left = sorted(files_in(folder, parts_in) - {LOCK_NAME})
     remove_empty(folder, parts_in)
     if left:
-        shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-        log.warning("%s holds files that no stage made and that are left alone: %s", folder, shown)
+        log.warning("%s holds files that no stage made and that are left alone: %s", folder, first_few(left))
 
 
 def own_files(folder: Path) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.files.atomic import remove_leftovers
 from pipeline.store.lock import LOCK_NAME, FolderLock
-from pipeline.store.manifest import Manifest, Part
+from pipeline.store.manifest import Manifest, Part, parts_in
 from pipeline.store.parts.earlier import finish_renaming
 from pipeline.store.parts.journal import read_journal
 from pipeline.store.parts.prune import remove
@@ -43,7 +43,7 @@ def made_by_slices(folder: Path, now: Manifest) -> Iterator[tuple[Part, str]]:
             continue
         for entry in commits:
             finish_renaming(slice_folder, entry)
-        for part in {part.file_name: part for part in (Part.of(entry["part"]) for entry in commits)}.values():
+        for part in parts_in(commits).values():
             if (slice_folder / part.name).is_file():
                 yield part, f"{slice_folder.relative_to(folder)}/{part.name}"
 

@@ -34,20 +34,19 @@ class Sound:
     rate: int
 
 
-def decode_audio(payload: bytes, max_frames: int = MAX_FRAMES, by_trial: bool = True) -> Sound:
+def decode_audio(payload: bytes, by_trial: bool = True) -> Sound:
     """The whole sound of an audio file, channels averaged.
 
     Args:
         payload: The file.
-        max_frames: The most that it may have.
         by_trial: Whether to look for the first frame of an MP3 behind something else, which takes time.
 
     Raises:
         SampleError: No audio, an empty, cut or damaged file, a rate outside 4 to 384 kHz, samples that are not finite
-            or far beyond full scale, or more than `max_frames`.
+            or far beyond full scale, or more than `MAX_FRAMES`.
     """
     try:
-        samples, rate = _samples(payload, max_frames, by_trial)
+        samples, rate = _samples(payload, by_trial)
     except soundfile.LibsndfileError as error:
         message = f"not audio that libsndfile can read: {error.error_string.rstrip('.')}{named_format(payload)}"
         raise SampleError("decode", message) from None
@@ -81,20 +80,20 @@ def check_header(payload: bytes) -> int:
         raise SampleError("read", "a sound whose header is damaged") from error
 
 
-def _samples(payload: bytes, max_frames: int, by_trial: bool) -> tuple[NDArray[np.float32], int]:
+def _samples(payload: bytes, by_trial: bool) -> tuple[NDArray[np.float32], int]:
     """All samples [T, channels], and how many there are in a second."""
     file, stream = _opened(payload, by_trial)
     with file:
         guessed = file.format == "MP3"
-        _check(file, file.frames if not guessed else 0, max_frames)
+        _check(file, file.frames if not guessed else 0)
         if more := promised_more(file.format, file.extra_info, payload):
             raise SampleError("decode", f"audio that is cut off: {more}")
-        samples = file.read(min(file.frames, max_frames + 1), dtype="float32", always_2d=True)
+        samples = file.read(min(file.frames, MAX_FRAMES + 1), dtype="float32", always_2d=True)
         if guessed and (len(samples) < file.frames or bytes_left(stream)):
-            samples = _to_the_end(file, stream.getvalue(), max_frames, samples)
+            samples = _to_the_end(file, stream.getvalue(), samples)
         elif len(samples) < file.frames:
             raise SampleError("decode", f"audio ends after {len(samples)} of {file.frames} frames")
-        _check(file, len(samples), max_frames)
+        _check(file, len(samples))
         return samples, file.samplerate
 
 
@@ -111,20 +110,18 @@ def _opened(payload: bytes, by_trial: bool) -> tuple[soundfile.SoundFile, Stream
         raise error
 
 
-def _check(file: soundfile.SoundFile, frames: int, max_frames: int) -> None:
+def _check(file: soundfile.SoundFile, frames: int) -> None:
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
         message = f"audio of {file.samplerate} samples a second, expected {LOWEST_RATE} to {HIGHEST_RATE}"
         raise SampleError("decode", message)
-    if frames > max_frames:
-        raise SampleError("decode", f"audio of {frames} frames, the limit is {max_frames} frames")
+    if frames > MAX_FRAMES:
+        raise SampleError("decode", f"audio of {frames} frames, the limit is {MAX_FRAMES} frames")
     if frames * file.channels > MAX_VALUES:
         message = f"audio of {frames} frames in {file.channels} channels, the limit is {MAX_VALUES} values"
         raise SampleError("decode", message)
 
 
-def _to_the_end(
-    file: soundfile.SoundFile, payload: bytes, max_frames: int, samples: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _to_the_end(file: soundfile.SoundFile, payload: bytes, samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """All samples of an MP3 of which not as many were read as it says, or after which there are bytes left.
 
     Unless an encoder wrote it down, the number of frames is a guess: the bytes by the bitrate of the first frame. In a
@@ -133,10 +130,10 @@ def _to_the_end(
     longer = LongerFile(payload)
     with soundfile.SoundFile(longer) as again:
         if again.frames == file.frames:
-            if len(samples) < min(file.frames, max_frames + 1):
+            if len(samples) < min(file.frames, MAX_FRAMES + 1):
                 raise SampleError("decode", f"audio ends after {len(samples)} of {file.frames} frames")
             return samples
         longer.end()
         # In one piece: after each piece the binding seeks, and an MP3 does not go on exactly where it was.
-        buffer = np.empty((min(len(payload) * _SAMPLES_PER_BYTE, max_frames + 1), again.channels), np.float32)
+        buffer = np.empty((min(len(payload) * _SAMPLES_PER_BYTE, MAX_FRAMES + 1), again.channels), np.float32)
         return buffer[: again.buffer_read_into(buffer, "float32")].copy()

@@ -16,13 +16,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def open_image(payload: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(payload: bytes) -> Image.Image:
     """The first picture of an image file, in the colours of the file, of which only the header has been read.
 
     Of an animation, of an MPO and of a TIFF with pages this is the first frame, picture or page.
 
     Raises:
-        SampleError: It is of no format in `FORMATS`, its header is damaged, or it has more than `max_pixels`.
+        SampleError: It is of no format in `FORMATS`, its header is damaged, or it has more than `MAX_PIXELS`.
     """
     try:
         image = Image.open(io.BytesIO(payload), formats=FORMATS)
@@ -36,14 +36,12 @@ def open_image(payload: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     width, height = image.size
     if not width * height:
         raise SampleError("decode", "image without a pixel")
-    if width * height > max_pixels:
-        raise SampleError("decode", f"image of {width} x {height} pixels, the limit is {max_pixels} pixels")
+    if width * height > MAX_PIXELS:
+        raise SampleError("decode", f"image of {width} x {height} pixels, the limit is {MAX_PIXELS} pixels")
     return image
 
 
-def decode_image(
-    payload: bytes, max_pixels: int = MAX_PIXELS, mode: str = "RGB", at_least: tuple[int, int] | None = None
-) -> Image.Image:
+def decode_image(payload: bytes, mode: str = "RGB", at_least: tuple[int, int] | None = None) -> Image.Image:
     """The first picture of an image file in the colours of `mode`; in those of the file where that is empty.
 
     Grey of 16 bits becomes grey of 8, white staying white. Transparency is dropped with the conversion to RGB, and a
@@ -55,7 +53,7 @@ def decode_image(
     Raises:
         SampleError: See `open_image`; damaged or cut pixels, or pixels of 32 bits.
     """
-    image = open_image(payload, max_pixels)
+    image = open_image(payload)
     try:
         # At its whole size it would be decoded less exactly for nothing. Only the reader of JPEG knows what this is.
         if at_least and min(size // least for size, least in zip(image.size, at_least, strict=True)) > 1:

@@ -5,14 +5,14 @@ from pipeline.errors import SampleError
 MAX_TEXT_BYTES = 1_000_000
 
 
-def decode_text(payload: bytes, max_bytes: int = MAX_TEXT_BYTES) -> str:
+def decode_text(payload: bytes) -> str:
     """The text of a UTF-8 file without the white space around it.
 
     Raises:
-        SampleError: Not UTF-8, empty, or longer than `max_bytes`.
+        SampleError: Not UTF-8, empty, or longer than `MAX_TEXT_BYTES`.
     """
-    if len(payload) > max_bytes:
-        raise SampleError("decode", f"text of {len(payload)} bytes, the limit is {max_bytes} bytes")
+    if len(payload) > MAX_TEXT_BYTES:
+        raise SampleError("decode", f"text of {len(payload)} bytes, the limit is {MAX_TEXT_BYTES} bytes")
     try:
         text = payload.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:

@@ -13,5 +13,4 @@ MAX_BYTES = {
 MAX_DECLARED_BYTES = 256 << 20
 # A well-filled archive of numbers is hardly ever smaller than a tenth of its content.
 MAX_RATIO = 100
-MAX_POINTS = 10_000_000
 MAX_FACES = 20_000_000

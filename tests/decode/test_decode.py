@@ -8,7 +8,9 @@ import pytest
 import soundfile
 from PIL import Image
 
+from pipeline.decode import audio, images, text
 from pipeline.decode.audio import decode_audio
+from pipeline.decode.clouds import checks
 from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.images import decode_image
 from pipeline.decode.text import decode_text
@@ -51,10 +53,11 @@ def test_bad_images(payload, message):
     assert error.value.step == "decode"
 
 
-def test_the_pixel_limit_is_read_from_the_header():
+def test_the_pixel_limit_is_read_from_the_header(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 59_999)
     header = image_bytes(size=(300, 200))[:60]  # the pixels are missing: decoding them would be another error
     with pytest.raises(SampleError, match="300 x 200"):
-        decode_image(header, max_pixels=59_999)
+        decode_image(header)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC"])
@@ -73,7 +76,7 @@ def test_lossy_sounds_sound_the_same(kind):
     np.testing.assert_allclose(sound.wave[2000:-2000], tone[2000:-2000], atol=0.02)
 
 
-def test_bad_sounds():
+def test_bad_sounds(monkeypatch):
     good = audio_bytes(np.zeros(50, np.int16))
     for payload, message in [
         (b"", "not audio"),
@@ -83,8 +86,9 @@ def test_bad_sounds():
     ]:
         with pytest.raises(SampleError, match=message):
             decode_audio(payload)
+    monkeypatch.setattr(audio, "MAX_FRAMES", 49)
     with pytest.raises(SampleError, match="50 frames, the limit is 49"):
-        decode_audio(good, max_frames=49)
+        decode_audio(good)
 
 
 def test_a_cut_flac_is_refused():
@@ -128,9 +132,10 @@ def test_bad_points(payload, message):
         decode_points(payload)
 
 
-def test_the_point_limit_is_read_from_the_header():
+def test_the_point_limit_is_read_from_the_header(monkeypatch):
+    monkeypatch.setattr(checks, "MAX_POINTS", 8)
     with pytest.raises(SampleError, match="the limit is 8"):
-        decode_points(npy_bytes(np.zeros((9, 3))), max_points=8)
+        decode_points(npy_bytes(np.zeros((9, 3))))
 
 
 @pytest.mark.parametrize(("form", "order"), [("ascii", ""), ("binary_little_endian", "<"), ("binary_big_endian", ">")])
@@ -151,8 +156,9 @@ def test_ply(form, order):
     np.testing.assert_allclose(decode_points(header.encode() + body), expected)
 
 
-def test_text():
+def test_text(monkeypatch):
     assert decode_text("\ufeff a red caf\u00e9 \n".encode()) == "a red caf\u00e9"
+    monkeypatch.setattr(text, "MAX_TEXT_BYTES", 10)
     for payload, message in [(b"\xff\xfe", "byte 0"), (b" \n", "without a character"), (b"a" * 11, "the limit is 10")]:
         with pytest.raises(SampleError, match=message):
-            decode_text(payload, max_bytes=10)
+            decode_text(payload)

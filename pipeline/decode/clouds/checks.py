@@ -5,15 +5,17 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SampleError
 
+MAX_POINTS = 10_000_000
 
-def check_count(count: int, max_points: int) -> None:
-    """Refuse a cloud of no point, or of more than `max_points`; to be asked before anything is allocated.
+
+def check_count(count: int) -> None:
+    """Refuse a cloud of no point, or of more than `MAX_POINTS`; to be asked before anything is allocated.
 
     Raises:
         SampleError: It is one.
     """
-    if count > max_points:
-        raise SampleError("decode", f"point cloud of {count} points, the limit is {max_points} points")
+    if count > MAX_POINTS:
+        raise SampleError("decode", f"point cloud of {count} points, the limit is {MAX_POINTS} points")
     if count < 1:
         raise SampleError("decode", "point cloud without a single point")
 

@@ -29,14 +29,14 @@ class _Header(NamedTuple):
     length: int  # bytes
 
 
-def ply_points(payload: bytes, max_points: int) -> NDArray[np.float32]:
+def ply_points(payload: bytes) -> NDArray[np.float32]:
     """The vertices of a PLY file: [N, 3], or [N, 6] where they have colours.
 
     Raises:
-        SampleError: It is damaged or empty, has no x, y, z, or more than `max_points` vertices.
+        SampleError: It is damaged or empty, has no x, y, z, or more than `MAX_POINTS` vertices.
     """
     header = _header(payload)
-    check_count(header.vertices, max_points)
+    check_count(header.vertices)
     if not {"x", "y", "z"} <= header.fields.keys():
         raise SampleError("decode", f"PLY vertices without x, y, z (they have {', '.join(header.fields)})"[:200])
     colours = next((names for names in _COLOURS if set(names) <= header.fields.keys()), ())

@@ -10,10 +10,8 @@ from pipeline.decode.clouds.ply import ply_points
 from pipeline.decode.signatures import named_format
 from pipeline.errors import SampleError
 
-MAX_POINTS = 10_000_000
 
-
-def decode_points(payload: bytes, max_points: int = MAX_POINTS) -> NDArray[np.float32]:
+def decode_points(payload: bytes) -> NDArray[np.float32]:
     """The point cloud of an ``.npy`` or ``.ply`` file.
 
     Returns:
@@ -21,22 +19,22 @@ def decode_points(payload: bytes, max_points: int = MAX_POINTS) -> NDArray[np.fl
 
     Raises:
         SampleError: Neither format, a damaged or empty file, values that are not finite, colours that are none, or more
-            than `max_points`.
+            than `MAX_POINTS`.
     """
     if payload.startswith(MAGIC):
-        points = _npy_points(payload, max_points)
+        points = _npy_points(payload)
     elif payload.startswith(b"ply"):
-        points = ply_points(payload, max_points)
+        points = ply_points(payload)
     else:
         raise SampleError("decode", f"neither a NumPy nor a PLY file ({len(payload)} bytes{named_format(payload)})")
     return points
 
 
-def _npy_points(payload: bytes, max_points: int) -> NDArray[np.float32]:
+def _npy_points(payload: bytes) -> NDArray[np.float32]:
     shape, _, dtype, _ = npy_header(payload)
     if dtype.kind not in "fiu" or len(shape) != 2 or shape[1] not in (3, 6):
         raise SampleError("decode", f"array of {dtype} and shape {shape}, expected numbers [N, 3] or [N, 6]")
-    check_count(shape[0], max_points)
+    check_count(shape[0])
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
         points = read_npy(payload).astype(np.float32, order="C")
     check_finite(points)

@@ -6,12 +6,13 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.decode.clouds.checks import check_count
 from pipeline.decode.clouds.text_rows import text_rows
 from pipeline.errors import SampleError
 from pipeline.modalities import POINT
 from pipeline.shard.formats.lzf import inflate_lzf
 from pipeline.shard.formats.points import with_colours
-from pipeline.shard.limits import MAX_BYTES, MAX_POINTS, MAX_RATIO
+from pipeline.shard.limits import MAX_BYTES, MAX_RATIO
 
 _MAX_HEADER = 16_384
 _MAX_FIELDS = 64
@@ -27,8 +28,7 @@ def pcd_points(content: bytes) -> NDArray[np.float64]:
         header, start = _header(content)
         dtype = _dtype(header)
         count = int(header["POINTS"][0])
-        if not 0 < count <= MAX_POINTS:
-            raise SampleError("read", f"point cloud of {count} points, expected 1 to {MAX_POINTS}")
+        check_count(count)
         table = _table(header["DATA"][0], content[start:], dtype, count)
     except (KeyError, ValueError, IndexError, TypeError, OverflowError, struct.error) as error:
         raise SampleError("read", "a damaged PCD file") from error

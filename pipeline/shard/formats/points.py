@@ -8,13 +8,13 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode.clouds.checks import check_finite
+from pipeline.decode.clouds.checks import MAX_POINTS, check_count, check_finite
 from pipeline.decode.clouds.colours import colour_scale
 from pipeline.decode.clouds.npy import npy_format, read_npy
 from pipeline.decode.clouds.text_rows import text_rows
 from pipeline.errors import SampleError
 from pipeline.modalities import POINT
-from pipeline.shard.limits import MAX_BYTES, MAX_POINTS, MAX_RATIO
+from pipeline.shard.limits import MAX_BYTES, MAX_RATIO
 
 _XYZ = ("points", "xyz", "pc", "pointcloud", "point_cloud", "pos", "vertices", "arr_0")
 _RGB = ("rgb", "colors", "colours", "color", "colour")
@@ -28,11 +28,9 @@ def npy_bytes(points: NDArray[np.floating]) -> bytes:
     """
     if points.ndim != 2 or points.shape[1] not in (3, 6):
         raise SampleError("decode", f"array of shape {points.shape}, expected [N, 3] or [N, 6]")
-    if not 0 < len(points) <= MAX_POINTS:
-        raise SampleError("decode", f"point cloud of {len(points)} points, expected 1 to {MAX_POINTS}")
+    check_count(len(points))
     points = np.ascontiguousarray(points, "<f4")
-    if not np.isfinite(points).all():
-        raise SampleError("decode", "point cloud with values that are not finite")
+    check_finite(points)
     buffer = io.BytesIO()
     npy_format.write_array(buffer, points, version=(1, 0), allow_pickle=False)
     return buffer.getvalue()

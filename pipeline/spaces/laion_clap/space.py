@@ -39,7 +39,7 @@ class LaionClapSpace:
 
     Options:
         fusion: Whether the checkpoint is a fusion model (its name says so).
-        crop: ``center`` or ``start``: what is heard of a clip longer than 10 s, see `laion_clap_audio.CROPS`.
+        crop: ``center`` or ``start``: what is heard of a clip longer than 10 s, see `audio.CROPS`.
         text_model: ``roberta``, the only one that the public checkpoints use.
     """
 
@@ -111,7 +111,7 @@ class LaionClapSpace:
 
     def preprocess(self, modality: str, payload: bytes) -> Tensor:
         """Decode the bytes of one file: text to tokens and mask [2, 77]; audio to a wave [480000], or for a fusion
-        model to its four spectrograms, see `laion_clap_audio.FusionViews`.
+        model to its four spectrograms, see `audio.FusionViews`.
 
         Raises:
             SampleError: The bytes cannot be used.

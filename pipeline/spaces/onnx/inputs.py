@@ -15,9 +15,7 @@ from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.spaces.background import Colour, picture_on
 from pipeline.spaces.onnx.description import AnyTower, PictureTower, TextTower, WaveTower
-
-# A picture's shorter side is resized: a longer one would grow beyond any memory.
-MAX_ASPECT = 100
+from pipeline.spaces.strips import refuse_strip
 
 Preparation = Callable[[bytes], Tensor]
 
@@ -58,8 +56,7 @@ def _tokens(tower: TextTower, folder: Path) -> Preparation:
 def _pixels(image: Image.Image, tower: PictureTower) -> Tensor:
     """Pixels float32 [3, size, size]."""
     side, (width, height) = tower.size, image.size
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise SampleError("preprocess", f"one side of the picture is over {MAX_ASPECT} times the other")
+    refuse_strip(image)
     if (width, height) != (side, side):
         # As torchvision's Resize and CenterCrop, which most graphs were exported behind.
         wide = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)

@@ -10,6 +10,7 @@ import open_clip
 
 from pipeline.errors import UserError
 from pipeline.spaces.protocol import SpaceSpec
+from pipeline.spaces.weights.hub import HUB
 
 OPTION = "force_quick_gelu"
 # The address of a published file holds its hash: all of it (OpenAI), or the first 8 digits.
@@ -29,7 +30,7 @@ def check_activation(spec: SpaceSpec, name: str, sha256: str) -> None:
     Raises:
         UserError: They do not belong together.
     """
-    if OPTION in spec.options or not spec.model or name.startswith("hf-hub:") or _has_quick_gelu(name):
+    if OPTION in spec.options or not spec.model or name.startswith(HUB) or _has_quick_gelu(name):
         return
     architecture = spec.model.replace("/", "-")
     model, tag = published(sha256) if sha256 else (name, spec.checkpoint)

@@ -14,10 +14,11 @@ from pipeline.hashing import sha256_file
 from pipeline.spaces.protocol import SpaceSpec
 from pipeline.spaces.weights.checkpoint_files import Checkpoint, checkpoint_files, find_checkpoint, refuse_pointer
 from pipeline.spaces.weights.checkpoints import tensors_of
+from pipeline.spaces.weights.hub import HUB
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"  # read first, where a folder holds others as well
-HUB, FOLDER = "hf-hub:", "local-dir:"
+FOLDER = "local-dir:"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 NUMPY_SUFFIXES = (".npz", ".npy")  # SigLIP as its authors publish it; OpenCLIP converts it itself
 # Numbers in OpenAI's programs that say what the model is like, and are not weights.

@@ -20,9 +20,8 @@ from pipeline.decode.text import decode_text
 from pipeline.errors import SampleError, UserError
 from pipeline.hashing import seed_from, sha256_bytes
 from pipeline.spaces.background import Colour, picture_on
+from pipeline.spaces.strips import refuse_strip
 
-# A picture's shorter side may be resized to 224 pixels: a longer one would grow beyond any memory.
-MAX_ASPECT = 100
 LONGEST_TEXT = 512
 OFFLINE = {"local_files_only": True, "trust_remote_code": False}
 _GLOBAL_GENERATOR = threading.Lock()
@@ -75,8 +74,7 @@ class Pictures:
     def __call__(self, payload: bytes) -> Tensor:
         """Pixels of the bytes of one file."""
         image = picture_on(payload, self.background)
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise SampleError("preprocess", f"one side of the picture is over {MAX_ASPECT} times the other")
+        refuse_strip(image)
         try:
             pixels: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
         except (ValueError, OSError) as error:

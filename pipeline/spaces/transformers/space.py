@@ -21,6 +21,7 @@ from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
 from pipeline.spaces.transformers.files import CONFIG, PREPROCESSING, TOKENIZER, TransformersFolder
 from pipeline.spaces.transformers.inputs import Pictures, Sounds, Texts
 from pipeline.spaces.transformers.model import arguments_of, load_model, pooled, positions_of
+from pipeline.spaces.weights.hub import HUB
 
 CODE_VERSION = 1  # raise it when the same bytes and weights give other embeddings
 CROPS = ("center", "start")
@@ -90,7 +91,7 @@ class TransformersSpace:
     @staticmethod
     def weight_files(spec: SpaceSpec) -> list[Path]:
         """All files of the folder that are read; none for a hub name, whose commit says which they are."""
-        return [] if spec.checkpoint.startswith("hf-hub:") else TransformersFolder.of(spec.checkpoint).paths()
+        return [] if spec.checkpoint.startswith(HUB) else TransformersFolder.of(spec.checkpoint).paths()
 
     def fingerprint(self, modality: str) -> Fingerprint:
         """Everything that can change an embedding of `modality`."""

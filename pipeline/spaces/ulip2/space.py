@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.text import decode_text
-from pipeline.errors import SampleError, UserError, choice
+from pipeline.errors import UserError, choice
 from pipeline.hashing import seed_from, sha256_bytes
 from pipeline.modalities import IMAGE, POINT, TEXT
 from pipeline.precision import dtype_of
 from pipeline.spaces import background as backgrounds
 from pipeline.spaces.protocol import Fingerprint, SpaceSpec, unit_rows
+from pipeline.spaces.strips import refuse_strip
 from pipeline.spaces.ulip2.clip_text import CONTEXT, ClipText
 from pipeline.spaces.ulip2.clouds import FARTHEST_AMONG, NORMALISATIONS, CloudSettings, prepare_cloud
 from pipeline.spaces.ulip2.pointbert import CHANNELS, FEATURES, GROUPS, NEIGHBOURS, PointBert
@@ -32,8 +33,6 @@ IMAGE_WIDTH = 768
 IMAGE_SIZE = 224
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-# The shorter side becomes 224 pixels before the crop: a longer picture would grow beyond any memory.
-MAX_ASPECT = 100
 
 _FIRST_LAYER = "point_encoder.encoder.first_conv.0.weight"
 _PROJECTION = "pc_projection"
@@ -177,12 +176,11 @@ def prepare_image(image: Image.Image) -> Tensor:
     """The picture as the image tower takes it, [3, 224, 224]: resized, cut to its middle, normalised.
 
     Raises:
-        SampleError: The picture is a strip, which would not fit into memory once its shorter side has 224 pixels.
+        SampleError: The picture is a strip.
     """
+    refuse_strip(image)
     width, height = image.size
     shorter = min(width, height)
-    if max(width, height) > MAX_ASPECT * shorter:
-        raise SampleError("preprocess", f"one side of the picture is over {MAX_ASPECT} times the other")
     width, height = width * IMAGE_SIZE // shorter, height * IMAGE_SIZE // shorter
     left, top = round((width - IMAGE_SIZE) / 2), round((height - IMAGE_SIZE) / 2)
     image = image.resize((width, height), Image.Resampling.BILINEAR)

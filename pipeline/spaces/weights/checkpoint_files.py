@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_few
 from pipeline.hashing import sha256_file, sha256_json
 
 SAFE_SUFFIX = ".safetensors"
@@ -98,7 +98,7 @@ def _only_file(folder: Path) -> Path:
         candidates = [path for path in files if path.name.endswith(suffixes) and path not in sharded]
         candidates += [path for path in indices if path.name.removesuffix(INDEX_SUFFIX).endswith(suffixes)]
         if len(candidates) > 1:
-            names = ", ".join(path.name for path in candidates[:3]) + (", ..." if len(candidates) > 3 else "")
+            names = first_few([path.name for path in candidates])
             raise UserError(
                 f"There are {len(candidates)} checkpoints in {folder}: {names}.",
                 "Name the file in `checkpoint`, or keep only one.",
@@ -114,9 +114,8 @@ def _only_file(folder: Path) -> Path:
 def _shards(index: Path) -> Sequence[Path]:
     shards = _named(index)
     if missing := [path.name for path in shards if not path.is_file()]:
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise UserError(
-            f"{index} names {len(shards)} files, and {len(missing)} of them are missing: {names}.",
+            f"{index} names {len(shards)} files, and {len(missing)} of them are missing: {first_few(missing)}.",
             "Put them beside it.",
         )
     if not shards:

@@ -3,7 +3,7 @@
 import pickle
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_few
 from pipeline.files.foreign import HEAD_BYTES, foreign
 from pipeline.files.os_errors import explained
 from pipeline.files.reading import retried
@@ -62,34 +62,34 @@ LEFTOVERS = (
 )
 
 
-def read_tensors(checkpoint: Checkpoint, key: str = "state_dict") -> dict[str, Tensor]:
+def read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The tensors in a checkpoint by name, on the CPU.
 
-    In a pickled file they are the entry `key`, or the whole file where there is no such entry; of a TorchScript program
+    In a pickled file they are the entry ``state_dict``, or the whole file where there is no such entry; of a TorchScript program
     they are its parameters and buffers. A prefix that all names share and that is a trace of training is removed.
 
     Raises:
         UserError: The file is damaged, is not a checkpoint, or names classes that we do not unpickle.
     """
-    return tensors_of((checkpoint.path, *checkpoint.shards), key)
+    return tensors_of((checkpoint.path, *checkpoint.shards))
 
 
-def tensors_of(files: Iterable[Path], key: str = "state_dict") -> dict[str, Tensor]:
+def tensors_of(files: Iterable[Path]) -> dict[str, Tensor]:
     """The tensors in the files of one checkpoint, as `checkpoint_files` gives them; see `read_tensors`."""
     tensors: dict[str, Tensor] = {}
     for path in files:
         if not path.name.endswith(INDEX_SUFFIX):
-            tensors |= _tensors_in(path, key)
+            tensors |= _tensors_in(path)
     for wrapper in WRAPPERS:
         if all(name.startswith(wrapper) for name in tensors):
             tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
     return tensors
 
 
-def _tensors_in(path: Path, key: str) -> dict[str, Tensor]:
+def _tensors_in(path: Path) -> dict[str, Tensor]:
     content = _read(path)
-    if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-        content = content[key]
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
     tensors = dict(content) if isinstance(content, Mapping) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(
@@ -148,7 +148,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
         architecture: What `module` is, for the message.
 
     Raises:
-        UserError: They do not fit; the first three names of each kind of misfit are given.
+        UserError: They do not fit; the first few names of each kind of misfit are given.
     """
     expected = module.state_dict()
     missing = [name for name in expected if name not in tensors]
@@ -159,15 +159,10 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    misfits = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]
+    misfits = [f"{len(names)} {kind} ({first_few(names)})" for kind, names in kinds.items() if names]
     if misfits:
         raise UserError(
             f"{path} is not a checkpoint of {architecture}: {'; '.join(misfits)}.",
             "Choose the `model` and the options that the checkpoint was trained with, or another checkpoint.",
         )
     module.load_state_dict(tensors)
-
-
-def _first(names: Collection[str]) -> str:
-    shown = list(names)[:3]
-    return ", ".join(shown) + (", ..." if len(names) > 3 else "")

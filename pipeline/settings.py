@@ -1,6 +1,6 @@
 """Base of all settings that a user can write in params.yaml."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema
@@ -17,13 +17,17 @@ def declared(info: ValidationInfo) -> Mapping[str, str]:
     return info.context.get(DECLARED, {}) if isinstance(info.context, Mapping) else {}
 
 
-def _known_modality(name: str, info: ValidationInfo) -> str:
-    known = [*MODALITIES, *declared(info)]
+def one_of(name: str, known: Sequence[str]) -> str:
+    """`name` if it is one of the `known` ones; otherwise the error that pydantic has for a `Literal` of them."""
     if name not in known:
         *first, last = map(repr, known)
         expected = f"{', '.join(first)} or {last}"
         raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
     return name
+
+
+def _known_modality(name: str, info: ValidationInfo) -> str:
+    return one_of(name, [*MODALITIES, *declared(info)])
 
 
 _NAMES = {"type": "string", "anyOf": [{"enum": list(MODALITIES)}, {"pattern": "^[a-z][a-z0-9_]*$"}]}

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.images import decode_image
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.errors import SampleError
+from pipeline.decode.isolated import Isolated, Limits
 from pipeline.modalities import AUDIO, IMAGE, POINT
 
 Array = NDArray[np.float64]
@@ -110,12 +109,7 @@ class Painter:
         Raises:
             SampleError: It cannot be decoded.
         """
-        if not POSSIBLE:
-            return _drawn((modality, content))
-        (found,) = self._apart([(modality, content)])
-        if isinstance(found, SampleError):
-            raise found
-        return found
+        return self._apart.one((modality, content))
 
 
 def _drawn(job: tuple[str, bytes]) -> bytes:

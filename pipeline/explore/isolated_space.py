@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.connect.connected_space import ConnectedSpace
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.errors import SampleError
+from pipeline.decode.isolated import Isolated, Limits
 from pipeline.hashing import sha256_json
 from pipeline.modalities import TEXT
 from pipeline.spaces import Fingerprint, Space
@@ -30,8 +29,7 @@ class Decoders:
         self._apart: Isolated[Job, NDArray[np.generic]] = Isolated(
             self._decode, 1, limits, lambda: torch.set_num_threads(1)
         )
-        if POSSIBLE:
-            self._apart.start()
+        self._apart.start()
 
     def _decode(self, job: Job) -> NDArray[np.generic]:
         name, modality, payload = job
@@ -43,12 +41,9 @@ class Decoders:
         Raises:
             SampleError: The bytes cannot be used.
         """
-        if modality == TEXT or not POSSIBLE:  # no foreign decoder reads text
+        if modality == TEXT:  # no foreign decoder reads it
             return self._spaces[name].preprocess(modality, payload)
-        (found,) = self._apart([(name, modality, payload)])
-        if isinstance(found, SampleError):
-            raise found
-        return torch.from_numpy(found)
+        return torch.from_numpy(self._apart.one((name, modality, payload)))
 
     def close(self) -> None:
         """End the processes."""

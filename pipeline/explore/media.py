@@ -5,8 +5,7 @@ import io
 import numpy as np
 
 from pipeline.decode.clouds.points import decode_points
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.errors import SampleError
+from pipeline.decode.isolated import Isolated, Limits
 from pipeline.modalities import AUDIO, IMAGE, POINT
 from pipeline.thumbnails import shrink_picture, spectrogram_png
 
@@ -34,8 +33,7 @@ class Media:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._apart: Isolated[tuple[str, bytes], bytes] = Isolated(_shown, 1, limits)
-        if POSSIBLE:
-            self._apart.start()
+        self._apart.start()
 
     def __call__(self, kind: str, content: bytes) -> bytes:
         """`content` as `kind`, one of `KINDS`; points are float32 [P, 6]: place within -1 and 1, colour from 0 to 1.
@@ -43,12 +41,7 @@ class Media:
         Raises:
             SampleError: It cannot be decoded.
         """
-        if not POSSIBLE:
-            return _shown((kind, content))
-        (found,) = self._apart([(kind, content)])
-        if isinstance(found, SampleError):
-            raise found
-        return found
+        return self._apart.one((kind, content))
 
     def close(self) -> None:
         """End the process."""

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.decode.audio import decode_audio
 from pipeline.decode.clouds.points import decode_points
 from pipeline.decode.images import decode_image, open_image
-from pipeline.decode.isolated import POSSIBLE, Isolated
+from pipeline.decode.isolated import Isolated
 from pipeline.decode.text import decode_text
 from pipeline.errors import CorruptError, SampleError
 from pipeline.leaks.tables import CONTENT_BYTES, FEWEST_LEVELS, THUMBNAIL_SIDE, Likeness, keep_likeness, kept_likeness
@@ -88,10 +88,8 @@ def _likeness_of(shard: Path, apart: Isolated[_Member, Likeness]) -> list[Likene
     )
     found: list[Likeness] = []
     while few := _few(members):
-        if POSSIBLE and any(modality != TEXT for _, modality, _ in few):
-            answers = apart(few)
-        else:
-            answers = [_looked_at(member) for member in few]
+        texts_only = all(modality == TEXT for _, modality, _ in few)
+        answers = [_looked_at(member) for member in few] if texts_only else apart(few)
         for (key, modality, _), answer in zip(few, answers, strict=True):
             found.append(Likeness(key, modality, None, None) if isinstance(answer, SampleError) else answer)
     return found

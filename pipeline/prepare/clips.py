@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits
-from pipeline.errors import SampleError, UserError
+from pipeline.decode.isolated import Isolated, Limits
+from pipeline.errors import UserError
 from pipeline.files.atomic import write_text
 from pipeline.prepare.clip_files import (
     KEPT,
@@ -146,30 +145,23 @@ def _listed(
 def _cut(jobs: Sequence[Job], root: Path, chosen: VideoSet, workers: int) -> Iterator[tuple[str, dict[str, object]]]:
     """Cut and write every clip; a video that makes FFmpeg crash or hang costs itself only."""
 
-    def safely(job: Job) -> Found:
-        try:
-            if job.numbers:
-                return take_seconds(job.video, job.numbers)
-            kept = {path.suffix for path in job.kept}
-            return take(job.video, job.cut, chosen.picture and ".jpg" not in kept, ".wav" not in kept)
-        except SampleError as error:
-            return error
+    def taken(job: Job) -> Found:
+        if job.numbers:
+            return take_seconds(job.video, job.numbers)
+        kept = {path.suffix for path in job.kept}
+        return take(job.video, job.cut, chosen.picture and ".jpg" not in kept, ".wav" not in kept)
 
-    with ExitStack() as stack:
-        isolated: Isolated[Job, Found] | None = None
-        if POSSIBLE:
-            isolated = stack.enter_context(Isolated(safely, workers, LIMITS))
-            isolated.start()
+    with Isolated(taken, workers, LIMITS) as isolated, ThreadPoolExecutor(workers, "cut") as pool:
+        isolated.start()
 
         def one(job: Job) -> tuple[str, dict[str, object]]:
-            taken = isolated([job])[0] if isolated else safely(job)
+            (found,) = isolated([job])
             return job.clip, {
                 "video": job.video.name,
                 "bytes": job.video.stat().st_size,
-                **write_clip(root, job.clip, taken, chosen, job.numbers, job.kept),
+                **write_clip(root, job.clip, found, chosen, job.numbers, job.kept),
             }
 
-        pool = stack.enter_context(ThreadPoolExecutor(workers, "cut"))
         yield from pool.map(one, jobs)
 
 

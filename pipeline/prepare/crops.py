@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL.Image import Image
 
 from pipeline.decode.images import decode_image
-from pipeline.decode.isolated import POSSIBLE, Isolated
+from pipeline.decode.isolated import Isolated
 from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import atomic_path
 from pipeline.files.foreign import HEAD_BYTES, foreign_text
@@ -104,11 +104,7 @@ def _stems(names: Iterable[object], proposals: Path) -> dict[str, str]:
 
 def _decoded(path: Path, apart: Isolated[bytes, Image], proposals: Path) -> Image:
     try:
-        content = path.read_bytes()
-        found = apart([content])[0] if POSSIBLE else decode_image(content)
-        if isinstance(found, SampleError):
-            raise found
-        return found
+        return apart.one(path.read_bytes())
     except (OSError, SampleError) as error:
         raise UserError(f"{path} cannot be read ({error}).", f"Correct the column `image` of {proposals}.") from error
 

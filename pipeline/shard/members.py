@@ -113,14 +113,7 @@ def _looks_like(modality: str, extension: str, content: bytes) -> bool:
 
 def _has_header(modality: str, content: bytes) -> bool:
     """That the header of a picture or sound can be read, which is tried in a process of its own."""
-    from pipeline.decode.isolated import POSSIBLE
-
-    if not POSSIBLE:
-        return _read_header((modality, content))
-    (found,) = _header_processes(os.getpid())([(modality, content)])
-    if isinstance(found, SampleError):
-        raise found
-    return found
+    return _header_processes(os.getpid()).one((modality, content))
 
 
 def _read_header(job: tuple[str, bytes]) -> bool:
@@ -153,15 +146,7 @@ def convert_member(modality: str, extension: str, content: bytes, key: str, how:
     """
     if not _is_converted(modality, extension, content, how):
         return extension, content
-    job = (modality, extension, content, key, how)
-    from pipeline.decode.isolated import POSSIBLE
-
-    if not POSSIBLE:
-        return _convert(job)
-    (found,) = _processes(os.getpid())([job])
-    if isinstance(found, SampleError):
-        raise found
-    return found
+    return _processes(os.getpid()).one((modality, extension, content, key, how))
 
 
 _Job = tuple[str, str, bytes, str, Conversion]

@@ -15,16 +15,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pipeline.plugins import SOURCES, plugins
-from pipeline.settings import Modality, Settings, declared
+from pipeline.settings import Modality, Settings, declared, one_of
 from pipeline.shard.sources.options import KINDS, SourceOptions
 
 
 def _known_kind(name: str) -> str:
-    known = [*KINDS] if name in KINDS else [*KINDS, *plugins(SOURCES)]
-    if name not in known:
-        expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
-        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
-    return name
+    return name if name in KINDS else one_of(name, [*KINDS, *plugins(SOURCES)])
 
 
 _NAMES = {"type": "string", "anyOf": [{"enum": list(KINDS)}, {"pattern": "^[A-Za-z0-9_.-]+$"}]}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.decode.isolated import POSSIBLE, Isolated, Limits, answers
+from pipeline.decode.isolated import POSSIBLE, Isolated, Limits, answers, pool
 from pipeline.decode.isolated.child import Child
 from pipeline.errors import SampleError
 
@@ -226,3 +226,20 @@ def test_what_was_answered_before_a_crash_counts():
         found = isolated(range(12))
     assert [isinstance(each, SampleError) for each in found] == [number == 7 for number in range(12)]
     assert all((each == number).all() for number, each in enumerate(found) if number != 7)
+
+
+def test_one_call_returns_or_raises(monkeypatch):
+    for possible in (True, False):
+        monkeypatch.setattr(pool, "POSSIBLE", possible)
+        with Isolated(half) as isolated:
+            isolated.start()
+            assert isolated.one(4) == 2 and isolated([4, 3])[0] == 2
+            assert isinstance(isolated([3])[0], SampleError)
+            with pytest.raises(SampleError, match="odd"):
+                isolated.one(3)
+
+
+def half(number: int) -> int:
+    if number % 2:
+        raise SampleError("decode", "odd")
+    return number // 2

@@ -2,12 +2,17 @@
 
 import pytest
 
-from pipeline.shard.duplicates import read_duplicates
+from pipeline.shard.duplicates import DUPLICATES_NAME
 from pipeline.shard.findings import Findings
 from pipeline.shard.samples import Checked
+from pipeline.store.parquet import read_table
 from pipeline.store.scratch import scratch_database
 from tests.conftest import png
 from tests.shard.makers import shards
+
+
+def read_duplicates(folder):
+    return [(row["key"], row["first_key"]) for row in read_table(folder / DUPLICATES_NAME).to_pylist()]
 
 
 @pytest.fixture

@@ -30,20 +30,29 @@ class ArrayHeader(NamedTuple):
     start: int
 
 
-def npy_header(content: bytes) -> ArrayHeader:
-    """The header of an `.npy` file.
+def any_header(content: bytes) -> ArrayHeader:
+    """The header of an `.npy` file, whatever it holds.
 
     Raises:
-        SampleError: It is no `.npy` file, a pickle, or has fewer bytes than its header promises.
+        SampleError: It is no `.npy` file.
     """
     stream = io.BytesIO(content)
     try:
         version = npy_format.read_magic(stream)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran, dtype = read(stream)
-        header = ArrayHeader(shape, fortran, dtype, stream.tell())
+        return ArrayHeader(shape, fortran, dtype, stream.tell())
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, EOFError, RecursionError, MemoryError) as error:
         raise SampleError("read", "not a NumPy file, or a damaged one") from error
+
+
+def npy_header(content: bytes) -> ArrayHeader:
+    """The header of an `.npy` file with numbers.
+
+    Raises:
+        SampleError: It is no `.npy` file, a pickle, or has fewer bytes than its header promises.
+    """
+    header = any_header(content)
     if header.dtype.hasobject:
         raise SampleError("read", "the file holds a pickle, which is never opened")
     size = math.prod(header.shape) * header.dtype.itemsize

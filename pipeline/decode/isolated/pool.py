@@ -22,6 +22,8 @@ _TRIES = 2
 class Isolated(Generic[Argument, Result]):
     """A function whose calls are made in child processes, each of them forked when it is first needed.
 
+    Where none can be forked, see `POSSIBLE`, the calls are made here, and nothing limits them.
+
     Args:
         function: What is called; a `SampleError` that it raises is returned, any other error is raised here. It is
             forked, not pickled; its arguments and results are pickled.
@@ -51,6 +53,8 @@ class Isolated(Generic[Argument, Result]):
 
     def start(self) -> None:
         """Fork all processes now: best while the calling process has no other threads."""
+        if not POSSIBLE:
+            return
         return_freed_memory()
         children = [self._idle.get() or Child(*self._serve) for _ in range(self._workers)]
         for child in children:
@@ -75,6 +79,8 @@ class Isolated(Generic[Argument, Result]):
 
         A call that takes too long, or too much memory, or that ends its process is a `SampleError`.
         """
+        if not POSSIBLE:
+            return [self._here(argument) for argument in arguments]
         results: list[Result | SampleError] = []
         ended = 0  # processes that the next argument has cost so far
         child = self._idle.get()
@@ -99,6 +105,26 @@ class Isolated(Generic[Argument, Result]):
             raise
         finally:
             self._idle.put(child)
+
+    def one(self, argument: Argument) -> Result:
+        """What the function returns for `argument`.
+
+        Raises:
+            SampleError: See `__call__`.
+        """
+        (found,) = self([argument])
+        if isinstance(found, SampleError):
+            raise found
+        return found
+
+    def _here(self, argument: Argument) -> Result | SampleError:
+        function, limits, _ = self._serve
+        try:
+            return function(argument)
+        except SampleError as error:
+            return error
+        except MemoryError:
+            return limits.too_much_memory()
 
     def _fork(self) -> "Child":
         for _ in range(_TRIES):

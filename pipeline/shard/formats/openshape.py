@@ -1,6 +1,5 @@
 """Point clouds in the files of OpenShape (an `.npy` that holds a pickled dictionary) as plain `.npy`."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode.clouds.npy import npy_format
+from pipeline.decode.clouds.npy import any_header
 from pipeline.errors import SampleError, UserError
 from pipeline.files.atomic import write_bytes
 from pipeline.modalities import POINT
@@ -80,16 +79,10 @@ def openshape_dictionary(content: bytes) -> dict[str, Any]:
     Raises:
         SampleError: It is not such a file, or its pickle asks for more than plain values and arrays.
     """
-    stream = io.BytesIO(content)
-    try:
-        version = npy_format.read_magic(stream)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        _, _, dtype = read(stream)
-    except Exception as error:  # a crafted header fails in many ways
-        raise SampleError("read", "not a NumPy file, or a damaged one") from error
-    if not dtype.hasobject:
+    header = any_header(content)
+    if not header.dtype.hasobject:
         raise SampleError("read", "the file is a plain array already")
-    value = read_inert(content[stream.tell() :])
+    value = read_inert(content[header.start :])
     if not isinstance(value, dict):
         raise SampleError("read", f"the pickle holds a {type(value).__name__}, not a dictionary")
     return value

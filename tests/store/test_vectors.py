@@ -47,9 +47,10 @@ def test_what_is_not_finite_is_called_so_whether_or_not_lengths_count(bad):
 
 
 @pytest.mark.parametrize(
-    ("count", "named"), [(3, "k0, k1, k2"), (4, "k0, k1, k2 and 1 more"), (8, "k0, k1, k2 and 5 more")]
+    ("count", "named"),
+    [(3, "k0, k1, k2"), (6, "k0, k1, k2, k3, k4 and 1 more"), (8, "k0, k1, k2, k3, k4 and 3 more")],
 )
-def test_three_keys_are_named_and_the_others_counted(count, named):
+def test_five_keys_are_named_and_the_others_counted(count, named):
     rows = units()
     rows[:count] *= 2
     assert said(rows) == f"part holds rows of embedding that are no unit vectors: {named}."
@@ -70,7 +71,7 @@ def test_only_embeddings_of_stores_have_to_be_units(tmp_path, kind, column):
     part = Part(path.name, 8, sha256_file(path), sha256_keys(KEYS), "s")
     Manifest(kind, {"dimension": 5}, (part,), True).save(tmp_path)
     if kind == EMBEDDINGS and column == "embedding":
-        with pytest.raises(CorruptError, match="no unit vectors: k0, k1, k2 and 5 more"):
+        with pytest.raises(CorruptError, match="no unit vectors: k0, k1, k2, k3, k4 and 3 more"):
             Store.open(tmp_path, kind).read()
     else:
         assert Store.open(tmp_path, kind).read().keys == KEYS

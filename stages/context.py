@@ -42,14 +42,20 @@ def set_up_torch(params: Params) -> None:
 
 def set_up_threads(threads: int) -> None:
     """Fix the thread count and deterministic kernels; keep freed memory."""
-    import torch
     from threadpoolctl import threadpool_limits
 
     from pipeline.allocator import keep_freed_memory
 
     keep_freed_memory()
-    torch.set_num_threads(threads)
+    make_deterministic(threads)
     threadpool_limits(threads)  # NumPy's own, which adds up in as many pieces as it has threads
+
+
+def make_deterministic(threads: int) -> None:
+    """Let torch compute with `threads` threads, by kernels that give the same bytes each time."""
+    import torch
+
+    torch.set_num_threads(threads)
     # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing

@@ -1,6 +1,7 @@
 """From `run` in params.yaml to where parts are made."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache, partial
@@ -68,14 +69,12 @@ def share_of(text: str) -> "Share":
 
     if not text:
         return WHOLE
-    number, _, count = text.partition("/")
-    if not (
-        number.isascii() and number.isdigit() and count.isascii() and count.isdigit() and 1 <= int(number) <= int(count)
-    ):
+    found = re.fullmatch("([0-9]+)/([0-9]+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise UserError(
             f"--slice {text} is not a share.", "Write K/N, with K from 1 to N: --slice 3/16 is the third of sixteen."
         )
-    return Share(int(number), int(count))
+    return Share(int(found[1]), int(found[2]))
 
 
 def decoders_of(params: "Params", device: str) -> int:
@@ -97,13 +96,18 @@ def see_chosen_gpus(params: "Params") -> None:
 
 @cache  # what is seen afterwards has other numbers
 def _see(chosen: tuple[int, ...]) -> None:
-    seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+    seen = _visible()
     if seen and max(chosen) >= len(seen):
         raise UserError(
             f"run.devices names GPU {max(chosen)}, but {VISIBLE} leaves {len(seen)}.",
             "Number the visible ones from 0.",
         )
     os.environ[VISIBLE] = ",".join(seen[number] if seen else str(number) for number in chosen)
+
+
+def _visible() -> list[str]:
+    """The GPUs that the environment leaves; empty where it leaves all."""
+    return [name for name in os.environ.get(VISIBLE, "").split(",") if name]
 
 
 def _crew(params: "Params", device: str) -> "Crew | None":
@@ -130,8 +134,7 @@ def _places(params: "Params", device: str) -> list[dict[str, str]]:
         return [{VISIBLE: ""}] * wanted if isinstance(wanted, int) else []
     import torch
 
-    seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
-    names = seen or [str(number) for number in range(torch.cuda.device_count())]
+    names = _visible() or [str(number) for number in range(torch.cuda.device_count())]
     if len(names) > torch.cuda.device_count():
         raise UserError(
             f"This machine has {torch.cuda.device_count()} of the GPUs {', '.join(names)}.",

@@ -30,10 +30,9 @@ def evaluate(params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLoc
     params = load_params(params_file)
     set_up_torch(params)
     device = device_of(params)
-    connections = {name: connection.links(name) for name, connection in params.connections.items()}
     folders = Folders(EMBEDDINGS, MODELS, PAIRS, METRICS, ANNOTATIONS)
     break_locks(break_lock, METRICS)
     with locked(METRICS):
-        summary = measure(params.evaluate, folders, connections, params.seed, ConsoleProgress(), device)
+        summary = measure(params.evaluate, folders, params.links, params.seed, ConsoleProgress(), device)
     rows = ", ".join(f"{count:,} {name}" for name, count in summary.rows.items())
     say(f"evaluate: {summary.tasks} tasks; {rows} rows in {METRICS}")

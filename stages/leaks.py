@@ -57,10 +57,8 @@ def leaks_of(params: "Params", connections: Iterable[str]) -> list[str] | None:
 
 def _pairs(params: "Params", connections: Iterable[str]) -> list[Pair]:
     """Corpora of the connections, each with every evaluation set."""
-    corpora: dict[str, None] = {}
-    for name in connections:
-        for link in params.connections[name].links(name):
-            corpora |= dict.fromkeys(link.corpora)
+    links = params.links
+    corpora = dict.fromkeys(corpus for name in connections for link in links[name] for corpus in link.corpora)
     sets: dict[str, None] = {}
     for task in params.evaluate.tasks.values():
         sets |= dict.fromkeys([task.corpus, *getattr(task, "corpora", {}).values()])

@@ -18,17 +18,12 @@ def report(params_file: ParamsFile = Path("params.yaml"), break_lock: BreakLock 
     from stages.leaks import leaks_of
 
     params = load_params(params_file)
-    connections = {name: connection.links(name) for name, connection in params.connections.items()}
-    tasks: dict[str, dict[str, str]] = {
-        name: {str(modality): task.corpus_of(modality) for modality in task.pair}
-        for name, task in params.evaluate.tasks.items()
-    }
     published = {
         name: [number.model_dump() for number in task.expected] for name, task in params.evaluate.tasks.items()
     }
     break_locks(break_lock, REPORTS)
     with locked(REPORTS):
         leaks = leaks_of(params, params.connections)
-        written = write_report(DATA, connections, tasks, params.report, REPORTS, leaks, published)
+        written = write_report(DATA, params.links, params.evaluate.corpora, params.report, REPORTS, leaks, published)
     left_out = f"; without {', '.join(written.missing)}" if written.missing else ""
     say(f"report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB) and {written.card}{left_out}")

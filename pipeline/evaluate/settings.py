@@ -54,6 +54,11 @@ class MethodsTask(Settings):
         """What the results are said to be measured on."""
         return self.corpus_of(self.pair[0])
 
+    @property
+    def tables(self) -> list[str]:
+        """Files in data/annotations that it reads."""
+        return [setting.table for _, setting in self if isinstance(setting, Labels)]
+
     @model_validator(mode="after")
     def _measures_something(self) -> Self:
         if not (self.connections or self.space or self.baselines):
@@ -209,6 +214,11 @@ class LocalisationTask(MethodsTask):
         """The sounds, or the crops."""
         return self.crops if modality == "image" else self.corpus
 
+    @property
+    def tables(self) -> list[str]:
+        """Boxes of the crops, and where the sources are."""
+        return [self.proposals, self.regions]
+
 
 Task = Annotated[
     RetrievalTask | ClassificationTask | TaggingTask | GeometryTask | LocalisationTask, Field(discriminator="task")
@@ -236,3 +246,11 @@ class EvaluateSettings(Settings):
         "contender is a connection, a baseline or frozen_<space>. By default one number for each connection.",
     )
     tasks: dict[str, Task]
+
+    @property
+    def corpora(self) -> dict[str, dict[str, str]]:
+        """By task and modality: the corpus that is measured."""
+        return {
+            name: {str(modality): task.corpus_of(modality) for modality in task.pair}
+            for name, task in self.tasks.items()
+        }

@@ -92,7 +92,7 @@ def _chosen(
     params: Params, found: Mapping[str, Any], preparation: Preparation
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """What of the set this project can read, by section, and what it cannot."""
-    links = {name: connection.links(name) for name, connection in params.connections.items()}
+    links = params.links
     readers: dict[str, dict[str, None]] = {}
     for link in (link for each in links.values() for link in each):
         for space in link.spaces:

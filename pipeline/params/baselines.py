@@ -10,7 +10,7 @@ def baseline_problems(params: Params) -> Iterator[str]:
     for name, task in params.evaluate.tasks.items():
         if task.baselines not in params.connections:
             continue  # none, or a name that is reported elsewhere
-        links = params.connections[task.baselines].links(task.baselines)
+        links = params.links[task.baselines]
         fitting = [link for link in links if link.overlap and set(task.pair) <= link.modalities]
         if any(link.queries and all(memory.corpora for memory in link.memories.values()) for link in fitting):
             continue

@@ -145,6 +145,11 @@ class Connection(Settings):
         """What is known of its method."""
         return method_called(self.method)
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is a bound or a control: there to compare others with, and not to be used."""
+        return self.record.is_bound or self.retrieve.control != "none"
+
     def links(self, name: str) -> tuple[Link, ...]:
         """The links of the connection, which is called `name`."""
         base = getattr(self.join, "base", "")

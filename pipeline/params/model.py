@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.encode.settings import JobSettings, SpaceSettings
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.fetch.settings import FetchedRepository
+from pipeline.links import Link
 from pipeline.params.connection import AnyConnection
 from pipeline.params.storage import StorageSettings
 from pipeline.report.settings import ReportSettings
@@ -123,3 +124,8 @@ class Params(Settings):
                     f"to: {entry.to} is not below data/; for another disk, make a folder there a link to it"
                 )
         return fetch
+
+    @property
+    def links(self) -> dict[str, tuple[Link, ...]]:
+        """By connection: its links."""
+        return {name: connection.links(name) for name, connection in self.connections.items()}

@@ -69,7 +69,7 @@ def _leave_out(content: Any, name: str, source: str) -> None:
 def _drop_unused(content: Any, params: Params) -> None:
     """Corpora, jobs, spaces and files that served only what was left out."""
     tasks = content["evaluate"]["tasks"].values()
-    links = [link for name, connection in params.connections.items() for link in connection.links(name)]
+    links = [link for links in params.links.values() for link in links]
     read = {corpus for task in tasks for corpus in _corpora_of(task)} | {c for link in links for c in link.corpora}
     spaces = {str(task["space"]) for task in tasks if "space" in task} | {s for link in links for s in link.spaces}
     spaces |= {link.witness.space for link in links if link.witness}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def stage_changes(root: Path, other: Collection[Path] = ()) -> Changes:
             runs: set[Any] = set()
             unchanged: list[str] = []
             anew = {path.absolute() for path in other}
-            for stage in _dependencies_first(graph):
+            for stage in TopologicalSorter({stage: list(graph.successors(stage)) for stage in graph}).static_order():
                 entries = [entry for entry in changed.get(stage.addressing, []) if entry != "always changed"]
                 reasons = _words(entries) or [
                     f"{dependency}: modified" for dependency in stage.deps if Path(dependency.fs_path) in anew
@@ -74,21 +75,6 @@ def stage_changes(root: Path, other: Collection[Path] = ()) -> Changes:
             return Changes(found, frozenset(unchanged))
     except DvcException as error:
         raise UserError(f"DVC cannot read its stages: {error}.", "Run `dvc status`, which says more.") from error
-
-
-def _dependencies_first(graph: Any) -> list[Any]:
-    """Stages of a graph whose edges lead from a stage to what it depends on."""
-    ordered: dict[Any, None] = {}
-
-    def visit(stage: Any) -> None:
-        if stage not in ordered:
-            for dependency in graph.successors(stage):
-                visit(dependency)
-            ordered[stage] = None
-
-    for stage in graph:
-        visit(stage)
-    return list(ordered)
 
 
 def _words(entries: list[Any]) -> list[str]:

@@ -66,8 +66,8 @@ def judge_store(check: StoreCheck, shards: Path, holds: str) -> Verdict:
     manifest = check.manifest
     if manifest is None or manifest.kind == PAIRS:
         return judged(check.folder, check.problems)
-    damage = check.problems if manifest.complete else check.problems[1:]  # the first says that it is unfinished
-    damage = [*damage, *(said for said in _check_tables(check.folder, manifest) if said not in damage)]
+    tables = _check_tables(check.folder, manifest)
+    damage = [*check.problems, *(said for said in tables if said not in check.problems)]
     changes = []
     if not check.unverified and (shards / MANIFEST_NAME).is_file():
         known = {part.sha256 for part in load_manifest(shards).parts}

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 from pipeline.errors import McrError, UserError, first_few
 from pipeline.hashing import sha256_keys
 from pipeline.store import EMBEDDING_COLUMN, EMBEDDINGS, Manifest, Part, load_manifest, read_rows
-from pipeline.store.manifest import FAILURES_NAME, MANIFEST_NAME
+from pipeline.store.manifest import FAILURES_NAME
 from pipeline.store.parts.file import judged_part, part_file
-from pipeline.store.parts.names import folder_of
 from pipeline.store.parts.subfolders import unlisted_parts
 from pipeline.store.reader import NORM_TOLERANCE
 
@@ -31,7 +30,7 @@ class StoreCheck:
         norm_error: Largest distance of a norm from 1.
         duplicates: Key, and the earlier key whose embedding has the same bits. Equal samples have equal embeddings,
             so these are not damage.
-        problems: Everything that makes the store unusable, in words; empty if it is sound.
+        problems: All damage, in words; empty if what is there is sound.
     """
 
     folder: Path
@@ -46,19 +45,6 @@ class StoreCheck:
         """Whether its embeddings were imported, so that nothing here can compute them again."""
         encoder = self.manifest.fingerprint.get("encoder") if self.manifest else None
         return isinstance(encoder, dict) and bool(encoder.get("unverified"))
-
-
-def find_stores(root: Path) -> list[Path]:
-    """Every folder at or below `root` that holds a manifest, or parts that have lost theirs.
-
-    Raises:
-        UserError: There is none.
-    """
-    names = (*root.rglob(MANIFEST_NAME), *root.rglob(PARTS)) if root.is_dir() else ()
-    found = sorted({folder_of(path) for path in names})
-    if not found:
-        raise UserError(f"There is no store in {root}.", "Name a folder below data/embeddings, or run `mcr encode`.")
-    return found
 
 
 def check_store(folder: Path) -> StoreCheck:
@@ -76,8 +62,6 @@ def check_store(folder: Path) -> StoreCheck:
         return check
     if manifest.kind != EMBEDDINGS:
         raise UserError(f"{folder} holds {manifest.kind}, not {EMBEDDINGS}.", "Name an embedding store.")
-    if not manifest.complete:
-        check.problems.append(f"it is unfinished: {len(manifest.parts)} parts are committed")
     keys: set[str] = set()
     seen: dict[bytes, str] = {}
     for part in manifest.parts:

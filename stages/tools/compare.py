@@ -1,5 +1,6 @@
 """`mcr compare`: which method on my data?"""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,11 +8,13 @@ import typer
 
 from pipeline.errors import UserError, choice
 from stages.options import ParamsFile
-from stages.printing import note, say
+from stages.printing import say
+from stages.tools.metrics import warn_of_changes
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.evaluate.advice.paired import Rival
     from pipeline.evaluate.advice.signs import Signs
     from pipeline.evaluate.settings import RetrievalTask
     from pipeline.params.model import Params
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
 MOST, COVERED = 2048, 0.9
 # Resamples for the paired intervals if `evaluate.bootstrap` is 0: the advice needs intervals.
 RESAMPLES = 1000
-# Changes that are named.
-SHOWN = 3
 
 
 def compare(
@@ -70,7 +71,7 @@ def compare(
     unpaired = _unpaired(params, [name for name in chosen if name in without_task])
     tasks = [] if together else pick({**params.connections, **comparable}, chosen, "task or connection")
     path = METRICS / "ranks.parquet"
-    say_changes()
+    warn_of_changes()
     ranks = read_table(path).to_pandas() if path.is_file() else None
     for name, task in tasks:
         if isinstance(task, RetrievalTask):
@@ -83,9 +84,10 @@ def _unpaired(params: "Params", names: list[str]) -> "dict[str, RetrievalTask]":
     """Tasks without pairs for the connections called `names`, one for each two modalities that their memories hold."""
     from pipeline.evaluate.settings import RetrievalTask
 
+    links = params.links
     found: dict[tuple[str, str], list[str]] = {}
     for name in names:
-        for link in params.connections[name].links(name):
+        for link in links[name]:
             if len(pair := sorted({memory.modality for memory in link.memories.values()})) == 2:
                 found.setdefault((pair[0], pair[1]), []).append(name)
     return {
@@ -94,40 +96,16 @@ def _unpaired(params: "Params", names: list[str]) -> "dict[str, RetrievalTask]":
     }
 
 
-def say_changes(missing: bool = True) -> None:
-    """Warn where the metrics were measured on something else than there is now.
-
-    Args:
-        missing: Whether to warn also of what is not there at all.
-
-    Raises:
-        CorruptError: They are damaged, or a table of them is missing.
-    """
-    from pipeline.store.integrity.made_from import changes_since
-    from stages.context import EMBEDDINGS, METRICS, MODELS
-
-    if changes := changes_since(METRICS, {"models": MODELS, "embeddings": EMBEDDINGS}, "mcr evaluate", missing):
-        more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
-        shown = "; ".join(changes[:SHOWN]) + more
-        note(f"warning: {shown} since the metrics were measured. Run `mcr evaluate` again.")
-
-
 def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.DataFrame | None") -> None:
+    """Say what pairs, if there are `ranks`, and what indicators say of the methods of `task`."""
     from pipeline.evaluate.advice.advise import by_pairs, by_signs
-    from pipeline.evaluate.advice.paired import rivals
     from pipeline.evaluate.advice.unpaired import covered_by_texts, signs_of
     from pipeline.evaluate.baselines import BASELINES
-    from pipeline.report.yardstick import depth
     from stages.context import EMBEDDINGS, MODELS
 
-    usable = {
-        each: params.connections[each]
-        for each in task.connections
-        if not params.connections[each].record.is_bound and params.connections[each].retrieve.control == "none"
-    }
+    usable = {each: params.connections[each] for each in task.connections if not params.connections[each].is_reference}
     links = {each: connection.links(each) for each, connection in usable.items()}
     untrained = {*BASELINES, *(each for each, connection in usable.items() if not connection.record.objective)}
-    pair = " and ".join(task.pair)
     found: dict[str, Signs] = {}
     for each in usable:
         if made := signs_of(links[each], task.pair, EMBEDDINGS, MODELS / each, MOST):
@@ -136,26 +114,10 @@ def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.Data
     if ranks is not None and not task.labels:
         compared = _compared(ranks, {each: usable[each].method for each in usable}, task.baselines)
         if compared:
-            items = int(ranks["item"].max()) + 1
-            k = depth(items)
-            table = rivals(ranks, compared, k, params.evaluate.bootstrap or RESAMPLES, params.seed)
-            say(f"{name}: {pair}, {items} held-out items, R@{k} in both directions; behind the best by (95 %):")
-            for rival in table:
-                said = (
-                    ""
-                    if rival is table[0]
-                    else f"{100 * rival.behind:6.1f} ({100 * rival.low:.1f} to {100 * rival.high:.1f})"
-                )
-                say(f"  {rival.name:24} {100 * rival.value:5.1f} {said}")
-            if unmeasured := sorted(set(usable) - {rival.name for rival in table}):
-                say(f"  not measured yet, and so not compared: {', '.join(unmeasured)}; run `mcr evaluate`")
+            table, items = _say_rivals(name, task, params, ranks, compared, usable)
             advice = by_pairs(table, untrained, params.connections, items)
     if found:
-        say(
-            f"{name}: {pair} that were never paired, in the memories; neighbours that are mutual, and items that are reached:"
-        )
-        for each, sign in sorted(found.items(), key=lambda entry: -entry[1].agreement):
-            say(f"  {each:24} {100 * sign.agreement:5.1f} % {100 * sign.reached:5.1f} %")
+        _say_signs(name, task, found)
     for memory, texts, space, share in covered_by_texts(links, task.pair, EMBEDDINGS, MOST, params.seed):
         say(f"{name}: {texts} cover {100 * share:.0f} % of {memory}, as {space} sees them")
         if share < COVERED:
@@ -170,6 +132,40 @@ def _compare(name: str, task: "RetrievalTask", params: "Params", ranks: "pd.Data
             else "all of its connections are controls or bounds, none of which is to be taken."
         )
     say(f"{name}: {advice}")
+
+
+def _say_rivals(
+    name: str,
+    task: "RetrievalTask",
+    params: "Params",
+    ranks: "pd.DataFrame",
+    compared: list[tuple[str, str, str]],
+    usable: Collection[str],
+) -> "tuple[list[Rival], int]":
+    """Print the methods by recall on held-out pairs; they, best first, and the number of items."""
+    from pipeline.evaluate.advice.paired import rivals
+    from pipeline.report.yardstick import depth
+
+    items = int(ranks["item"].max()) + 1
+    k = depth(items)
+    table = rivals(ranks, compared, k, params.evaluate.bootstrap or RESAMPLES, params.seed)
+    best, pair = table[0], " and ".join(task.pair)
+    say(f"{name}: {pair}, {items} held-out items, R@{k} in both directions; behind the best by (95 %):")
+    for rival in table:
+        behind = f"{100 * rival.behind:6.1f} ({100 * rival.low:.1f} to {100 * rival.high:.1f})"
+        say(f"  {rival.name:24} {100 * rival.value:5.1f} {'' if rival is best else behind}")
+    if unmeasured := sorted(set(usable) - {rival.name for rival in table}):
+        say(f"  not measured yet, and so not compared: {', '.join(unmeasured)}; run `mcr evaluate`")
+    return table, items
+
+
+def _say_signs(name: str, task: "RetrievalTask", found: "Mapping[str, Signs]") -> None:
+    pair = " and ".join(task.pair)
+    say(
+        f"{name}: {pair} that were never paired, in the memories; neighbours that are mutual, and items that are reached:"
+    )
+    for each, sign in sorted(found.items(), key=lambda entry: -entry[1].agreement):
+        say(f"  {each:24} {100 * sign.agreement:5.1f} % {100 * sign.reached:5.1f} %")
 
 
 def _compared(ranks: "pd.DataFrame", methods: dict[str, str], baselines: str) -> list[tuple[str, str, str]]:

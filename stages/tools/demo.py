@@ -51,13 +51,11 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
     """
     from importlib import import_module
 
-    import torch
-
     from pipeline.allocator import keep_freed_memory
     from pipeline.demo.params import read_params
     from pipeline.errors import UserError
     from pipeline.spaces.compact.space import CONFIG, WEIGHTS
-    from stages.context import ConsoleProgress
+    from stages.context import ConsoleProgress, make_deterministic
 
     params = read_params(params_file)
     folder = SPACES / space.value
@@ -67,11 +65,8 @@ def pretrain(space: SpaceName, params_file: ParamsFile = PARAMS) -> None:
             f"{folder} holds {strange[0]}, which is not the demo's.",
             "Weights of your own? `mcr init` takes the demo out of the project. Otherwise remove the file.",
         )
-    torch.set_num_threads(params.threads)
     keep_freed_memory()
-    # The same as `use_deterministic_algorithms`, without its import of the compiler, which takes longer than most stages.
-    torch.set_deterministic_debug_mode("warn")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time for nothing
+    make_deterministic(params.threads)
     started = time.monotonic()
     # One module for each space, so that a change of one kind of rendering retrains only who sees it.
     module = import_module(f"pipeline.demo.pretrain.{space.value}")

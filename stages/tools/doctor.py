@@ -3,7 +3,7 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,22 +77,16 @@ def _findings(params: "Params | None", load: bool) -> "list[Finding]":
     for name, corpus in params.corpora.items():
         found.append(inputs.source(name, corpus.places, place.made, partial(listed_files, corpus)))
     for name, task in params.evaluate.tasks.items():
-        for table in _tables(task.model_dump()):
+        for table in task.tables:
             found += inputs.table(name, ANNOTATIONS / table, place.made)
     return found
-
-
-def _tables(settings: "dict[str, Any]") -> "list[str]":
-    """Files in data/annotations that a task names."""
-    found = [settings[name] for name in ("proposals", "regions") if settings.get(name)]
-    return found + [value["table"] for value in settings.values() if isinstance(value, dict) and value.get("table")]
 
 
 def _faiss_users(params: "Params") -> list[str]:
     """Links that search with FAISS."""
     return [
         link.label
-        for name, connection in params.connections.items()
-        for link in connection.links(name)
-        if connection.retrieve_of(link.spaces).search != "exact"
+        for name, links in params.links.items()
+        for link in links
+        if params.connections[name].retrieve_of(link.spaces).search != "exact"
     ]

@@ -101,9 +101,9 @@ def _make_places(params: "Params") -> None:
 
 def _published(params: "Params") -> "Iterator[tuple[str, str]]":
     """Connections with the files of projectors that they name."""
-    for name, connection in params.connections.items():
-        for link in connection.links(name):
-            if file := getattr(connection.train_of(link.spaces), "file", ""):
+    for name, links in params.links.items():
+        for link in links:
+            if file := getattr(params.connections[name].train_of(link.spaces), "file", ""):
                 yield name, file
 
 

@@ -8,12 +8,14 @@ import typer
 
 from pipeline.inert import inert
 from stages.options import ParamsFile
-from stages.printing import say_lines
+from stages.printing import note, say_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+# Changes since the metrics were measured that are named.
+SHOWN = 3
 # What is shown; tables of earlier versions lack other columns.
 COLUMNS = ("task", "dataset", "direction", "connection", "method", "metric", "value", "n", "chance")
 
@@ -46,10 +48,9 @@ def metrics(
     from pipeline.errors import UserError
     from pipeline.store.parquet import read_table
     from stages.context import METRICS
-    from stages.tools.compare import say_changes
 
     if file.resolve() == (METRICS / "metrics.parquet").resolve():
-        say_changes(missing=False)  # who has the metrics of a colleague need not have what they were measured on
+        warn_of_changes(missing=False)  # who has the metrics of a colleague need not have what they were measured on
     if not file.is_file():
         raise UserError(f"{file} does not exist.", "Run `dvc repro`, or `mcr evaluate`.")
     rows: pd.DataFrame = read_table(file).to_pandas()
@@ -77,6 +78,24 @@ def metrics(
         say_lines(rows.to_json(orient="records", indent=1))
     else:
         _print_tables(rows, Published(params_file))
+
+
+def warn_of_changes(missing: bool = True) -> None:
+    """Warn where the metrics were measured on something else than there is now.
+
+    Args:
+        missing: Whether to warn also of what is not there at all.
+
+    Raises:
+        CorruptError: They are damaged, or a table of them is missing.
+    """
+    from pipeline.store.integrity.made_from import changes_since
+    from stages.context import EMBEDDINGS, METRICS, MODELS
+
+    if changes := changes_since(METRICS, {"models": MODELS, "embeddings": EMBEDDINGS}, "mcr evaluate", missing):
+        more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        shown = "; ".join(changes[:SHOWN]) + more
+        note(f"warning: {shown} since the metrics were measured. Run `mcr evaluate` again.")
 
 
 class Published:

@@ -77,11 +77,7 @@ def publish(
 
 
 def _first(params: "Params") -> str:
-    usable = [
-        name
-        for name, entry in params.connections.items()
-        if not entry.record.is_bound and entry.retrieve.control == "none"
-    ]
+    usable = [name for name, entry in params.connections.items() if not entry.is_reference]
     if not usable:
         raise UserError("params.yaml has no connection to publish.", "Name one: --connection NAME.")
     return usable[0]
@@ -97,7 +93,7 @@ def _origins(params: "Params", name: str, included: list[str]) -> "Origins":
 
     known = _fetched(params)
     spaces = load_config(MODELS / name).spaces
-    links = params.connections[name].links(name)
+    links = params.links[name]
     return Origins(
         keep=load_kept(MODELS / name, links, EMBEDDINGS).keep,
         combine=links[0].combine,
@@ -143,12 +139,7 @@ def _card(params: "Params", name: str, given: "GivenAway") -> str:
     from stages.context import DATA
     from stages.leaks import leaks_of
 
-    links = {each: entry.links(each) for each, entry in params.connections.items()}
-    tasks = {
-        task: {str(modality): settings.corpus_of(modality) for modality in settings.pair}
-        for task, settings in params.evaluate.tasks.items()
-    }
-    inputs = Inputs(DATA, links, tasks, name)
+    inputs = Inputs(DATA, params.links, params.evaluate.corpora, name)
     return model_card(inputs, params.report, leaks_of(params, params.connections), given)
 
 

@@ -57,17 +57,12 @@ def search(
 
     params = load_params(params_file)
     asked = [(query, *read_query(query)) for query in queries]
-    # Neither bounds nor controls are what somebody wants to search with, unless they are named.
-    usable = {
-        name: entry.links(name)
-        for name, entry in params.connections.items()
-        if not entry.record.is_bound and entry.retrieve.control == "none"
-    }
+    usable = {name: links for name, links in params.links.items() if not params.connections[name].is_reference}
     name = connection or widest(usable, [source for _, source, _ in asked], modality)
-    [(_, chosen)] = pick(params.connections, [name], "connection")
+    [(_, links)] = pick(params.links, [name], "connection")
     set_up_torch(params)
-    space = load_kept(MODELS / name, chosen.links(name), EMBEDDINGS, device_of(params))
-    frozen, corpora = gallery_of(chosen.links(name), space, modality)
+    space = load_kept(MODELS / name, links, EMBEDDINGS, device_of(params))
+    frozen, corpora = gallery_of(links, space, modality)
     places = [Place(frozen, each, modality) for each in ([corpus] if corpus else corpora)]
     if not places:
         raise UserError(f"The connection {name} was made from no corpus of {modality}.", "Name one: --corpus NAME.")

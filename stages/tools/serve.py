@@ -67,7 +67,7 @@ def make_application(params: "Params", names: list[str]) -> "Guard":
     usable = [
         name
         for name, entry in params.connections.items()
-        if not entry.record.is_bound and entry.retrieve.control == "none" and (MODELS / name / "config.json").is_file()
+        if not entry.is_reference and (MODELS / name / "config.json").is_file()
     ]
     chosen = pick(params.connections, names or usable, "connection")
     if not chosen:

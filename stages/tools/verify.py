@@ -79,17 +79,13 @@ def _wanted(params_file: Path) -> "Wanted":
     from stages.context import EMBEDDINGS, METRICS, MODELS, PAIRS, SHARDS
 
     params = load_params(params_file)
-    links = [link for name, connection in params.connections.items() for link in connection.links(name)]
+    links = [link for links in params.links.values() for link in links]
     places = [SHARDS / corpus for corpus in params.corpora]
     places += [EMBEDDINGS / job.space / job.corpus for job in params.encode.values()]
     places += [PAIRS / link.place / name for link in links for name in link.sets]
     places += [MODELS / name for name in params.connections]
     places += [METRICS] if params.evaluate.tasks else []
-    tables = set()
-    for task in params.evaluate.tasks.values():
-        labels = [getattr(task, name, None) for name in ("labels", "only")]
-        tables |= {each.table for each in labels if each is not None}
-        tables |= {str(getattr(task, name)) for name in ("proposals", "regions") if hasattr(task, name)}
+    tables = {table for task in params.evaluate.tasks.values() for table in task.tables}
     return Wanted(places, tables, {link.place: link for link in links})
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pipeline.plan.estimates import in_bytes, in_time
 from pipeline.plan.scale.described import DescribedCorpus
 from pipeline.plan.scale.rates import Rate, Rates
+from pipeline.plan.work import NUMBER_BYTES
 from pipeline.store.manifest import Part
 from pipeline.store.parts.names import path_in_folder
 
@@ -95,8 +96,7 @@ def _encode(
     forward = forward_rate(corpus, rates).value
     decode = rates.decode.value * machines.cores
     rate = min(forward, decode)
-    number = 2 if corpus.store_as == "float16" else 4
-    size = corpus.samples * (corpus.width * number + 16)  # and a key
+    size = corpus.samples * (corpus.width * NUMBER_BYTES[corpus.store_as] + 16)  # and a key
     limit = f"{rate:,.0f}/s a device: {'its model' if forward <= decode else f'the decoding of {machines.cores} cores'}"
     seconds = corpus.samples / rate / machines.devices
     said = f"{parts:,} parts of {corpus.store_as}"

@@ -74,7 +74,7 @@ def tokenizer(name: str, spec: SpaceSpec) -> list[Finding]:
     subject = f"tokenizer of {name}"
     if spec.encoder == "laion_clap":
         if not find_spec("laion_clap"):
-            hint = "Run `pip install -c constraints.txt '.[clap]'` in the project's folder."
+            hint = "Run `pip install 'mcr-connect[clap]'`."
             return [Finding(FAIL, f"library of {name}", "laion_clap is not installed", hint)]
         from pipeline.spaces.laion_clap.library import roberta_folder
 

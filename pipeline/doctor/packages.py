@@ -1,21 +1,22 @@
 """Python and the packages that this version of the project asks for."""
 
-import re
 import shutil
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 
 PYTHON = ((3, 11), (3, 14))
 
 
-def python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
+def python() -> Finding:
     """Is this Python one of those that the project runs on?"""
+    running = sys.version_info[:2]
     said = ".".join(map(str, running))
     if PYTHON[0] <= running < PYTHON[1]:
         return Finding(OK, "Python", f"{said} in {sys.prefix}")
@@ -25,40 +26,43 @@ def python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
 
 
 def packages(project: Path) -> list[Finding]:
-    """Is every package that ``pyproject.toml`` asks for installed, in a version that it allows?
-
-    Read from the file and not from what was installed: a checkout may have moved on since.
+    """Is every package that this version asks for installed, in a version that it allows?
 
     Args:
-        project: Folder with ``pyproject.toml`` and ``constraints.txt``.
+        project: Folder of the code: in a clone it has ``pyproject.toml`` and ``constraints.txt``, a wheel has neither.
     """
-    asked = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
-    pinned = _pinned(project / "constraints.txt")
+    asked = _asked(project / "pyproject.toml")
+    constraints = project / "constraints.txt"
+    pinned = _pinned(constraints)
     found = []
-    for requirement in map(Requirement, asked):
-        command = f"Run `pip install -c constraints.txt '{requirement}'`."
+    for requirement in asked:
+        command = f"Run `pip install {'-c constraints.txt ' if constraints.is_file() else ''}'{requirement}'`."
         try:
             installed = version(requirement.name)
         except PackageNotFoundError:
             found.append(Finding(FAIL, requirement.name, "is not installed", command))
             continue
-        expected = pinned.get(_canonical(requirement.name))
+        expected = pinned.get(canonicalize_name(requirement.name))
         if not requirement.specifier.contains(installed, prereleases=True):
             said = f"{installed} is installed, {requirement.specifier} is needed"
             found.append(Finding(FAIL, requirement.name, said, command))
         elif expected and installed.split("+")[0] != expected:
             found.append(Finding(NOTE, requirement.name, f"{installed}; tested is {expected}"))
-    return found or [Finding(OK, "packages", f"{len(asked)} packages, in the tested versions")]
+    return found or [Finding(OK, "packages", f"{len(asked)} packages{', in the tested versions' if pinned else ''}")]
+
+
+def _asked(file: Path) -> list[Requirement]:
+    """By the file of a clone, which may have moved on since it was installed; of a wheel by its metadata."""
+    if file.is_file():
+        return [*map(Requirement, tomllib.loads(file.read_text())["project"]["dependencies"])]
+    asked = map(Requirement, requires("mcr-connect") or ())
+    return [each for each in asked if not each.marker or each.marker.evaluate({"extra": ""})]
 
 
 def _pinned(constraints: Path) -> dict[str, str]:
     lines = constraints.read_text().splitlines() if constraints.is_file() else []
     pairs = (line.split("#")[0].strip().split("==") for line in lines if "==" in line)
-    return {_canonical(name): pin for name, pin in pairs}
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+    return {canonicalize_name(name.strip()): pin for name, pin in pairs}
 
 
 def device(wanted: str, threads: int, cores: int) -> list[Finding]:

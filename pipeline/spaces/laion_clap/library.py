@@ -139,7 +139,7 @@ def build_clap(model: str, fusion: bool, roberta: Path) -> torch.nn.Module:
         except ImportError as error:
             raise UserError(
                 f"The library laion_clap cannot be imported: {error}.",
-                "Run `pip install -c constraints.txt '.[clap]'` in the project's folder.",
+                "Run `pip install 'mcr-connect[clap]'`.",
             ) from error
         text_tower: Any = transformers.RobertaModel
         configuration = transformers.RobertaConfig.from_json_file(str(roberta / "config.json"))

@@ -124,8 +124,8 @@ def filesystem_of(address: str) -> tuple[Any, str]:
     try:
         filesystem, path = url_to_fs(address, use_listings_cache=False)
     except ImportError as error:
-        needed = "`pip install -c constraints.txt .[s3]`" if address.startswith(("s3://", "s3a://")) else "it"
-        raise UserError(f"The package that opens {address} is not installed ({error}).", f"Install {needed}.") from None
+        hint = "Run `pip install 'mcr-connect[s3]'`." if address.startswith(("s3://", "s3a://")) else "Install it."
+        raise UserError(f"The package that opens {address} is not installed ({error}).", hint) from None
     except ValueError:
         raise UserError(
             f"The protocol of {address} is unknown.", "Write s3://, gs://, file:// or another one that fsspec knows."

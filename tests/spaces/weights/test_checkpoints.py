@@ -118,12 +118,12 @@ def test_strict_loading() -> None:
     module = nn.Linear(3, 2)
     load_strictly(module, WEIGHTS, Path("a.pt"), "Linear")
     assert torch.equal(module.weight, WEIGHTS["weight"])
-    wrong = {"weight": torch.zeros(4, 5), **{f"more.{number}": torch.zeros(1) for number in range(5)}}
+    wrong = {"weight": torch.zeros(4, 5), **{f"more.{number}": torch.zeros(1) for number in range(7)}}
     before = module.weight.clone()
     with pytest.raises(UserError) as caught:
         load_strictly(module, wrong, Path("a.pt"), "Linear")
     assert caught.value.message == (
-        "a.pt is not a checkpoint of Linear: 1 missing (bias); 5 unexpected (more.0, more.1, more.2, ...); "
-        "1 of another shape (weight [4, 5] for [2, 3])."
+        "a.pt is not a checkpoint of Linear: 1 missing (bias); 7 unexpected (more.0, more.1, more.2, more.3, "
+        "more.4 and 2 more); 1 of another shape (weight [4, 5] for [2, 3])."
     )
     assert torch.equal(module.weight, before)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.errors import McrError
 from pipeline.store import EMBEDDINGS, Manifest, load_complete_manifest, load_manifest
 from pipeline.store.differences import differences
+from pipeline.store.manifest import MANIFEST_NAME
 from pipeline.store.shards import open_shards
 
 FLOAT_BYTES = 4
@@ -41,7 +42,7 @@ def samples_to_encode(corpus: Manifest, store: Path, fingerprint: Mapping[str, o
 
 def known_dimension(embeddings: Path, space: str) -> int | None:
     """Width of a space, if anything was encoded by it."""
-    for manifest in sorted((embeddings / space).glob("*/*/_manifest.json")):
+    for manifest in sorted((embeddings / space).glob(f"*/*/{MANIFEST_NAME}")):
         try:
             width = load_complete_manifest(manifest.parent, EMBEDDINGS).fingerprint.get("dimension")
         except McrError:

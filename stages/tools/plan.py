@@ -157,6 +157,7 @@ def _stages(count: int) -> str:
 
 def _estimates(params: "Params", changes: "Changes | None", probe: int, device: str) -> "Iterator[Estimate]":
     from pipeline.plan.estimates import EncodeJob, Machine, encode_estimates, pair_estimates, shard_estimates
+    from pipeline.store.manifest import MANIFEST_NAME
     from stages.context import EMBEDDINGS, PAIRS, SHARDS
     from stages.specs import space_spec
 
@@ -187,6 +188,6 @@ def _estimates(params: "Params", changes: "Changes | None", probe: int, device: 
             for link in connection.links(name)
         ]
         for name, connection in params.connections.items()
-        if f"retrieve@{name}" in runs or not any((PAIRS / name).rglob("_manifest.json"))
+        if f"retrieve@{name}" in runs or not any((PAIRS / name).rglob(MANIFEST_NAME))
     }
     yield from pair_estimates(pairs, SHARDS, EMBEDDINGS, machine, widths)

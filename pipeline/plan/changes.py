@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ def stage_changes(root: Path, other: Collection[Path] = ()) -> Changes:
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from networkx import dfs_postorder_nodes  # the graph is one of its own
 
     try:
         with Repo(str(root)) as repo:
@@ -62,7 +62,7 @@ def stage_changes(root: Path, other: Collection[Path] = ()) -> Changes:
             runs: set[Any] = set()
             unchanged: list[str] = []
             anew = {path.absolute() for path in other}
-            for stage in TopologicalSorter({stage: list(graph.successors(stage)) for stage in graph}).static_order():
+            for stage in dfs_postorder_nodes(graph):  # in which `dvc repro` runs them
                 entries = [entry for entry in changed.get(stage.addressing, []) if entry != "always changed"]
                 reasons = _words(entries) or [
                     f"{dependency}: modified" for dependency in stage.deps if Path(dependency.fs_path) in anew

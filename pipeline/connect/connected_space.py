@@ -1,6 +1,6 @@
 """The connected space: frozen spaces plus their projectors, where every modality can be compared with every other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.connect.config import ConnectionConfig, load_config
-from pipeline.connect.embed import check_rows, embed_payloads
+from pipeline.connect.embed import check_rows, check_units, embed_payloads
 from pipeline.connect.given.items import payloads_of
 from pipeline.connect.given.rows import rows_of
 from pipeline.connect.origins import ORIGINS_NAME, load_origins
@@ -228,9 +228,9 @@ class ConnectedSpace:
             # The result itself stays an ordinary tensor that callers may change.
             with torch.inference_mode(), multiplying():
                 rows = vectors[start : start + PROJECT_ROWS].to(self.device, torch.float32)
-                _check(rows, space, start)
+                check_units(rows, _row_of(space, start))
                 projected[start : start + len(rows)] = self._connected(space, rows, modality)
-        _check(projected, space)
+        check_rows(projected, _row_of(space))
         return self._masked(projected, across)
 
     def _masked(self, rows: Tensor, across: bool) -> Tensor:
@@ -336,5 +336,5 @@ class ConnectedSpace:
         self._frozen[name] = space
 
 
-def _check(vectors: Tensor, space: str, start: int = 0) -> None:
-    check_rows(vectors, lambda row: f"row {start + row} of those of {space}")
+def _row_of(space: str, start: int = 0) -> Callable[[int], str]:
+    return lambda row: f"row {start + row} of those of {space}"

@@ -69,7 +69,7 @@ def embed_payloads(
 
 
 def check_rows(vectors: Tensor, name: Callable[[int], str]) -> None:
-    """Refuse `vectors` [N, D] of which one is not finite, or zero, or of another length than 1.
+    """Refuse `vectors` [N, D] of which one is not finite, or zero.
 
     Raises:
         UserError: With the `name` of the first such row.
@@ -83,6 +83,12 @@ def check_rows(vectors: Tensor, name: Callable[[int], str]) -> None:
             f"The embedding of {name(row)} {what}.",
             "If other inputs work, check this one. If not, check the weights, or use precision fp32.",
         )
+
+
+def check_units(vectors: Tensor, name: Callable[[int], str]) -> None:
+    """As `check_rows`; refuse also a row of another length than 1."""
+    check_rows(vectors, name)
+    lengths = vectors.float().norm(dim=1)
     odd = (lengths - 1).abs() > LENGTH_OFF
     if odd.any():
         row = int(odd.int().argmax())

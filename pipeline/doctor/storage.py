@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
+from pipeline.doctor.killed import advice, half_written
 from pipeline.doctor.stages import unmet
 
 LITTLE_SPACE = 10e9
@@ -54,7 +55,7 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
     try:
         with Repo(str(root)) as repo:
             made = frozenset(Path(out.fs_path) for out in repo.index.outs)
-            missing = unmet(repo, made, [folder.absolute() for folder in ensured])
+            missing = unmet(repo, made, [folder.absolute() for folder in ensured]) + half_written(repo)
             if not repo.index.stages:
                 away = "Move dvc.yaml away, because it is not replaced; then " if (root / "dvc.yaml").exists() else ""
                 hint = f"{away}`mcr init RECIPE --force` writes dvc.yaml: keep a copy of your params.yaml, and put it back after it."
@@ -78,7 +79,7 @@ def dvc(root: Path, ensured: Collection[Path] = ()) -> Storage:
         hint = "Run `git init`, or keep the project without git: `dvc config core.no_scm true`."
         return Storage([Finding(FAIL, "DVC", f"{error}", hint)])
     except DvcException as error:
-        return Storage([Finding(FAIL, "DVC", str(error), "Correct dvc.yaml; `dvc status` says more.")])
+        return Storage([Finding(FAIL, "DVC", str(error), advice(error))])
 
 
 def cache_link(root: Path) -> str:

@@ -191,6 +191,32 @@ def test_dvc_with_a_cache_that_copies_outputs_at_every_run(tmp_path):
         assert storage.dvc(tmp_path).findings[0].level == FAIL
 
 
+@pytest.mark.parametrize("left", ["", '{"write": {', "[]", '{"write": 3}', "\x00"])
+def test_what_a_killed_dvc_left_of_its_record(tmp_path, left):
+    with Repo.init(str(tmp_path), no_scm=True):
+        pass
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', outs: [data/a]}}")
+    record = tmp_path / ".dvc/tmp/rwlock"
+    record.write_text('{"write": {}, "read": {}}')
+    assert [finding.level for finding in storage.dvc(tmp_path).findings] == [OK]
+    record.write_text(left)
+    refused = subprocess.run(["dvc", "repro"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode and "RWLock-file" in refused.stderr, "otherwise there is nothing to say"
+    [_, finding] = storage.dvc(tmp_path).findings
+    assert finding.level == FAIL and str(record) in finding.said and "remove it" in finding.hint
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_what_a_killed_dvc_left_of_its_lock_file(tmp_path, share):
+    with Repo.init(str(tmp_path), no_scm=True):
+        pass
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true'}}")
+    lock = "schema: '2.0'\nstages:\n  a:\n    cmd: 'true'\n    deps:\n    - path: a\n      hash: md5\n      md5: c0\n"
+    (tmp_path / "dvc.lock").write_text(lock[: int(share * len(lock))])
+    [finding] = storage.dvc(tmp_path).findings
+    assert finding.level == FAIL and "git checkout dvc.lock" in finding.hint
+
+
 def test_a_project_whose_git_repository_is_gone(tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     with Repo.init(str(tmp_path)):

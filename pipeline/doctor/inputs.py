@@ -15,6 +15,7 @@ from pipeline.files.foreign import HEAD_BYTES, foreign
 from pipeline.hashing import sha256_file, sha256_json
 from pipeline.spaces import SpaceSpec, known_encoders, weight_files
 from pipeline.spaces.weights.checkpoints import SAFE_SUFFIX, SUFFIXES
+from pipeline.spaces.weights.hub import HUB
 
 
 def checkpoint(name: str, spec: SpaceSpec, made: Collection[Path]) -> Finding:
@@ -145,7 +146,7 @@ def _before_pattern(place: str) -> str:
 
 
 def _names_a_path(checkpoint: str) -> bool:
-    return not checkpoint.startswith("hf-hub:") and ("/" in checkpoint or Path(checkpoint).suffix in SUFFIXES)
+    return not checkpoint.startswith(HUB) and ("/" in checkpoint or Path(checkpoint).suffix in SUFFIXES)
 
 
 def _hub_tokenizer(model: str) -> str:

@@ -14,8 +14,9 @@ from pipeline.doctor.finding import FAIL, NOTE, OK, Finding
 PYTHON = ((3, 11), (3, 14))
 
 
-def python(running: tuple[int, int] = sys.version_info[:2]) -> Finding:
+def python() -> Finding:
     """Is this Python one of those that the project runs on?"""
+    running = sys.version_info[:2]
     said = ".".join(map(str, running))
     if PYTHON[0] <= running < PYTHON[1]:
         return Finding(OK, "Python", f"{said} in {sys.prefix}")

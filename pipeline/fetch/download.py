@@ -69,9 +69,8 @@ def download(
         if stale.name.startswith(f"{target.name}.") and OURS.fullmatch(stale.name.removeprefix(f"{target.name}.")):
             stale.unlink()
     stat = target.stat()
-    repository = f"{'datasets/' * (entry.kind == 'dataset')}{entry.repository}"
     return Fetched(
-        repository=repository,
+        repository=entry.recorded_as,
         revision=entry.revision,
         commit=found.commit_hash or "",
         licence=entry.licence,

@@ -67,8 +67,7 @@ def fetch(
             )
         start(file)
         entry = file.entry
-        repository = f"{'datasets/' * (entry.kind == 'dataset')}{entry.repository}"
-        commit = record.commit_of(repository, entry.revision)
+        commit = record.commit_of(entry.recorded_as, entry.revision)
         fetched = download(entry, file.path, file.expected, file.target, commit, endpoint)
         if fetched:
             record.add(file.target, fetched)

@@ -31,6 +31,11 @@ class FetchedRepository(Settings):
     to: str = Field(min_length=1, description="Folder on this machine.")
     files: dict[str, FetchedFile] = Field(min_length=1, description="By path in the repository.")
 
+    @property
+    def recorded_as(self) -> str:
+        """The repository as `Fetched` names it: data sets below ``datasets/``."""
+        return f"datasets/{self.repository}" if self.kind == "dataset" else self.repository
+
     @field_validator("files")
     @classmethod
     def _are_files(cls, files: dict[str, FetchedFile]) -> dict[str, FetchedFile]:

@@ -29,10 +29,11 @@ from tests.stages.tools.tools_project import make_project
 NOWHERE: set[Path] = set()
 
 
-def test_python():
-    assert packages.python().level == OK and packages.python((3, 13)).level == OK
-    assert packages.python((3, 14)).level == packages.python((3, 10)).level == FAIL
-    assert sys.prefix in packages.python().said
+@pytest.mark.parametrize(("running", "level"), [((3, 10), FAIL), ((3, 11), OK), ((3, 13), OK), ((3, 14), FAIL)])
+def test_python(monkeypatch, running, level):
+    assert packages.python().level == OK and sys.prefix in packages.python().said
+    monkeypatch.setattr(packages.sys, "version_info", (*running, 5))
+    assert packages.python().level == level
 
 
 def test_packages_that_are_missing_or_of_another_version(tmp_path):

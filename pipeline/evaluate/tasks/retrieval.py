@@ -11,6 +11,7 @@ from pipeline.evaluate.ranking.metrics import all_tied, average_precision, best_
 from pipeline.evaluate.ranking.positives import Positives
 from pipeline.evaluate.ranking.sorted_ranks import rank_by_sorting
 from pipeline.evaluate.results.bootstrap import Sample, Statistic
+from pipeline.evaluate.results.headlines import MEAN
 from pipeline.evaluate.results.measured import Number
 from pipeline.evaluate.results.shown import add_examples, add_similarities
 from pipeline.evaluate.results.tables import Tables
@@ -19,7 +20,6 @@ from pipeline.evaluate.settings import RetrievalTask
 from pipeline.evaluate.tasks.task_run import TaskRun
 from pipeline.evaluate.views import Views
 
-MEAN = "mean"
 # With more relevant rows than this, one sort is faster than a count for each.
 MOST_COUNTED = 8
 

@@ -34,6 +34,10 @@ _NAMES = {"type": "string", "anyOf": [{"enum": list(MODALITIES)}, {"pattern": "^
 Modality = Annotated[str, AfterValidator(_known_modality), WithJsonSchema(_NAMES)]
 
 
+# The least temperature of a softmax: cosines in float32 are no closer than this, and of 1e-40 the inverse is infinite.
+SHARPEST = 1e-7
+
+
 # Windows' own tools print hashes in capitals.
 Sha256 = Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$"), AfterValidator(str.lower)]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.settings import Modality, Settings
+from pipeline.settings import SHARPEST, Modality, Settings
 
 TEXT: Modality = "text"
 
@@ -119,7 +119,7 @@ class RetrievalTask(PairTask):
     )
     hub_temperature: float | None = Field(
         None,
-        gt=0,
+        ge=SHARPEST,
         description="Measure each connection also with its similarity corrected for hubs: an inverted softmax at this "
         "temperature against the connection's unpaired memories.",
     )
@@ -226,6 +226,16 @@ Task = Annotated[
 
 
 MOST_HEADLINES = 30
+# Of so many, one lies outside an interval of 95 %; of a single one the interval has no width.
+FEWEST_RESAMPLES = 20
+
+
+def _enough(resamples: int) -> int:
+    if 0 < resamples < FEWEST_RESAMPLES:
+        raise ValueError(f"so few draws make no interval; use {FEWEST_RESAMPLES} or more, or 0 for none")
+    return resamples
+
+
 Headline = Annotated[str, Field(pattern="^[^./][^/.]{0,23}$")]
 Measurement = Annotated[str, Field(pattern="^[^/]+/[^/]+/[^/]+(/[^/]+)?$")]
 
@@ -234,7 +244,11 @@ class EvaluateSettings(Settings):
     """What is measured."""
 
     recall_at: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 5, 10)
-    bootstrap: int = Field(1000, ge=0, description="Resamples of the items for the 95 % intervals; 0: no intervals.")
+    bootstrap: Annotated[int, AfterValidator(_enough)] = Field(
+        1000,
+        ge=0,
+        description=f"Resamples of the items for the 95 % intervals, {FEWEST_RESAMPLES} or more; 0: no intervals.",
+    )
     examples: int = Field(12, ge=0, description="Queries per direction whose neighbours are kept.")
     baseline_rows: int = Field(
         100_000, ge=2, description="Rows per store, evenly spread, that the training-free baselines use at most."

@@ -15,7 +15,7 @@ from pipeline.report.settings import ReportSettings
 from pipeline.settings import Settings
 from pipeline.shard.settings import CorpusSettings, Limits
 
-# Threads, or decoding processes: as many are started as are asked for, and some thousands bring a machine to a halt.
+# Threads, decoding processes, workers, ranks: as many are started as are asked for, and some thousands bring a machine to a halt.
 MOST_AT_ONCE = 1024
 
 
@@ -39,7 +39,7 @@ class RunSettings(Settings):
         "auto",
         description="auto: what `device` says, every GPU if it is a GPU; cpu; or the numbers of GPUs, such as [0, 1, 3].",
     )
-    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    processes: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] | Literal["auto"] = Field(
         "auto",
         description="Worker processes on CPUs, each with `threads`; on GPUs there is one for each. auto: on this machine none "
         "beside `mcr` itself, in a cluster as many as its cores hold.",
@@ -59,6 +59,7 @@ class RunSettings(Settings):
     ranks: int = Field(
         1,
         ge=1,
+        le=MOST_AT_ONCE,
         description="Processes that train a connection together, each on its own GPU, for batches that do not fit one.",
     )
 

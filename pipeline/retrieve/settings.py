@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from pipeline.settings import Settings
+from pipeline.settings import SHARPEST, Settings
 
 
 class SearchSettings(Settings):
@@ -28,13 +28,15 @@ class SearchSettings(Settings):
 class RetrieveSettings(SearchSettings):
     """How a query becomes a pseudo-partner."""
 
-    temperature: float = Field(0.01, gt=0, description="Softmax temperature over the memory (tau 1 of both papers).")
+    temperature: float = Field(
+        0.01, ge=SHARPEST, description="Softmax temperature over the memory (tau 1 of both papers)."
+    )
 
 
 class Softness(Settings):
     """How flat a softmax is: its temperature, or the effective number of items that it is to spread over."""
 
-    temperature: float | None = Field(None, gt=0, description="The temperature itself.")
+    temperature: float | None = Field(None, ge=SHARPEST, description="The temperature itself.")
     perplexity: float | None = Field(
         None, gt=1, description="Exponential of the mean entropy; the temperature is solved for on a sample."
     )

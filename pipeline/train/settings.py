@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.settings import Settings
+from pipeline.settings import SHARPEST, Settings
 
 
 class HeadSettings(Settings):
@@ -110,11 +110,11 @@ class TrainSettings(AveragedSettings):
 
     projector: ProjectorSettings = ProjectorSettings()
     temperature_overlap: float = Field(
-        default=0.01, gt=0, description="InfoNCE temperature of the overlapping modality (tau 2)."
+        default=0.01, ge=SHARPEST, description="InfoNCE temperature of the overlapping modality (tau 2)."
     )
     temperature_pseudo: float = Field(
         default=0.01,
-        gt=0,
+        ge=SHARPEST,
         description="InfoNCE temperature of the pseudo-pairs (tau 3), or of the oracle's true pairs.",
     )
     overlap_weight: float = Field(default=1.0, ge=0)
@@ -126,11 +126,11 @@ class CouplingTrainSettings(ScheduleSettings):
 
     projector: ProjectorSettings = ProjectorSettings()
     temperature_overlap: float = Field(
-        default=0.05, gt=0, description="InfoNCE temperature of the overlapping modality."
+        default=0.05, ge=SHARPEST, description="InfoNCE temperature of the overlapping modality."
     )
     temperature_pseudo: float = Field(
         default=0.15,
-        gt=0,
+        ge=SHARPEST,
         description="InfoNCE temperature of the coupled samples; some partners are wrong, so not sharp.",
     )
     overlap_weight: float = Field(default=0.5, ge=0)
@@ -141,7 +141,9 @@ class LeafCouplingTrainSettings(CouplingTrainSettings):
     """Objective and schedule of a leaf of method excoupling; defaults are those that worked in the demo world."""
 
     projector: DecoupledSettings = DecoupledSettings()  # type: ignore[assignment]
-    temperature_pseudo: float = Field(default=0.03, gt=0, description="InfoNCE temperature of the coupled samples.")
+    temperature_pseudo: float = Field(
+        default=0.03, ge=SHARPEST, description="InfoNCE temperature of the coupled samples."
+    )
     overlap_weight: float = Field(default=0.3, ge=0)
 
 
@@ -153,9 +155,11 @@ class LinkTerms(Settings):
         default=0.5, ge=0, description="Weight, within the link, of the overlapping modality."
     )
     temperature_overlap: float = Field(
-        default=0.1, gt=0, description="InfoNCE temperature of the overlapping modality."
+        default=0.1, ge=SHARPEST, description="InfoNCE temperature of the overlapping modality."
     )
-    temperature_pseudo: float = Field(default=0.1, gt=0, description="InfoNCE temperature of the coupled samples.")
+    temperature_pseudo: float = Field(
+        default=0.1, ge=SHARPEST, description="InfoNCE temperature of the coupled samples."
+    )
     share: float = Field(
         default=1.0,
         gt=0,
@@ -193,7 +197,7 @@ class TextMESettings(ScheduleSettings):
         default=512, ge=2, description="Texts per step; the last partial batch of an epoch is dropped."
     )
     learning_rate: float = Field(default=5e-4, gt=0, description="Peak of the cosine schedule.")
-    temperature: float = Field(default=0.07, gt=0, description="InfoNCE temperature.")
+    temperature: float = Field(default=0.07, ge=SHARPEST, description="InfoNCE temperature.")
     easiest: float = Field(
         default=0.1, description="Negatives below this share of the positive's cosine are too easy to count."
     )
@@ -214,7 +218,7 @@ class LeafTrainSettings(AveragedSettings):
     batch_size: int = Field(
         default=4096, ge=2, description="Pairs per step; the last partial batch of an epoch is dropped."
     )
-    temperature: float = Field(default=0.05, gt=0, description="InfoNCE temperature (tau 2).")
+    temperature: float = Field(default=0.05, ge=SHARPEST, description="InfoNCE temperature (tau 2).")
     terms: Annotated[tuple[DenseTerm, ...], Field(min_length=1)] = Field(
         default=DENSE,
         description="InfoNCE terms: what the leaf contributes (its own modality or the overlapping one), and the base's "
@@ -249,7 +253,7 @@ class FreeBindSettings(ScheduleSettings):
     batch_size: int = Field(
         default=4096, ge=2, description="Pairs per step and projector; the last partial batch of an epoch is dropped."
     )
-    temperature: float = Field(default=0.05, gt=0, description="InfoNCE temperature.")
+    temperature: float = Field(default=0.05, ge=SHARPEST, description="InfoNCE temperature.")
 
 
 class BridgeTrainSettings(Settings):

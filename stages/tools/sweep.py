@@ -72,6 +72,7 @@ def sweep(
 def _with_variants(params_file: Path, sweep: "Sweep") -> "tuple[Params, dict[str, dict[str, str]]]":
     """Parameters with a connection for each row; by connection and row the name of that one."""
     from pipeline.params.load import check_params, read_raw
+    from pipeline.sweep.measurable import check_measurable
     from pipeline.sweep.variants import variants
     from stages.options import pick
 
@@ -82,6 +83,7 @@ def _with_variants(params_file: Path, sweep: "Sweep") -> "tuple[Params, dict[str
     for name, ablation in sweep.connections.items():
         pick(known.connections, [name], "connection")
         pick(known.evaluate.tasks, [ablation.task], "task")
+        check_measurable(ablation, known.evaluate)
         for row, settings in variants(raw["connections"][name], ablation.rows).items():
             names.setdefault(name, {})[row] = variant = f"{name}, {row}"
             added[variant] = settings

@@ -223,7 +223,7 @@ OVERRIDES = {
         "connections.unified.join.leaves.ulip.overlap": "text",
         "connections.point_text.retrieve.temperature": 0.5,
         "connections.audio_image.train.projector.hidden": 77,
-        "evaluate.bootstrap": 7,
+        "evaluate.bootstrap": 70,
         "evaluate.tasks.audio_point_shape.labels.column": "size",
         "evaluate.tasks.shapes.labels.column": "size",
         "report.title": "other",

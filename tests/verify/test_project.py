@@ -54,7 +54,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "labels": {"table": TABLE.name},
         "connections": ["audio_image"],
     }
-    params["evaluate"] = {"bootstrap": 10, "tasks": {"own": task}}
+    params["evaluate"] = {"bootstrap": 20, "tasks": {"own": task}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     keys = [
         key

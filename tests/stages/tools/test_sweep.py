@@ -129,7 +129,9 @@ def test_a_lock_of_elsewhere_is_broken_on_demand(project: dict) -> None:
     [
         ({"rows": {"r": {"train": {"noise": 0}}}}, "train.noise"),
         ({"task": "audio_imag"}, "audio_image"),
-        ({"metric": "R@7"}, "R@7"),
+        ({"metric": "R@7"}, "no 'R@7'. Did you mean 'R@5'?"),
+        ({"metric": "r@10"}, "Did you mean 'R@10'?"),
+        ({"direction": "Image->Audio"}, "Did you mean 'image->audio'?"),
         ({"metric": "median_rank"}, "not a share"),  # a lower rank is better: "better" would be said of what is worse
         ({"rows": {"far": {"train": {"learning_rate": 1e38}}}}, "audio_image, far, seed 0: The loss is not finite"),
     ],
@@ -139,4 +141,5 @@ def test_what_does_not_exist_or_work_is_named(project: dict, change: dict, messa
     Path("small.yaml").write_text(yaml.safe_dump(wrong))
     result = CliRunner().invoke(app, ["sweep", "small.yaml"])
     assert isinstance(result.exception, UserError)
+    assert Path("data/sweeps").exists() == ("loss" in message), "it was found before anything was trained"
     assert message in f"{result.exception.message} {result.exception.hint}"

@@ -154,7 +154,7 @@ def test_embeddings_enter_the_connected_space_as_they_entered_the_training(pairs
         expected = heads[name](torch.from_numpy(centred(name, modality).astype(np.float32)))
         found = space.project(name, table(name, modality).astype(np.float32), modality)
         np.testing.assert_allclose(found, expected.detach(), atol=1e-5)
-    with pytest.raises(UserError, match="no mean for text in ulip"):
+    with pytest.raises(UserError, match="ulip does not embed 'text'"):
         space.project("ulip", table("ulip", "point").astype(np.float32), "text")
     assert ConnectedSpace.load(tmp_path / "model", keep=0.7).dimension == 9 + sum(WIDTHS.values())
     (tmp_path / "model" / "centres.safetensors").write_bytes(b"?")

@@ -107,7 +107,7 @@ def test_each_modality_of_the_leaf_is_centred_by_its_own_mean_and_the_anchor_sta
         np.testing.assert_allclose(space.project("clap", rows.astype(np.float32), modality), expected, atol=1e-5)
     photos = table("clip", "image", stores.PHOTOS).astype(np.float32)
     np.testing.assert_array_equal(space.project("clip", photos, "image"), photos)
-    with pytest.raises(UserError, match="no mean for image in clap"):
+    with pytest.raises(UserError, match="clap does not embed 'image'"):
         space.project("clap", table("clap", "text", TEXTS).astype(np.float32), "image")
 
 

@@ -316,7 +316,7 @@ def test_no_setting_is_without_effect_on_the_weights(
     pairs = make_pairs()
     train(pairs, tmp_path / "base")
     train(pairs, tmp_path / "changed", SETTINGS.model_copy(update=change))
-    rows = pairs.columns["clip_image"]
+    rows = unit(pairs.columns["clip_image"])
     base, changed = (ConnectedSpace.load(tmp_path / name).project("clip", rows) for name in ("base", "changed"))
     assert (base - changed).abs().max() > 1e-4
 

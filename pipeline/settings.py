@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pipeline.modalities import MODALITIES
@@ -15,6 +15,12 @@ DECLARED = "modalities"
 def declared(info: ValidationInfo) -> Mapping[str, str]:
     """The modalities that the parameters declare."""
     return info.context.get(DECLARED, {}) if isinstance(info.context, Mapping) else {}
+
+
+def first_problem(error: ValidationError, whole: str) -> str:
+    """The first thing that is wrong, behind the path of its field; behind `whole` where it is of no single field."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 def one_of(name: str, known: Sequence[str]) -> str:

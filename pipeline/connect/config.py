@@ -14,7 +14,7 @@ from pipeline.files.reading import written_by_us
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.hashing import sha256_json
 from pipeline.links import Link, upgraded
-from pipeline.settings import Settings
+from pipeline.settings import Settings, first_problem
 from pipeline.store.manifest import MANIFEST_NAME, load_manifest
 
 CONFIG_NAME = "config.json"
@@ -196,9 +196,8 @@ def load_config(folder: Path) -> ConnectionConfig:
             content = upgraded(content)
         config = ConnectionConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise UserError(f"{path} is not valid: {where}: {first['msg']}.", "Train the connection again.") from error
+        problem = first_problem(error, "all of it")
+        raise UserError(f"{path} is not valid: {problem}.", "Train the connection again.") from error
     _check_consistent(path, config)
     return config
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pipeline.errors import UserError
 from pipeline.files.atomic import write_text
 from pipeline.files.reading import read_bytes
-from pipeline.settings import Settings, Sha256
+from pipeline.settings import Settings, Sha256, first_problem
 from pipeline.spaces.weights.hub import HUB
 
 ORIGINS_NAME = "origins.json"
@@ -113,8 +113,5 @@ def load_origins(folder: Path) -> Origins:
     try:
         return Origins.model_validate_json(read_bytes(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise UserError(
-            f"{path} is not valid: {where}: {first['msg']}.", "Fetch it again, or ask its publisher."
-        ) from error
+        problem = first_problem(error, "all of it")
+        raise UserError(f"{path} is not valid: {problem}.", "Fetch it again, or ask its publisher.") from error

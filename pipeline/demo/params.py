@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 from pipeline.demo.scenes import LARGEST_CORPUS, LARGEST_HELDOUT
 from pipeline.errors import UserError
 from pipeline.files.plain_yaml import read_yaml
-from pipeline.settings import Settings
+from pipeline.settings import Settings, first_problem
 
 Size = Annotated[int, Field(ge=1, le=LARGEST_CORPUS)]
 
@@ -84,6 +84,4 @@ def read_params(path: Path) -> DemoParams:
     try:
         return DemoParams.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where or 'the file'}: {first['msg']}.", "Correct that setting.") from None
+        raise UserError(f"{path}: {first_problem(error, 'the file')}.", "Correct that setting.") from None

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.errors import McrError, SampleError, TryAgainError, UserError
-from pipeline.settings import Settings
+from pipeline.settings import Settings, first_problem
 
 LARGEST_REQUEST = 1 << 20
 
@@ -73,9 +73,7 @@ def valid(kind: type[Asking], content: object) -> Asking:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise UserError(f"{where or 'The request'}: {first['msg']}.", "See /api/schema.") from error
+        raise UserError(f"{first_problem(error, 'The request')}.", "See /api/schema.") from error
 
 
 async def body_of(request: Request, most: int, too_long: str) -> bytes:

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.errors import UserError
 from pipeline.files.plain_yaml import read_yaml
-from pipeline.settings import Settings
+from pipeline.settings import Settings, first_problem
 
 
 class DescribedCorpus(Settings):
@@ -47,8 +47,5 @@ def described(said: str) -> DescribedCorpus:
     try:
         return DescribedCorpus.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "all of it"
-        raise UserError(
-            f"{said}: {field}: {first['msg'].lower()}.", f"It has the fields {', '.join(DescribedCorpus.model_fields)}."
-        ) from error
+        fields = ", ".join(DescribedCorpus.model_fields)
+        raise UserError(f"{said}: {first_problem(error, 'all of it')}.", f"It has the fields {fields}.") from error

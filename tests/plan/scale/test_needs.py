@@ -68,9 +68,9 @@ def test_a_description_in_a_file(tmp_path):
     [
         ("many", "neither a number of samples nor a file"),
         ("nowhere.yaml", "does not exist"),
-        ("0", "samples: input should be greater"),
-        ("nan", "samples: input should be"),
-        ("-3e9", "samples: input should be greater"),
+        ("0", "samples: Input should be greater"),
+        ("nan", "samples: Input should be"),
+        ("-3e9", "samples: Input should be greater"),
     ],
 )
 def test_what_is_no_corpus(said, why):
@@ -80,7 +80,7 @@ def test_what_is_no_corpus(said, why):
 
 def test_a_description_with_an_unknown_field(tmp_path):
     (tmp_path / "c.yaml").write_text("samples: 5\nbytes: 3\n")
-    with pytest.raises(UserError, match=r"bytes: extra inputs") as error:
+    with pytest.raises(UserError, match=r"bytes: Extra inputs") as error:
         described(str(tmp_path / "c.yaml"))
     assert "bytes_per_sample" in error.value.hint
 

@@ -59,10 +59,11 @@ class Plugin:
         with_folder_on_path(self)
         try:
             value: Any = import_module(self.entry.module)
-            for name in filter(None, self.entry.attr.split(".")):
+            for name in filter(None, (self.entry.attr or "").split(".")):
                 value = getattr(value, name)
-        except Exception as error:
-            raise UserError(f"{self} cannot be loaded ({error}).", f"Repair or remove {self.package}.") from error
+        except (Exception, SystemExit) as error:  # a module that ends the program ends nothing here
+            said = " ".join(str(error).split()) if isinstance(error, Exception) else "it ends the program"
+            raise UserError(f"{self} cannot be loaded ({said}).", f"Repair or remove {self.package}.") from error
         return value
 
     def identity(self) -> dict[str, str]:

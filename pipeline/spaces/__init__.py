@@ -31,15 +31,16 @@ def load_space(spec: SpaceSpec, device: str = "cpu") -> Space:
     # Not at the top: who asks what a space is, such as `mcr check`, needs no torch.
     from pipeline.precision import multiplying
     from pipeline.spaces.device import check_device
+    from pipeline.spaces.foreign import load_foreign
     from pipeline.spaces.weights.finite import check_finite_weights
 
     if not isinstance(spec, SpaceSpec):
         raise UserError(
             f"A {type(spec).__name__} is no SpaceSpec.", 'Write SpaceSpec("encoder", "path of its weights").'
         )
-    family = _family(spec)
+    plugin = plugin_of(spec)
     try:
-        space: Space = family.load(spec, device)
+        space: Space = load_foreign(plugin, spec, device) if plugin else _family(spec).load(spec, device)
     except (RuntimeError, AssertionError, NotImplementedError):
         check_device(device)  # not before: an encoder may compute without torch
         raise
@@ -100,7 +101,12 @@ def weight_files(spec: SpaceSpec) -> list[Path]:
     Raises:
         UserError: Unknown family, or a file that it needs is missing.
     """
-    ask = getattr(_family(spec), "weight_files", None)
+    ask, plugin = getattr(_family(spec), "weight_files", None), plugin_of(spec)
+    if ask and plugin:
+        from pipeline.spaces.foreign import blamed
+
+        with blamed(plugin, "weight_files"):
+            return [Path(file) for file in ask(spec)]
     if ask:
         return list(ask(spec))
     path = Path(spec.checkpoint)
@@ -109,14 +115,23 @@ def weight_files(spec: SpaceSpec) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def _family(spec: SpaceSpec) -> Any:
-    if plugin := plugin_of(spec):
-        return plugin.load()
-    if spec.encoder not in FAMILIES:
+def check_known(spec: SpaceSpec) -> None:
+    """Refuse `spec` if there is no such encoder family; nothing is imported.
+
+    Raises:
+        UserError: There is none, or a plug-in has the name of one of ours.
+    """
+    if not plugin_of(spec) and spec.encoder not in FAMILIES:
         hint = choice(spec.encoder, known_encoders())
         raise UserError(
             f"There is no encoder family {spec.encoder!r}.", f"{hint} An encoder of another package must be installed."
         )
+
+
+def _family(spec: SpaceSpec) -> Any:
+    check_known(spec)
+    if plugin := plugin_of(spec):
+        return plugin.load()
     module, class_name = FAMILIES[spec.encoder].split(":")
     return getattr(import_module(module), class_name)
 
@@ -126,6 +141,7 @@ __all__ = [
     "Fingerprint",
     "Space",
     "SpaceSpec",
+    "check_known",
     "known_encoders",
     "load_space",
     "plugin_of",

@@ -17,10 +17,12 @@ def check(params_file: ParamsFile = Path("params.yaml")) -> None:
     """
     from pipeline.files.plain_yaml import read_yaml
     from pipeline.params.load import load_params
-    from pipeline.spaces import prepared_for
+    from pipeline.spaces import check_known, prepared_for
     from stages.specs import space_spec
 
     params = load_params(params_file)
+    for space in params.spaces.values():
+        check_known(space_spec(space))
     written = read_yaml(params_file)
     if missing := _named_by_dvc() - set(written.content):
         raise UserError(

@@ -6,12 +6,12 @@ sentence, so both are looked for.
 
 import errno
 import os
-import pwd
 import re
 import shutil
 from pathlib import Path
 
 from pipeline.errors import McrError, TryAgainError, UserError
+from pipeline.files.permits import is_read_only, is_refused, other_owner
 
 _AGAIN = "run the same command again to continue"
 _NUMBER = re.compile(r"\b(?:errno|os error) (\d+)", re.IGNORECASE)
@@ -119,6 +119,11 @@ def explained(error: BaseException, path: Path | None = None, need: int = 0) -> 
     Returns:
         A `TryAgainError` where the same command can succeed later, a `UserError` where it has to change.
     """
+    if isinstance(error, KeyError) and "getpwuid()" in str(error):  # as in a container that was started with `-u 1000`
+        return UserError(
+            f"User {os.geteuid()} has no name on this machine, and DVC asks for it.",
+            f"Give it one, such as `export LOGNAME=me`, then {_AGAIN}.",
+        )
     code = errno_of(error)
     if code is None or code in _OURS:
         return None
@@ -139,30 +144,14 @@ def explained(error: BaseException, path: Path | None = None, need: int = 0) -> 
 
 def _may_not(code: int, named: Path) -> UserError:
     """What may not be read or written: of a file that could not be made, the folder; and whose it is."""
-    place = next((each for each in (named, *named.parents) if os.path.lexists(each) and each.name), named)
-    if _is_read_only(place):  # some libraries know only that they may not
+    place = next((each for each in (named, *named.parents) if os.path.lexists(each) and str(each) != "/"), named)
+    if not is_refused(place) and is_read_only(place):  # some libraries know only that they may not
         code = errno.EROFS
     what, advice = _USER[code]
     if code != errno.EROFS and (owner := other_owner(place)):
         what += f"; it belongs to {owner}"
-        advice = f"Let {owner} change its mode, or work in a copy of your own"
-    return UserError(f"{place}: {what}.", f"{advice}, then {_AGAIN}.")
-
-
-def _is_read_only(place: Path) -> bool:
-    try:
-        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
-
-
-def other_owner(place: Path) -> str:
-    """Who `place` belongs to, if that is somebody else."""
-    try:
-        owner = os.lstat(place).st_uid
-        return pwd.getpwuid(owner).pw_name if owner != os.geteuid() else ""
-    except (OSError, KeyError):
-        return ""
+        advice = "Let its owner change its mode, or work in a copy of your own"
+    return UserError(f"{place if place.name else place.absolute()}: {what}.", f"{advice}, then {_AGAIN}.")
 
 
 def _path_of(error: BaseException | None) -> Path | None:

@@ -1,13 +1,13 @@
 """What is said of one thing that the project holds."""
 
 import errno
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from pipeline.files.os_errors import explained
+from pipeline.files.permits import is_refused
 from pipeline.store.integrity.unchanged import forget
 
 
@@ -53,7 +53,7 @@ def judged(
 def unreadable(place: Path) -> Verdict | None:
     """The verdict on `place` if something there may not be read by this user: it can be as sound as you like."""
     for path in (place, *place.rglob("*")):
-        if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        if is_refused(path):
             denied = explained(PermissionError(errno.EACCES, "", str(path)))
             return Verdict(place, State.UNREADABLE, denied.message.rstrip(".") if denied else "")
     return None

@@ -67,7 +67,7 @@ def verify(
     if counts[State.UNREADABLE]:
         raise UserError(
             f"{counts[State.UNREADABLE]} of {counts.total()} results may not be read, and so were not checked.",
-            "Let who owns them change their modes, or verify as that user.",
+            "Let their owner change their modes, or verify as that user.",
         )
     say(f"verify: {said}")
 

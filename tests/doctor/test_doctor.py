@@ -272,7 +272,14 @@ def test_results_of_somebody_else(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.doctor.owners.os.access", lambda path, mode: True)
     monkeypatch.setattr("pwd.getpwuid", lambda number: SimpleNamespace(pw_name="alice"))
     (found,) = not_yours(tmp_path, RESULTS)
-    assert found.level == FAIL and f"{file} belongs to alice" in found.said and "clone of your own" in found.hint
+    assert found.level == FAIL and f"{file} belongs to user alice" in found.said and "clone of your own" in found.hint
+    cached = tmp_path / "cached"
+    file.rename(cached)
+    file.hardlink_to(cached)  # of a link, DVC first makes a file of this user
+    assert not not_yours(tmp_path, RESULTS)
+    file.unlink()
+    file.symlink_to(cached)
+    assert not not_yours(tmp_path, RESULTS)
 
 
 def test_a_project_that_may_not_be_written(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pwd
 import resource
 import sqlite3
 import subprocess
@@ -148,6 +149,8 @@ for name, mode in (("theirs", 0o755), ("locked", 0o700)):
     Path(name).mkdir(mode)
     Path(name, "file").write_bytes(b"x")
 os.chmod("theirs/file", 0o600)
+Path("numbered").mkdir(0o755)
+os.chown("numbered", 4711, 4711)
 os.setuid(65534)
 def scratch():
     with scratch_database(Path("theirs")) as database:
@@ -156,6 +159,7 @@ def scratch():
 for action in (
     lambda: write_bytes(Path("theirs/new"), b"x"), lambda: Path("theirs/file").read_bytes(),
     lambda: write_bytes(Path("locked/below/new"), b"x"), scratch,
+    lambda: write_bytes(Path("numbered/new"), b"x"), lambda: write_bytes(Path("new"), b"x"),
 ):
     try:
         action()
@@ -175,9 +179,12 @@ def test_whose_it_is_is_said_where_somebody_may_not(tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     said = done.stdout.splitlines()
-    assert [line.partition(":")[0] for line in said] == ["theirs", "theirs/file", "locked", "theirs"], done.stderr
+    places = ["theirs", "theirs/file", "locked", "theirs", "numbered", str(tmp_path)]
+    assert [line.partition(":")[0] for line in said] == places, done.stderr
+    assert "it belongs to user 4711. Let its owner" in said[4] and "it belongs to user root" in said[5]
     assert all(
-        "permission is denied; it belongs to root. Let root change its mode, or work in a copy" in x for x in said
+        "permission is denied; it belongs to user root. Let its owner change its mode, or work in a copy" in x
+        for x in said[:4]
     )
 
 
@@ -195,6 +202,31 @@ def test_a_disk_that_is_read_only_is_called_so_also_where_a_library_says_less(tm
     if "mount" in done.stderr.partition("\n")[0]:
         pytest.skip("this machine does not permit it")
     assert f"UserError: {tmp_path}: the file system is read-only." in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_may_not_be_read_on_a_disk_that_is_read_only(tmp_path):
+    """Another folder would not help."""
+    program = (
+        "import os; from pathlib import Path; from pipeline.files.os_errors import explained\n"
+        "os.setuid(65534)\ntry: Path('file').read_bytes()\nexcept OSError as error: print(explained(error).message)"
+    )
+    mount = "mount -t tmpfs none . && cd . && touch file && chmod 600 file && mount -o remount,ro . && exec"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f'cd {tmp_path} && {mount} {sys.executable} -c "{program}"'], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    if "mount" in done.stderr.partition("\n")[0]:
+        pytest.skip("this machine does not permit it")
+    assert done.stdout == "file: permission is denied; it belongs to user root.\n", done.stderr
+
+
+def test_a_user_without_a_name():
+    """As in a container that was started with `-u 1000`: DVC asks for the name."""
+    with pytest.raises(KeyError) as caught:
+        pwd.getpwuid(2**31 - 7)
+    said = explained(caught.value)
+    assert isinstance(said, UserError) and "export LOGNAME=" in said.hint
 
 
 def test_our_own_mistakes_stay_bugs():

@@ -59,6 +59,17 @@ def test_what_may_not_be_read_is_not_called_damaged(project, monkeypatch):
     assert "DAMAGED" not in done.stdout
 
 
+def test_a_link_that_leads_nowhere_is_no_matter_of_modes(project):
+    """An editor leaves such links; and of a part it is damage."""
+    folder = project / "data/embeddings/clip/photos/image"
+    (folder / ".#lock").symlink_to("nobody@nowhere:1")
+    assert mcr("verify").exit_code == 0
+    (folder / "part-00001.parquet").unlink()
+    (folder / "part-00001.parquet").symlink_to("gone")
+    done = mcr("verify")
+    assert isinstance(done.exception, CorruptError) and "UNREADABLE" not in done.stdout
+
+
 def test_nothing_is_saved_from_a_damaged_shard(project):
     found = [Found("photos", "image", "p012", 1.0, "00001.tar")]
     _save(project / "found", "", found, Samples(project / "data/shards"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.connect.embed import modality_of_file
+from pipeline.connect.given.items import utf8_of
 from pipeline.errors import UserError, choice
 from pipeline.links import Link
 from pipeline.modalities import MODALITIES, MODALITY_OF, TEXT
@@ -28,7 +29,7 @@ def read_query(query: str) -> tuple[str, bytes]:
             f"There is no file {query}.",
             "Correct its path; to look for words, leave out the extension, and put spaces around slashes.",
         )
-    return TEXT, query.encode()
+    return TEXT, utf8_of(query, "The query")
 
 
 def widest(connections: Mapping[str, Sequence[Link]], sources: Sequence[str], target: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.connect.connected_space import ConnectedSpace
 from pipeline.errors import McrError, UserError
+from pipeline.export.stores import new_folder
 from pipeline.files.atomic import atomic_path
 
 INPUT, OUTPUT = "embeddings", "connected"
@@ -49,7 +50,7 @@ def write_projectors(space: ConnectedSpace, folder: Path) -> list[Path]:
         raise UserError(
             f"{config.connection} has no projectors: {config.method} trains nothing.", "Export its stores instead."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder)
     written = []
     for name, record in config.spaces.items():
         if space.keeps_rows_of(name):

@@ -95,7 +95,7 @@ def write_arrays(wanted: Exported, folder: Path) -> int:
     """
     name = ARRAYS.get(wanted.modality, f"{wanted.modality}_emb")
     width, captions, total = len(str(wanted.count)), wanted.captions(), 0
-    _prepare(folder)
+    new_folder(folder)
     for number, (keys, rows) in enumerate(wanted.blocks()):
         label = str(number).zfill(width)
         (folder / name).mkdir(exist_ok=True)
@@ -123,7 +123,7 @@ def write_faiss(wanted: Exported, folder: Path) -> int:
         import faiss
     except ImportError as error:
         raise UserError("FAISS is not installed.", "pip install 'mcr-connect[cpu]'") from error
-    _prepare(folder)
+    new_folder(folder)
     index, every = None, list[str]()
     for keys, rows in wanted.blocks():
         index = index or faiss.IndexFlatIP(rows.shape[1])
@@ -138,7 +138,7 @@ def write_faiss(wanted: Exported, folder: Path) -> int:
     return len(every)
 
 
-def _prepare(folder: Path) -> None:
+def new_folder(folder: Path) -> None:
     """Make `folder`; what lies in it would be mixed up with what is written."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not an empty folder.", "Name a new one.")

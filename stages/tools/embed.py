@@ -39,6 +39,7 @@ def embed(
     import torch
 
     from pipeline.connect.embed import check_embeds, embed_files, embed_payloads
+    from pipeline.connect.given.items import texts_of
     from pipeline.modalities import TEXT
     from pipeline.params.load import load_params
     from pipeline.spaces import load_space
@@ -58,7 +59,7 @@ def embed(
     vectors = embed_files(frozen, paths)
     if texts:
         check_embeds(frozen, TEXT)
-        vectors = torch.cat([vectors, embed_payloads(frozen, TEXT, [one.encode() for one in texts], texts)])
+        vectors = torch.cat([vectors, embed_payloads(frozen, TEXT, [one.encode() for one in texts_of(texts)], texts)])
     names = [*map(str, paths), *texts]
     if output:
         _write(output, names, vectors.numpy(), space)

@@ -27,6 +27,11 @@ def test_a_mistyped_path_is_not_taken_for_words(tmp_path: Path, monkeypatch: pyt
         read_query(query)
 
 
+def test_words_of_another_encoding_are_told() -> None:
+    with pytest.raises(UserError, match="The query has no character at 3"):
+        read_query("caf\udce9")
+
+
 def test_nothing_is_not_looked_for() -> None:
     with pytest.raises(UserError, match="A query is empty"):
         read_query(" ")

@@ -96,6 +96,7 @@ def test_graphs_compute_what_projectors_compute(small_project: Path, connection:
         (["embeddings", "out", "--store", "clip/photos/image", "--to", "csv"], "There is no kind 'csv'"),
         (["embeddings", "data", "--store", "clip/photos/image"], "is not an empty folder"),
         (["embeddings", "out", "--store", "ulip/shapes/point", "--connection", "audio_image"], "does not connect 'ulip'"),
+        (["projectors", "data", "--connection", "audio_image"], "is not an empty folder"),
         (["projectors", "out", "--connection", "bridged"], "has no projectors"),
         (["projectors", "out", "--connection", "nothing"], "There is no connection"),
     ],

@@ -1,6 +1,7 @@
 """The only place that prints: what is shown cannot steer the terminal, and a reader that went away is not a bug."""
 
 import logging
+import os
 import sys
 import warnings
 from typing import TextIO
@@ -85,6 +86,9 @@ def _show_warning(
 
 def prepare_streams() -> None:
     """Let no character fail to print, whatever encoding the terminal claims to have."""
+    # Streams that were closed (`>&-`) are None, and the next file that is opened would be taken for one of them.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

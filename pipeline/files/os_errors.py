@@ -68,6 +68,8 @@ _SENTENCES |= {
     "not a writable directory": errno.EACCES,
     "attempt to write a readonly database": errno.EACCES,
 }
+# The loader's, where a limit leaves no room for a library.
+_SENTENCES["failed to map segment from shared object"] = errno.ENOMEM
 # gcc's, of a process of its own that the system ended for want of memory.
 _SENTENCES["killed signal terminated program"] = errno.ENOMEM
 # Pillow, torch, Arrow, NumPy and libsndfile say only that a write or a read failed.
@@ -92,7 +94,7 @@ def errno_of(error: BaseException | None) -> int | None:
 
 
 def _foreign(error: BaseException) -> bool:
-    return isinstance(error, OSError | RuntimeError) or type(error).__module__ != "builtins"
+    return isinstance(error, OSError | RuntimeError | ImportError) or type(error).__module__ != "builtins"
 
 
 def _named(error: BaseException) -> int | None:
@@ -165,8 +167,16 @@ def _path_of(error: BaseException | None) -> Path | None:
 def _room(path: Path, need: int) -> str:
     """What is needed and what is left where `path` is."""
     free, place = _free(path)
+    if free and not _files_left(place):
+        return f"; it holds as many files as {place} can, whatever their size"
     wanted = f"; it needs {need:,} bytes or more" if need else ""
     return f"{wanted}; {free:,} bytes are free in {place}"
+
+
+def _files_left(place: Path) -> bool:
+    """Whether one more file can be made; file systems that have no such limit count none."""
+    found = os.statvfs(place)
+    return not found.f_files or found.f_favail > 0
 
 
 def _free(path: Path) -> tuple[int, Path]:

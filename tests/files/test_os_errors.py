@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,6 +228,21 @@ def test_a_user_without_a_name():
         pwd.getpwuid(2**31 - 7)
     said = explained(caught.value)
     assert isinstance(said, UserError) and "export LOGNAME=" in said.hint
+
+
+def test_a_library_for_which_memory_is_too_small_is_no_bug():
+    said = explained(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
+    assert said and said.exit_code == 75 and "memory ran out" in said.message
+
+
+def test_a_disk_with_room_and_no_more_files_says_so(tmp_path, monkeypatch):
+    full = SimpleNamespace(f_files=9, f_favail=0, f_flag=0)
+    monkeypatch.setattr("os.statvfs", lambda place: full)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=5))
+    said = explained(OSError(errno.ENOSPC, "x", str(tmp_path / "part")))
+    assert said and f"as many files as {tmp_path} can" in said.message and "bytes are free" not in said.message
+    full.f_files = 0
+    assert "5 bytes are free" in explained(OSError(errno.ENOSPC, "x", str(tmp_path / "part"))).message
 
 
 def test_our_own_mistakes_stay_bugs():

@@ -58,6 +58,13 @@ def test_a_name_in_another_case_gets_the_right_one(tmp_path, arguments, meant):
     assert done.returncode == 2 and f"Did you mean {meant!r}?" in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_do_no_harm(closed):
+    command = f"exec {sys.executable} -m stages.cli schema {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr
+
+
 def test_our_own_mistake_exits_with_1_and_shows_the_traceback_on_demand(tmp_path):
     (tmp_path / "params.yaml").mkdir()  # `is_file` is false for a folder, so this is still the user's
     assert mcr("check", cwd=tmp_path).returncode == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*")
 _USER = re.compile(r"://[^/\s]*@")
 _LOCAL = {"file", "local"}
+_OF_BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci"}
 _READ_ONLY = {"http", "https", "data", "zip", "tar", "git", "github", "reference"}
 
 
@@ -30,6 +31,8 @@ def checked_address(address: str) -> str:
         raise ValueError("must not contain ?, #, *, \\ or the steps . and ..")
     if not place.strip("/"):
         raise ValueError("names no bucket or folder")
+    if protocol in _OF_BUCKETS and place.startswith("/"):
+        raise ValueError(f"names no bucket; write {protocol}://bucket/folder, with two slashes")
     if protocol in _LOCAL and not place.startswith("/"):
         raise ValueError("needs an absolute path: file:///folder, with three slashes")
     return address.rstrip("/")

@@ -18,7 +18,8 @@ GOOD = (
 )
 BAD = (
     ("data/x", "is not an address"), ("/data/x", "is not an address"), ("S3://bucket", "is not an address"), ("s3:/bucket", "is not an address"),
-    ("s3://", "names no bucket"), ("s3:///", "names no bucket"), ("file://data", "three slashes"),
+    ("s3://", "names no bucket"), ("s3:///", "names no bucket"), ("s3:///x", "s3://bucket/folder, with two slashes"), ("gs:///x/y", "names no bucket"),
+    ("file://data", "three slashes"),
     ("https://host/x", "cannot be written"), ("simplecache::s3://b/x", "chains"), ("s3://b/../c", "steps"),
     ("s3://b/*", "must not contain"), ("s3://b/x?versionId=3", "must not contain"), ("s3://k:s3cret@b/x", "a password"),
     ("sftp://me:s3cret@host/x", "a password"), ("ftp://me@host/x", "a password"),

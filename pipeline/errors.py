@@ -61,10 +61,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return folded[close[0]] if close else ""
 
 
-def choice(name: str, known: Iterable[str]) -> str:
+def choice(name: object, known: Iterable[str]) -> str:
     """A hint for who wrote `name` where one of `known` has to stand: the nearest of them, or all."""
     known = list(known)
-    if close := nearest(name, known):
+    if close := nearest(str(name), known):
         return f"Did you mean {close!r}?"
     return f"Choose one of: {', '.join(known)}." if known else "There is none yet."
 

@@ -170,8 +170,12 @@ def other_pairs(link: TrainedLink, pairs: Path) -> list[Path]:
     return places if sha256_json([manifest.content_hash for manifest in manifests]) != link.pairs else []
 
 
-def load_config(folder: Path) -> ConnectionConfig:
+def load_config(folder: Path, again: str = "") -> ConnectionConfig:
     """Read and check the configuration in `folder`; one of an earlier version is brought up to date.
+
+    Args:
+        folder: The connection.
+        again: What to do about one that is missing or damaged; by default to train it.
 
     Raises:
         UserError: There is none, another version of this program wrote it, or it contradicts itself.
@@ -181,31 +185,27 @@ def load_config(folder: Path) -> ConnectionConfig:
     if not path.is_file():
         raise UserError(
             f"{folder} is not a finished connection: it has no {CONFIG_NAME}.",
-            "Run the train stage of this connection, or `dvc pull`.",
+            again or "Run the train stage of this connection, or `dvc pull`.",
         )
+    again = again or "Train the connection again."
     try:
-        with written_by_us(path, "Train the connection again."):
+        with written_by_us(path, again):
             content = read_sealed(path)
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version not in (1, SCHEMA_VERSION):
             raise UserError(
                 f"{path} has schema version {version}, this program reads 1 and {SCHEMA_VERSION}.",
-                "Use the version of mcr-connect that wrote it, or train again.",
+                f"Use the version of mcr-connect that wrote it; if none did, {again[0].lower()}{again[1:]}",
             )
-        with written_by_us(path, "Train the connection again."):
+        with written_by_us(path, again):
             content = upgraded(content)
         config = ConnectionConfig.model_validate(content)
     except ValidationError as error:
         problem = first_problem(error, "all of it")
-        raise UserError(f"{path} is not valid: {problem}.", "Train the connection again.") from error
-    _check_consistent(path, config)
+        raise UserError(f"{path} is not valid: {problem}.", again) from error
+    if contradiction := _contradiction(config):
+        raise UserError(f"{path} {contradiction}.", again)
     return config
-
-
-def _check_consistent(path: Path, config: ConnectionConfig) -> None:
-    problem = _contradiction(config)
-    if problem:
-        raise UserError(f"{path} {problem}.", "Train the connection again.")
 
 
 def _contradiction(config: ConnectionConfig) -> str:

@@ -159,7 +159,7 @@ class ConnectedSpace:
                 return name
         raise UserError(
             f"The connection {self.config.connection} has no modality {modality!r}.",
-            choice(str(modality), self.modalities),
+            choice(modality, self.modalities),
         )
 
     def towers(self, modality: str) -> tuple[str, ...]:
@@ -314,7 +314,7 @@ class ConnectedSpace:
         Raises:
             UserError: There is none, or its weights are missing or not the ones that the connection was made with.
         """
-        if name not in self.config.spaces:
+        if not isinstance(name, str) or name not in self.config.spaces:
             raise self._no_space(name)
         if name not in self._frozen:
             record = self.config.spaces[name]
@@ -328,7 +328,7 @@ class ConnectedSpace:
     def _no_space(self, name: object) -> UserError:
         return UserError(
             f"The connection {self.config.connection} has no space {name!r}.",
-            choice(str(name), self.config.spaces),
+            choice(name, self.config.spaces),
         )
 
     def use_frozen(self, name: str, space: Space) -> None:

@@ -55,10 +55,7 @@ def check_complete(folder: Path, origins: Origins, given: Collection[str]) -> No
         UserError: One is missing, or the configuration is not valid or names a file elsewhere.
         CorruptError: The configuration is damaged.
     """
-    try:
-        files = load_config(folder).files
-    except (UserError, CorruptError) as error:
-        raise type(error)(error.message, fetch_again(folder)) from error
+    files = load_config(folder, fetch_again(folder)).files
     within = (
         f"{origin.within}/{file}"
         for name, origin in origins.spaces.items()

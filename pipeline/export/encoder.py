@@ -164,22 +164,20 @@ def _wave(item: Any) -> tuple[npt.NDArray[np.float32], int]:
         decoded = item.get_all_samples()
         return np.asarray(decoded.data.T, np.float32), int(decoded.sample_rate)
     try:
-        found, rate = np.asarray(item["array"]), int(item["sampling_rate"])
-        wave = np.asarray(found, np.float32)
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+        found, rate = rows_of(item["array"]), int(item["sampling_rate"])
+    except (UserError, TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         raise UserError(
             f"A {type(item).__name__} is not a sound.", 'Pass {"array": [T], "sampling_rate": ...} or a Path.'
         ) from error
-    if found.dtype.kind in "iu" and found.any():
+    if not found.is_floating_point() and found.any():
+        said = str(found.dtype).removeprefix("torch.")
+        raise UserError(f"A sound of {said} has no known loudness.", "Divide it by its full scale: 32768 for 16 bits.")
+    if found.ndim not in (1, 2) or (found.ndim == 2 and not 0 < found.shape[1] <= MOST_CHANNELS) or rate <= 0:
         raise UserError(
-            f"A sound of {found.dtype} has no known loudness.", "Divide it by its full scale: 32768 for 16 bits."
-        )
-    if wave.ndim not in (1, 2) or (wave.ndim == 2 and wave.shape[1] > MOST_CHANNELS) or rate <= 0:
-        raise UserError(
-            f"An array of shape {list(wave.shape)} with {rate} samples a second is not a sound.",
+            f"An array of shape {list(found.shape)} with {rate} samples a second is not a sound.",
             "Pass samples [T], or [T, C] with the channels last, and their rate.",
         )
-    return wave, rate
+    return found.float().cpu().numpy(), rate
 
 
 def _unit(rows: Any) -> Tensor:

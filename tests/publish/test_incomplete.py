@@ -52,6 +52,13 @@ def test_what_is_not_whole_is_to_be_fetched_again_and_never_trained(given: Path,
         )
 
 
+def test_what_a_newer_version_published_is_not_to_be_fetched_again(given: Path) -> None:
+    write_sealed(given / "config.json", {**read_sealed(given / "config.json"), "schema_version": 99})
+    with pytest.raises(UserError, match="schema version 99") as error:
+        ConnectedSpace.from_pretrained(given)
+    assert error.value.hint.startswith("Use the version of mcr-connect that wrote it")
+
+
 @pytest.mark.parametrize("name", ["../mine.safetensors", "/etc/passwd", "a/../../b"])
 def test_the_configuration_cannot_lead_out_of_its_folder(given: Path, name: str) -> None:
     config = read_sealed(given / "config.json")

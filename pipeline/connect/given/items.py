@@ -1,7 +1,7 @@
 """Lists of files, texts and payloads from another program."""
 
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, KeysView, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ def listed(what: str, given: Any) -> list[Any]:
     if isinstance(given, str | os.PathLike | bytes | bytearray | memoryview):
         shown = f": {what}=[{str(given)!r}]" if isinstance(given, str | os.PathLike) else ""
         raise UserError(f"`{what}` is to be a list, even of one.", f"Put it in brackets{shown}.")
-    if not isinstance(given, Iterable) or isinstance(given, Mapping | Set):
+    unordered = isinstance(given, Mapping | Set) and not isinstance(given, KeysView)
+    if not isinstance(given, Iterable) or unordered:
         raise UserError(
             f"`{what}` is to be a list, not a {type(given).__name__}.", "Pass a list, whose order the rows have."
         )

@@ -19,19 +19,22 @@ def rows_of(given: Any) -> Tensor:
     Raises:
         UserError: It holds no real numbers, or is not a table.
     """
+    if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
+        try:
+            return torch.stack([rows_of(row) for row in given])
+        except RuntimeError as error:
+            raise _refused(given, str(error)) from error
     if not isinstance(given, Tensor):
         array = _array(given)
         with warnings.catch_warnings(action="ignore"):  # of arrays that may not be written to, such as those of pandas
             return torch.as_tensor(array)
     if given.is_complex() or given.is_meta:
-        raise _refused(given, f"{'complex' if given.is_complex() else 'without values'}")
+        raise _refused(given, "its values are complex" if given.is_complex() else "it is without values")
     return given.detach().to_dense()
 
 
 def _array(given: Any) -> Any:
     """`given` as an array that a tensor may share."""
-    if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
-        given = [row.detach().cpu().numpy() for row in given]
     try:
         array = np.asarray(given)
         if array.dtype == object and array.ndim:

@@ -33,6 +33,7 @@ def space(small_project: Path) -> ConnectedSpace:
         ROWS.astype(int),
         ROWS.tolist(),
         [torch.tensor(row, requires_grad=True) for row in ROWS],
+        [torch.tensor(row).bfloat16() for row in ROWS],
         torch.tensor(ROWS, requires_grad=True),
         torch.tensor(ROWS).to_sparse(),
         torch.tensor(ROWS).half(),
@@ -51,6 +52,8 @@ def test_rows_of_any_kind_are_projected_alike(space: ConnectedSpace, given: Any)
         (ROWS.astype(bool), "its values are bool"),
         (np.ma.masked_less(ROWS, 0.5), "masked"),
         ([[1.0], [1.0, 2.0]], "inhomogeneous"),
+        ([torch.ones(WIDTH), torch.ones(2)], "equal size"),
+        ([torch.ones(WIDTH, dtype=torch.complex64)], "complex"),
         ([["a"] * WIDTH], "its values are <U1"),
         (None, "NoneType cannot be read as rows"),
         ({"a": 1}, "cannot be read as rows"),
@@ -73,8 +76,10 @@ def test_a_modality_or_a_space_that_is_not_there_is_refused(space: ConnectedSpac
     for name in ("clop", ["clip"]):
         with pytest.raises(UserError, match="has no space"):
             space.project(name, ROWS)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="has no space 'clop'"):
-        space.frozen_space("clop")
+        with pytest.raises(UserError, match="has no space"):
+            space.frozen_space(name)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="no precision torch.float16"):
+        load_space(SpaceSpec("compact", "data/spaces/clip", precision=torch.float16))  # type: ignore[arg-type]
     kept = ConnectedSpace.load("data/models/audio_image", keep=0.5)
     with pytest.raises(UserError, match="different numbers of rows: 5 of clip, 2 of clap"):
         kept.project_towers({"clip": ROWS, "clap": np.eye(2, space.config.spaces["clap"].dimension)}, "text")
@@ -88,7 +93,7 @@ def test_files_and_texts_may_be_any_list(space: ConnectedSpace, frozen: bool) ->
     texts, file = ["a photo", "of w0"], "data/raw/photos/p01.png"
     expected = embed(asked, [file], texts)
     series = pd.Series(texts, index=[5, 6])
-    for given in (np.array(texts), series, tuple(texts), (text for text in texts)):
+    for given in (np.array(texts), series, tuple(texts), dict.fromkeys(texts).keys(), (text for text in texts)):
         assert torch.equal(embed(asked, pd.Series([file], index=[3]), given), expected)
     assert torch.equal(embed(asked, (name for name in [file]), texts), expected)
 
@@ -155,6 +160,15 @@ def test_the_encoder_refuses_what_it_would_misread(space: ConnectedSpace) -> Non
     for wrong in (np.zeros((2, 1600), np.float32), np.zeros((1, 2, 3), np.float32)):
         with pytest.raises(UserError, match="is not a sound"):
             encoder.encode([{"array": wrong, "sampling_rate": 8000}])
+    for strange in (np.ones(1600, complex), torch.ones(1600, dtype=torch.complex64), [[]] * 100, None):
+        with pytest.raises(UserError, match="is not a sound"):
+            encoder.encode([{"array": strange, "sampling_rate": 8000}])
+    with pytest.raises(UserError, match="is not a sound"):
+        encoder.encode([{"array": np.zeros(1600), "sampling_rate": float("inf")}])
+    wave = torch.full((1600,), 0.25)
+    expected = encoder.encode([{"array": wave.tolist(), "sampling_rate": 8000}])
+    for kind in (wave.bfloat16(), wave.double().requires_grad_(), wave.numpy().astype(">f4")):
+        assert np.array_equal(encoder.encode([{"array": kind, "sampling_rate": 8000}]), expected)
     with pytest.raises(UserError, match="-1 samples a second is not a sound"):
         encoder.encode([{"array": np.zeros(10, np.float32), "sampling_rate": -1}])
     with pytest.raises(UserError, match="sound of int16 has no known loudness"):

@@ -93,6 +93,8 @@ def _explained(error: yaml.MarkedYAMLError, place: str) -> UserError:
 
 
 def _text(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file.", "Name the file that holds the settings.")
     if not path.is_file():
         raise UserError(f"{path} does not exist.", "Run in the project's folder, or name the right file.")
     if path.stat().st_size > LARGEST_BYTES:
@@ -102,11 +104,20 @@ def _text(path: Path) -> str:
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
         raise UserError(f"{path} is UTF-16 or UTF-32.", "Save it as UTF-8.")
+    if conflict := _CONFLICT.search(content):
+        line = content[: conflict.start()].count(b"\n") + 1
+        raise UserError(
+            f"{path}, line {line}: git left a conflict of two versions here.", "Keep one of them, without the marks."
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(f"{path} is not UTF-8 (line {line}).", "Save it as UTF-8.") from error
+
+
+# As git writes it: both marks, each on a line of its own.
+_CONFLICT = re.compile(rb"^<{7} .*$(?=[\s\S]*^={7}\r?$)", re.MULTILINE)
 
 
 class _PlainLoader(yaml.SafeLoader):

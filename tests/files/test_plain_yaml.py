@@ -185,3 +185,17 @@ def test_values_in_messages_are_short_and_inert():
 @pytest.mark.parametrize("path", [*sorted(ROOT.glob("presets/**/*.yaml")), ROOT / "params.yaml"], ids=lambda p: p.name)
 def test_our_own_files_write_every_value_where_it_is_used(path):
     assert read_yaml(path).aliases == ()
+
+
+def test_a_conflict_that_git_left_is_called_one(tmp_path):
+    path = tmp_path / "params.yaml"
+    for end in ("\n", "\r\n"):
+        path.write_bytes(
+            end.join(["seed: 1", "<<<<<<< HEAD", "threads: 2", "=======", "threads: 4", ">>>>>>> b", ""]).encode()
+        )
+        with pytest.raises(UserError, match="line 2: git left a conflict"):
+            read_yaml(path)
+    path.write_text('title: "<<<<<<< HEAD"\n')
+    assert read_yaml(path).content == {"title": "<<<<<<< HEAD"}
+    with pytest.raises(UserError, match="is not a file"):
+        read_yaml(tmp_path)

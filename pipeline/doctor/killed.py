@@ -19,7 +19,7 @@ def half_written(repo: Any) -> list[Finding]:
     record = Path(repo.tmp_dir or repo.root_dir, RWLOCK_FILE)
     try:
         SCHEMA(json.loads(record.read_bytes()))
-    except FileNotFoundError:
+    except OSError:  # there is none, or this user may not read it
         return []
     except (ValueError, Invalid):
         hint = "When no other `dvc` runs here, remove it: it only lists what running ones use."

@@ -14,7 +14,7 @@ from pipeline.doctor.stages import unmet
 LITTLE_SPACE = 10e9
 _WITH_GIT = (
     "For `dvc exp` and `dvc metrics diff`, and so that git leaves DVC's own files alone, run `dvc config core.no_scm false` and "
-    "`printf '/config.local\\n/tmp\\n/cache\\n' > .dvc/.gitignore`."
+    "`printf '/config.local\\n/tmp\\n/cache\\n' >> .dvc/.gitignore`."
 )
 
 

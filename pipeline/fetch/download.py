@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import TryAgainError, UserError
 from pipeline.fetch.record import Fetched
 from pipeline.fetch.settings import FetchedFile, FetchedRepository
-from pipeline.hashing import sha256_file
+from pipeline.hashing import sha256_bytes, sha256_file
 from pipeline.spaces.weights.hub import hub_errors
 
 PART = ".part"
@@ -82,7 +82,9 @@ def download(
 
 def _called(etag: str) -> str:
     """What tells the parts of two contents of one file apart."""
-    return etag[:12].lower() if re.fullmatch("[0-9a-fA-F]{12,}", etag) else "unnamed"
+    if re.fullmatch("[0-9a-fA-F]{12,}", etag):
+        return etag[:12].lower()
+    return sha256_bytes(etag.encode())[:12] if etag else "unnamed"  # a mirror may write what it likes
 
 
 def _continue(part: Path, location: str, ours: bool, size: int | None, name: str) -> None:

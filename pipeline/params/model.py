@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.encode.settings import JobSettings, SpaceSettings
 from pipeline.evaluate.settings import EvaluateSettings
@@ -84,6 +84,16 @@ class RunSettings(Settings):
         return available_cores() if self.workers == "auto" else self.workers
 
 
+def _below_data(entry: FetchedRepository) -> FetchedRepository:
+    parts = PurePosixPath(entry.to).parts
+    # Anywhere else, such as in plugins/ or a home, a file of a recipe from elsewhere could be run.
+    if parts[:1] != ("data",) or ".." in parts:
+        raise ValueError(
+            f"`to` is {entry.to}, which is not below data/; for another disk, make a folder there a link to it"
+        )
+    return entry
+
+
 class Params(Settings):
     """params.yaml: what is read, which spaces it goes through, how they are connected, what is measured."""
 
@@ -110,21 +120,9 @@ class Params(Settings):
     report: ReportSettings = ReportSettings()
     run: RunSettings = RunSettings()
     storage: StorageSettings = StorageSettings()
-    fetch: dict[str, list[FetchedRepository]] = Field(
+    fetch: dict[str, list[Annotated[FetchedRepository, AfterValidator(_below_data)]]] = Field(
         default_factory=dict, description="Published files that `mcr fetch` gets; no stage depends on it."
     )
-
-    @field_validator("fetch")
-    @classmethod
-    def _fetched_as_data(cls, fetch: dict[str, list[FetchedRepository]]) -> dict[str, list[FetchedRepository]]:
-        for entry in (entry for entries in fetch.values() for entry in entries):
-            parts = PurePosixPath(entry.to).parts
-            # Anywhere else, such as in plugins/ or a home, a file of a recipe from elsewhere could be run.
-            if parts[:1] != ("data",) or ".." in parts:
-                raise ValueError(
-                    f"to: {entry.to} is not below data/; for another disk, make a folder there a link to it"
-                )
-        return fetch
 
     @property
     def links(self) -> dict[str, tuple[Link, ...]]:

@@ -18,7 +18,7 @@ def check_device(device: Any) -> None:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AssertionError, TypeError) as error:
-        said = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+        said = str(error).partition("\n")[0].partition(". ")[0].rstrip(".!")
         raise UserError(
             f"The device {str(device)!r} cannot be used: {said}.", "Use cpu, or cuda on a machine with an NVIDIA GPU."
         ) from error

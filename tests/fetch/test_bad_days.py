@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import CorruptError, TryAgainError, UserError
+from pipeline.fetch.download import OURS, PART, _called
 from pipeline.fetch.record import Record
 from pipeline.fetch.run import fetch, wanted_files
 from pipeline.fetch.settings import FetchedRepository
@@ -57,6 +58,14 @@ def test_only_parts_of_ours_are_removed(get, tmp_path: Path, name: str) -> None:
     assert {path.name for path in (tmp_path / "to").iterdir()} == {"a.pt", name}
 
 
+def test_parts_of_two_contents_are_not_mixed_up() -> None:
+    """A mirror's ETag need not be a hash; where nothing else names the content, a mixture would pass for the file."""
+    called = [
+        _called(etag) for etag in ("", "a" * 64, "b" * 40, "d41d8cd98f00b204-5", "d41d8cd98f00b204-6", "v1", "v2")
+    ]
+    assert len({*called}) == len(called) and all(OURS.fullmatch(f"{each}{PART}") for each in called)
+
+
 @pytest.mark.parametrize("status", [301, 302, 307])
 def test_a_redirection_that_leads_nowhere_is_told(get, hub: Hub, status: int) -> None:
     hub.refused = status, ""
@@ -96,7 +105,7 @@ def test_a_recipe_of_a_stranger_cannot_bring_code(small_project: Path, to: str) 
     entry = f"fetch: {{x: [{{repository: o/n, revision: main, licence: x, to: '{to}', files: {{a.py: {{}}}}}}]}}\n"
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text + entry)
-    with pytest.raises(UserError, match="is not below data/"):
+    with pytest.raises(UserError, match=r"fetch\.\w+\.0 = .*`to` is .* not below data/"):
         load_params(Path("params.yaml"))
     Path("params.yaml").write_text(text + entry.replace(f"'{to}'", "data/spaces/x"))
     load_params(Path("params.yaml"))

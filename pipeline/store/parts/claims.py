@@ -51,9 +51,9 @@ class Claims:
         if self._lists_all and self._elsewhere.address:
             self._elsewhere.refuse_strangers(new)
         elif self._lists_all and (strange := [name for name in new if (self._folder / name).exists()]):
-            more = f" and so are {len(strange) - 1} more files" if strange[1:] else ""
+            more, them = (f" (and {len(strange) - 1} more)", "them") if strange[1:] else ("", "it")
             raise UserError(
-                f"{self._folder / strange[0]} is in the way{more}: nothing records that this stage made it.",
+                f"{self._folder / strange[0]} is in the way{more}: nothing records that this stage made {them}.",
                 f"Move what is in the way elsewhere; or, if the folder's {MANIFEST_NAME} was lost, restore it with `dvc checkout {self._folder}`.",
             )
         if self._elsewhere.address == "":

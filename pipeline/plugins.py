@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as TableError
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from pipeline.errors import UserError
@@ -100,6 +102,17 @@ def plugins(group: str) -> dict[str, Plugin]:
         if known is not plugin:
             raise UserError(f"{plugin} has the name of another one, of {known.package}.", "Remove one of the two.")
     return found
+
+
+def plugin_in(error: BaseException) -> Plugin | None:
+    """The plug-in in whose code `error` was raised, or what it called raised it."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    modules = {str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in frames}
+    with suppress(UserError):  # a table that cannot be read brought nothing
+        for plugin in (plugin for group in KINDS for plugin in plugins(group).values()):
+            if plugin.entry.module.partition(".")[0] in modules:
+                return plugin
+    return None
 
 
 def made_by(group: str, name: str) -> dict[str, dict[str, str]]:

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.errors import CorruptError, McrError, TryAgainError, UserError
 from pipeline.files.os_errors import explained
+from pipeline.plugins import plugin_in
 from pipeline.train.ranks.environment import LAUNCHED, one_of_several
 from stages.encode import encode
 from stages.evaluate import evaluate
@@ -104,14 +105,17 @@ app.add_typer(demo, name="demo")
 def run() -> None:
     """Run the command line; every error is one line that says what is wrong and one that says what to do."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except Exception as error:
+        status = app(standalone_mode=False)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and not plugin_in(error):  # the parser's own
+            raise
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger("mcr").exception("traceback")
         said = _said(error)
         if said.message and not _said_by_another_rank(said):
             show_error(said)
-        sys.exit(said.exit_code)
+        status = said.exit_code
+    sys.exit(status)
 
 
 def _said_by_another_rank(error: McrError) -> bool:
@@ -125,11 +129,17 @@ def _said_by_another_rank(error: McrError) -> bool:
     return known_to_launcher or not first_to_say()
 
 
-def _said(error: Exception) -> McrError:
+def _said(error: Exception | SystemExit) -> McrError:
     """`error` in the words that the user sees."""
     if isinstance(error, McrError):
         # What a reader took for damage may have been the system's refusal to read.
         return (explained(error) if isinstance(error, CorruptError) else None) or error
+    if plugin := plugin_in(error):
+        said = "it ended the program" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+        return explained(error) or UserError(
+            f"{plugin} failed ({said}).", f"Repair {plugin.package}; `mcr -v` shows where it failed."
+        )
+    assert isinstance(error, Exception)
     if usage := _usage(error):
         return usage
     return explained(error) or McrError(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -210,3 +211,48 @@ def test_dvc_runs_what_a_change_in_the_folder_changes(project: Path) -> None:
     assert Path("plugins/README.md").read_text() == (ROOT / "plugins/README.md").read_text()
     put_into_folder()
     assert "Running stage 'encode@letters'" in repro()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raise ZeroDivisionError('inner')", "failed (ZeroDivisionError: inner)"),
+        ("import torch; torch.ones(2) @ torch.ones(3)", "failed (RuntimeError: "),
+        ("sys.exit(0)", "failed (it ended the program)"),
+        ("sys.exit('text')", "failed (it ended the program)"),
+    ],
+)
+@pytest.mark.parametrize("group", ["methods", "sources"])
+def test_what_the_code_of_a_plug_in_raises_is_its_own_fault(tmp_path, group, fault, said):
+    """Where a command calls it, for a method; while a source is read, for a source."""
+    make_project(tmp_path)
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/entry_points.txt").write_text(f"[mcr_connect.{group}]\nmine = mine:MINE\n")
+    if group == "sources":
+        raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
+        raw["corpora"]["photos"] |= {"kind": "mine"}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+        made = f"""
+            import sys
+            from pipeline.shard.sources.kind import SourceKind
+            def read(*_):
+                {fault}
+                yield
+            MINE = SourceKind(read)
+        """
+    else:
+        made = f"""
+            import sys
+            from dataclasses import replace
+            from pipeline.methods import CMCR
+            def __getattr__(name):  # of the module: its settings
+                {fault}
+            MINE = replace(CMCR, name="mine", train_settings="mine:Settings")
+        """
+    (tmp_path / "plugins/mine.py").write_text(dedent(made))
+    command = ["shard", "photos"] if group == "sources" else ["check"]
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.cli", *command],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and f"of plugins/ {said}" in done.stderr, done.stderr

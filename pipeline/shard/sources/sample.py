@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.errors import SampleError
 from pipeline.hashing import sha256_bytes
 from pipeline.keys import KEY
 from pipeline.modalities import TEXT
@@ -44,8 +45,16 @@ class RawMember:
     place: object
 
     def read(self, limit: int) -> bytes:
-        """The first `limit` bytes."""
-        return self.container.read(self.place, limit)
+        """The first `limit` bytes.
+
+        Raises:
+            OSError: They cannot be read.
+            SampleError: The container of a plug-in gives something else.
+        """
+        content: object = self.container.read(self.place, limit)
+        if not isinstance(content, bytes):
+            raise SampleError("read", f"{type(self.container).__name__} gives a {type(content).__name__}, not bytes")
+        return content
 
     @property
     def origin(self) -> str:

@@ -125,6 +125,14 @@ def test_a_broken_file_is_a_reject_with_what_the_kind_says() -> None:
     assert "does not say what follows" in rejects["c.sheaf"]
 
 
+@pytest.mark.parametrize("given", ["None", "'text'", "7"])
+def test_a_container_that_gives_no_bytes_is_a_reject(given: str) -> None:
+    path = Path("plugins/sheaves.py")
+    path.write_text(path.read_text().replace("return file.read(min(length, limit))", f"return {given}"))
+    with pytest.raises(UserError, match="5 of 5 samples were rejected.*Sheaf gives a .*, not bytes"):
+        shard(corpus("image"))
+
+
 @pytest.mark.parametrize(
     ("line", "kind", "message"),
     [

@@ -101,7 +101,7 @@ def _hold_to_protocol(plugin: Plugin, space: Any) -> None:
             raise UserError(f"{plugin} returned a {type(found).__name__} from `encode`, {expected}.", HINT)
         if found.shape != (len(batch), space.dimension) or not found.is_floating_point():
             raise UserError(f"{plugin} returned {found.dtype} {list(found.shape)} from `encode`, {expected}.", HINT)
-        if found.device.type == "cpu":
+        if found.device.type == "cpu" and type(found) is torch.Tensor:  # one that is simulated has no numbers
             lengths = found.detach().float().norm(dim=1)
             usable = lengths.isfinite() & (lengths > 0)  # others are rejected one by one
             if (odd := lengths[usable & ((lengths - 1).abs() > LENGTH_OFF)]).numel():

@@ -17,7 +17,7 @@ def table(results: dict[str, Any]) -> str:
     machines = sorted({row["machine"] for row in results["rows"].values()})
     lines += [
         "",
-        f"`make faults` on {'; '.join(machines)}. Readers of others, given files damaged in the same ways:",
+        f"`make faults` on {'; '.join(machines)}. Readers of other libraries, given files damaged in the same ways:",
         "",
     ]
     lines += ["| reader | files | error | same content | other content, no error |", "|---|---:|---:|---:|---:|"]

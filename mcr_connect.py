@@ -53,14 +53,14 @@ def embed(space: ConnectedSpace | Space, files: Sequence[str | Path] = (), texts
         texts: Words.
 
     Raises:
-        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed; an item is no path or
-            no text; or there is no list.
+        UserError: A file is missing, cannot be used, or is of a modality that the space does not embed; or `files` is not a
+            list of paths, or `texts` not a list of strings.
     """
     paths, words = files_of(files), texts_of(texts)
     payloads, names = [text.encode() for text in words], [shorten(text, 80) or "An empty text" for text in words]
     if not hasattr(space, "dimension"):
         raise UserError(
-            f"A {type(space).__name__} is no space.", "Pass what `ConnectedSpace.load` or `load_space` returns."
+            f"A {type(space).__name__} is not a space.", "Pass what `ConnectedSpace.load` or `load_space` returns."
         )
     if not isinstance(space, ConnectedSpace):
         rows = [embed_files(space, paths)] if paths else []

@@ -12,9 +12,9 @@ from pipeline.errors import SampleError, UserError
 from pipeline.modalities import MODALITY_OF
 from pipeline.spaces import Space
 from pipeline.spaces.apart import preprocess_apart
+from pipeline.spaces.protocol import LENGTH_OFF
 
 EMBED_ROWS = 256
-LENGTH_OFF = 0.02  # rows of 16 bits are off by a few thousandths
 
 
 def modality_of_file(file: Path) -> str:
@@ -47,7 +47,8 @@ def embed_payloads(
         names: What to call them in messages; by default their numbers.
 
     Raises:
-        UserError: A payload cannot be used, or its embedding is not finite; or there is no list of bytes, or not a name for each.
+        UserError: A payload cannot be used, or its embedding is not finite; or `payloads` is not a list of bytes, or `names`
+            has another length.
     """
     payloads, batches = payloads_of(payloads), []
     if names is not None and len(names) != len(payloads):

@@ -43,7 +43,7 @@ class Encoder:
     def __init__(self, space: ConnectedSpace, name: str = "") -> None:
         if not isinstance(space, ConnectedSpace):
             raise UserError(
-                f"A {type(space).__name__} is no connected space.", "Pass what `ConnectedSpace.load` returns."
+                f"A {type(space).__name__} is not a connected space.", "Pass what `ConnectedSpace.load` returns."
             )
         self.space = space
         self.name = name or f"mcr-connect/{space.config.connection}"

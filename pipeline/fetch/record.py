@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pipeline.errors import CorruptError
 from pipeline.files.atomic import write_text
 from pipeline.hashing import sha256_file
+from pipeline.settings import first_problem
 
 
 class Fetched(BaseModel):
@@ -45,10 +46,8 @@ class Record:
         try:
             self.files = _FILES.validate_json(path.read_bytes()) if path.is_file() else {}
         except ValidationError as error:
-            first = error.errors()[0]
-            where = "".join(f"{step}: " for step in first["loc"])
-            hint = "Remove it and run `mcr fetch` again."
-            raise CorruptError(f"{path} is damaged: {where}{first['msg']}.", hint) from error
+            said = first_problem(error, "the whole of it")
+            raise CorruptError(f"{path} is damaged: {said}.", "Remove it and run `mcr fetch` again.") from error
 
     def add(self, file: Path, fetched: Fetched) -> None:
         """Keep what `file` is."""

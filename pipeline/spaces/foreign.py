@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import McrError, SampleError, UserError
 from pipeline.plugins import Plugin
-from pipeline.spaces.protocol import Fingerprint, Space, SpaceSpec
+from pipeline.spaces.protocol import LENGTH_OFF, Fingerprint, Space, SpaceSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 HINT = "Repair it: docs/plugins.md says what it must do and how to test it, and `mcr -v ...` shows where it failed."
-LENGTH_OFF = 0.02  # rows of 16 bits are off by a few thousandths
 
 
 def load_foreign(plugin: Plugin, spec: SpaceSpec, device: str) -> Space:

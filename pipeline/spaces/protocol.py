@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Fingerprint = dict[str, object]
+# By how much the length of an embedding may differ from 1: rows of 16 bits are off by a few thousandths.
+LENGTH_OFF = 0.02
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def test_embed_takes_files_and_texts_through_either_kind_of_space(small_project:
     with pytest.raises(UserError, match="There is no file"):
         embed(space, ["dog.png"])
     for mistaken in ({"files": files[0]}, {"texts": "a photo"}, {"files": Path(files[0])}):
-        with pytest.raises(UserError, match="is to be a list"):
+        with pytest.raises(UserError, match="must be a list"):
             embed(space, **mistaken)  # type: ignore[arg-type]
     Path("broken.png").write_bytes(Path(files[0]).read_bytes()[:60])
     for either in (space, clip):

@@ -16,11 +16,11 @@ def listed(what: str, given: Any) -> list[Any]:
     """
     if isinstance(given, str | os.PathLike | bytes | bytearray | memoryview):
         shown = f": {what}=[{str(given)!r}]" if isinstance(given, str | os.PathLike) else ""
-        raise UserError(f"`{what}` is to be a list, even of one.", f"Put it in brackets{shown}.")
+        raise UserError(f"`{what}` must be a list, even of one item.", f"Put it in brackets{shown}.")
     unordered = isinstance(given, Mapping | Set) and not isinstance(given, KeysView)
     if not isinstance(given, Iterable) or unordered:
         raise UserError(
-            f"`{what}` is to be a list, not a {type(given).__name__}.", "Pass a list, whose order the rows have."
+            f"`{what}` must be a list, not a {type(given).__name__}.", "Pass a list, whose order the rows have."
         )
     return list(given)
 
@@ -29,7 +29,7 @@ def files_of(given: Any) -> list[Path]:
     """Paths of files, which need not exist.
 
     Raises:
-        UserError: There is no list, or an item is no path.
+        UserError: `given` is not a list, or an item is not a path.
     """
     files = listed("files", given)
     for number, file in enumerate(files):
@@ -42,7 +42,7 @@ def texts_of(given: Any) -> list[str]:
     """Words that can be written as UTF-8.
 
     Raises:
-        UserError: There is no list, or an item is no text.
+        UserError: `given` is not a list, or an item is not a string.
     """
     texts = listed("texts", given)
     for number, text in enumerate(texts):
@@ -71,7 +71,7 @@ def payloads_of(given: Any) -> list[bytes]:
     """Bytes of files.
 
     Raises:
-        UserError: There is no list, or an item is something else than bytes.
+        UserError: `given` is not a list, or an item is not bytes.
     """
     payloads = listed("payloads", given)
     for number, payload in enumerate(payloads):

@@ -121,7 +121,7 @@ def test_what_is_no_list_of_files_or_texts_is_refused(space: ConnectedSpace, giv
             embed(asked, **given)
         assert len(str(error.value)) < 300
     for mistaken in (None, "data/models/audio_image", SpaceSpec("compact", "data/spaces/clip")):
-        with pytest.raises(UserError, match="is no space"):
+        with pytest.raises(UserError, match="is not a space"):
             embed(mistaken, ["a"])  # type: ignore[arg-type]
 
 
@@ -136,7 +136,7 @@ def test_payloads_are_bytes_of_files(space: ConnectedSpace) -> None:
             with pytest.raises(UserError, match="Item 0 is a .*, not the bytes of a file"):
                 space.embed("image", [wrong])  # type: ignore[list-item]
     for single in (payload, "a dog"):
-        with pytest.raises(UserError, match="`payloads` is to be a list"):
+        with pytest.raises(UserError, match="`payloads` must be a list"):
             space.embed("text", single)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="1 names for 2 payloads"):
         space.embed("image", [payload, b"x"], names=["a"])
@@ -175,7 +175,7 @@ def test_the_encoder_refuses_what_it_would_misread(space: ConnectedSpace) -> Non
         encoder.encode([{"array": np.full(1600, 9000, np.int16), "sampling_rate": 8000}])
     with pytest.raises(UserError, match="A text has no character at 0"):
         encoder.encode(["\ud800"])
-    with pytest.raises(UserError, match="is no connected space"):
+    with pytest.raises(UserError, match="is not a connected space"):
         Encoder(space.frozen_space("clip"))  # type: ignore[arg-type]
     assert torch.equal(encoder.similarity(ROWS.astype(">f4"), pd.DataFrame(ROWS)), encoder.similarity(ROWS, ROWS))
     for compare, other in ((encoder.similarity, ROWS[:, :3]), (encoder.similarity_pairwise, ROWS[:2])):
